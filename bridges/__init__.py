@@ -1,0 +1,1 @@
+"""Bridges: how messages get into a broker and out of it again."""

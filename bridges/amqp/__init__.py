@@ -1,0 +1,5 @@
+"""Bridge to AMQP 0-9-1 brokers: RabbitMQ with quorum (default) or classic queues."""
+
+from bridges.amqp.bridge import AMQPBridge
+
+__all__ = ["AMQPBridge"]

@@ -1,0 +1,265 @@
+"""The AMQP bridge: pools of links, and the queues on the broker."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import amqp
+from amqp.exceptions import NotFound, PreconditionFailed
+from kombu import Connection
+from oslo_config import cfg
+
+from bridges.amqp.link import LINK_ERRORS, Link
+from bridges.amqp.pool import Pool
+from bridges.amqp.uri import broker_uris, tls_options
+from bridges.base import Batch, Bridge, Envelope
+from bridges.errors import BridgeUnavailable, OutcomeUnknown, QueueMissing
+
+#: Share of the timeout that the first try to publish gets; a second one with the same message ids has the rest.
+FIRST_TRY = 0.5
+
+#: RabbitMQ 4 drops a quorum queue's message after 20 returns to the queue unless told not to
+#: (RabbitMQ documentation, "Quorum Queues", poison message handling). A crashed gateway is no poison message.
+DELIVERY_LIMIT_SINCE = 4
+
+
+class AMQPBatch(Batch):
+    """A batch that keeps the link on which its messages are unacknowledged."""
+
+    __slots__ = ("link",)
+
+    def __init__(self, envelopes: list[Envelope], link: Link | None):
+        super().__init__(envelopes)
+        self.link = link
+
+
+class AMQPBridge(Bridge):
+    """``amqp://user:password@host[:port][,host...]/vhost``, or ``amqps://`` with TLS."""
+
+    OPTS = (
+        cfg.ListOpt(
+            "hosts", default=[],
+            help="AMQP: further brokers of the same cluster, as host:port; tried in turn when one can't be reached.",
+        ),
+        cfg.StrOpt(
+            "queue_type", default="quorum", choices=["quorum", "classic"],
+            help="AMQP: type of the queues that the gateway declares. Existing queues are used as they are.",
+        ),
+        cfg.FloatOpt(
+            "timeout", default=5.0, min=0.1, max=60.0,
+            help="AMQP: seconds that one call to the broker may take before the request is answered 503.",
+        ),
+        cfg.IntOpt(
+            "heartbeat", default=30, min=2, max=600,
+            help="AMQP: seconds between heartbeats; a connection that misses two is dropped.",
+        ),
+        cfg.IntOpt(
+            "pool_size", default=16, min=1, max=1000,
+            help="AMQP: connections for publishing that one gateway process keeps at the most, and as many more for"
+                 " fetching. More than [wsgi] threads is of no use.",
+        ),
+        cfg.IntOpt(
+            "prefetch", default=100, min=1, max=2000,
+            help="AMQP: messages that are fetched from a broker queue in one go at the most.",
+        ),
+        cfg.StrOpt("tls_ca_file", help="AMQP over TLS: CA certificates (PEM) that the broker's is checked against."),
+        cfg.StrOpt("tls_cert_file", help="AMQP over TLS: the gateway's own certificate (PEM)."),
+        cfg.StrOpt("tls_key_file", help="AMQP over TLS: key of the gateway's own certificate (PEM)."),
+        cfg.BoolOpt("tls_insecure", default=False, help="AMQP over TLS: don't check the broker's certificate."),
+    )
+
+    def __init__(self, uri: str, options: Any):
+        self.timeout = options.timeout
+        self._options = options
+        self._uris = broker_uris(uri, options.hosts)
+        self._tls = tls_options(options) if uri.startswith("amqps:") else None
+        self._publishers = Pool(lambda: self._connect(confirm=True), options.pool_size, self.timeout)
+        # An alarm makes RabbitMQ stop reading from connections that publish; fetching goes on on others.
+        self._fetchers = Pool(lambda: self._connect(confirm=False), options.pool_size, self.timeout)
+        self._create_lock = threading.Lock()
+        self._closing = threading.Event()
+        self._keeper: threading.Thread | None = None
+
+    def _connect(self, *, confirm: bool) -> Link:
+        if self._keeper is None:
+            with self._create_lock:
+                if self._keeper is None:
+                    self._keeper = threading.Thread(target=self._keep, name="amqp-keeper", daemon=True)
+                    self._keeper.start()
+        connection = Connection(
+            self._uris,
+            ssl=self._tls or False,
+            connect_timeout=self.timeout,
+            heartbeat=self._options.heartbeat,
+            transport_options={"client_properties": {"connection_name": "marconi"}},
+        )
+        return Link(connection, len(self._uris), self.timeout, confirm=confirm)
+
+    def _keep(self) -> None:
+        """Tick idle connections three times in a heartbeat."""
+        while not self._closing.wait(self._options.heartbeat / 3):
+            self._publishers.tick()
+            self._fetchers.tick()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._publishers.close()
+        self._fetchers.close()
+
+    def connections(self) -> int:
+        return self._publishers.open + self._fetchers.open
+
+    def ping(self) -> None:
+        for pool in (self._publishers, self._fetchers):
+            with _translated(), pool.link() as link:
+                link.round_trip()
+                if link.blocked:
+                    raise BridgeUnavailable("the broker takes no messages now: memory or disk alarm")
+
+    # -- queues -------------------------------------------------------------------------------------------------
+
+    def create(self, queue: str) -> None:
+        # One at a time: declaring one new quorum queue from several connections at once makes RabbitMQ 3.10 stall.
+        with self._create_lock, _translated(), self._fetchers.link() as link:
+            if _depth(link, queue) is not None:
+                return  # adopted as it is: to declare it with other arguments would fail
+            try:
+                link.channel.queue_declare(
+                    queue, durable=True, auto_delete=False, arguments=self._arguments(link.server_properties)
+                )
+            except PreconditionFailed:  # somebody else's declaration came first
+                if _depth(link, queue) is None:
+                    raise
+
+    def _arguments(self, server: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of our queues; other brokers than RabbitMQ refuse those they don't know."""
+        if server.get("product") != "RabbitMQ":
+            return {}
+        arguments: dict[str, Any] = {"x-queue-type": self._options.queue_type}
+        if self._options.queue_type == "quorum" and int(server["version"].split(".")[0]) >= DELIVERY_LIMIT_SINCE:
+            arguments["x-delivery-limit"] = -1
+        return arguments
+
+    def delete(self, queue: str) -> None:
+        with _translated(), self._fetchers.link() as link:
+            link.channel.queue_delete(queue)  # RabbitMQ answers the same when there is none
+
+    def purge(self, queue: str) -> None:
+        with _translated(), self._fetchers.link() as link:
+            if _depth(link, queue) is not None:
+                link.channel.queue_purge(queue)
+
+    def depth(self, queue: str) -> int:
+        with _translated(), self._fetchers.link() as link:
+            return _depth(link, queue) or 0
+
+    # -- messages -----------------------------------------------------------------------------------------------
+
+    def publish(self, queue: str, envelopes: Sequence[Envelope]) -> None:
+        start = time.monotonic()
+        try:
+            self._publish(queue, envelopes, start + self.timeout * FIRST_TRY)
+        except OutcomeUnknown:
+            # The same message ids: what arrives twice lands once.
+            self._publish(queue, envelopes, start + self.timeout)
+
+    def _publish(self, queue: str, envelopes: Sequence[Envelope], deadline: float) -> None:
+        link = self._publishers.take()
+        try:
+            link.publish(queue, envelopes, deadline)
+        except QueueMissing:
+            self._publishers.put(link)
+            raise
+        except LINK_ERRORS as error:
+            self._publishers.drop(link)
+            raise OutcomeUnknown(f"the connection to the broker broke before it confirmed: {error}") from error
+        except BridgeUnavailable:
+            if link.blocked:  # keep it: it knows of the alarm, and of its end
+                self._publishers.put(link)
+            else:
+                self._publishers.drop(link)
+            raise
+        except BaseException:
+            self._publishers.drop(link)
+            raise
+        self._publishers.put(link)
+
+    def fetch(self, queue: str, limit: int) -> Batch:
+        with _translated():
+            link = self._fetchers.take()
+            try:
+                deliveries = link.fetch(queue, min(limit, self._options.prefetch))
+            except QueueMissing:
+                self._fetchers.put(link)
+                return AMQPBatch([], None)
+            except BaseException:
+                self._fetchers.drop(link)
+                raise
+        if not deliveries:
+            self._fetchers.put(link)
+            return AMQPBatch([], None)
+        return AMQPBatch([_envelope(delivery) for delivery in deliveries], link)
+
+    def settle(self, batch: Batch) -> None:
+        assert isinstance(batch, AMQPBatch)
+        if batch.link is not None:
+            link, batch.link = batch.link, None
+            with _translated():
+                try:
+                    link.ack()
+                except BaseException:
+                    self._fetchers.drop(link)
+                    raise
+            self._fetchers.put(link)
+
+    def requeue(self, batch: Batch) -> None:
+        assert isinstance(batch, AMQPBatch)
+        if batch.link is not None:
+            link, batch.link = batch.link, None
+            try:
+                link.requeue()
+            except LINK_ERRORS:
+                self._fetchers.drop(link)  # the broker gives it all back by itself
+            else:
+                self._fetchers.put(link)
+
+
+class _translated:
+    """AMQP exceptions become bridge errors at this boundary."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, LINK_ERRORS):
+            raise BridgeUnavailable(f"the broker failed or did not answer: {error}") from error
+
+
+def _depth(link: Link, queue: str) -> int | None:
+    """Messages that wait in the queue, or None when there is no such queue."""
+    try:
+        return link.channel.queue_declare(queue, passive=True).message_count
+    except NotFound:
+        return None  # py-amqp has opened the channel anew
+
+
+def _envelope(delivery: amqp.Message) -> Envelope:
+    properties = delivery.properties
+    try:
+        ttl = int(properties["expiration"])
+    except (KeyError, ValueError):
+        ttl = None
+    body = delivery.body
+    return Envelope(
+        body=body if isinstance(body, bytes) else bytes(body or b"", "utf-8"),
+        message_id=properties.get("message_id"),
+        ttl=ttl,
+        timestamp=properties.get("timestamp"),
+        content_type=properties.get("content_type"),
+        content_encoding=properties.get("content_encoding"),
+        headers=properties.get("application_headers") or {},
+        redelivered=delivery.delivery_info["redelivered"],
+    )

@@ -1,0 +1,178 @@
+"""One AMQP connection with one channel, used by one thread at a time.
+
+py-amqp's connections and channels are not thread-safe, so nothing is shared between two links, and every wait has an
+end: the socket carries a timeout, and loops that wait for several frames count it down.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import amqp
+from amqp.exceptions import NotFound
+from kombu import Connection
+
+from bridges.amqp.encoder import encode
+from bridges.base import Envelope
+from bridges.errors import BridgeUnavailable, OutcomeUnknown, QueueMissing
+
+#: Consumer tag of fetches; one is enough, a channel has one consumer at a time.
+CONSUMER = "marconi"
+
+#: Method id of basic.nack, a RabbitMQ extension that py-amqp has no method for.
+BASIC_NACK = (60, 120)
+
+
+class Link:
+    """``connection`` is a kombu connection that is not open yet; ``timeout`` bounds each call, in seconds."""
+
+    def __init__(self, connection: Connection, hosts: int, timeout: float, *, confirm: bool):
+        self.timeout = timeout
+        self.blocked = False
+        self.last_tag = 0
+        self._prefetch = 0
+        self._published = 0
+        self._unconfirmed: set[int] = set()
+        self._nacked = False
+        self._returned = 0
+        connection.ensure_connection(
+            max_retries=hosts - 1, interval_start=0, interval_step=0, interval_max=0, timeout=timeout,
+        )
+        self._kombu = connection
+        self._amqp: amqp.Connection = connection.connection
+        self._amqp.transport.sock.settimeout(timeout)
+        self._amqp.on_blocked = self._on_blocked
+        self._amqp.on_unblocked = self._on_unblocked
+        self._poll = select.poll()
+        self._poll.register(self._amqp.transport.sock, select.POLLIN)
+        channel = self.channel = self._amqp.channel()
+        channel.auto_decode = False
+        if confirm:
+            channel.confirm_select()
+            channel.events["basic_ack"].add(self._on_ack)
+            channel.events["basic_nack"].add(self._on_nack)
+            channel.events["basic_return"].add(self._on_return)
+
+    @property
+    def server_properties(self) -> dict[str, Any]:
+        """What the broker said of itself when the connection was opened."""
+        return self._amqp.server_properties
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Read what has come in meanwhile: a close, a block, heartbeats. Raises if the connection is gone."""
+        while self._poll.poll(0):
+            try:
+                self._amqp.drain_events(timeout=0.01)
+            except TimeoutError:  # half a frame, or a heartbeat only
+                return
+
+    def tick(self) -> None:
+        """Keep an idle connection alive. Raises if the connection is gone."""
+        self.check()
+        self._amqp.heartbeat_tick()
+
+    def close(self) -> None:
+        """Close without waiting for the broker; whatever is not acknowledged goes back to its queue."""
+        self._kombu.collect(socket_timeout=0.1)
+
+    def _on_blocked(self, reason: str) -> None:
+        self.blocked = True
+
+    def _on_unblocked(self) -> None:
+        self.blocked = False
+
+    # -- publishing ---------------------------------------------------------------------------------------------
+
+    def publish(self, queue: str, envelopes: Sequence[Envelope], deadline: float) -> None:
+        """Send a batch in one write and wait for all its confirms, till ``deadline`` (monotonic seconds)."""
+        if self.blocked:
+            raise BridgeUnavailable("the broker takes no messages now: memory or disk alarm")
+        first = self._published + 1
+        self._published += len(envelopes)
+        self._unconfirmed = set(range(first, self._published + 1))
+        self._nacked, self._returned = False, 0
+        self._amqp.transport.write(encode(self.channel.channel_id, queue, envelopes, self._amqp.frame_max))
+        self._amqp.bytes_sent += 1  # keeps py-amqp's heartbeat from being sent on top
+        while self._unconfirmed:
+            left = deadline - time.monotonic()
+            if left <= 0 or self.blocked:
+                raise OutcomeUnknown(
+                    "the broker has raised a memory or disk alarm" if self.blocked
+                    else "the broker has not confirmed in time"
+                )
+            try:
+                self._amqp.drain_events(timeout=left)
+            except TimeoutError:
+                continue
+        if self._returned == len(envelopes):
+            raise QueueMissing(queue)
+        if self._returned or self._nacked:
+            raise OutcomeUnknown("the broker has refused some of the messages")
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        if multiple:
+            self._unconfirmed = {t for t in self._unconfirmed if t > tag}
+        else:
+            self._unconfirmed.discard(tag)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        self._nacked = True
+        self._on_ack(tag, multiple)
+
+    def _on_return(self, error: Exception, exchange: str, routing_key: str, message: Any) -> None:
+        self._returned += 1
+
+    # -- fetching -----------------------------------------------------------------------------------------------
+
+    def fetch(self, queue: str, limit: int) -> list[amqp.Message]:
+        """Up to ``limit`` deliveries of what waits in the queue. Raises QueueMissing."""
+        try:
+            if limit == 1:
+                message = self.channel.basic_get(queue)
+                deliveries = [message] if message else []
+            else:
+                deliveries = self._consume(queue, limit)
+        except NotFound as error:
+            self._prefetch = 0  # py-amqp has opened the channel anew
+            raise QueueMissing(queue) from error
+        if deliveries:
+            self.last_tag = deliveries[-1].delivery_tag
+        return deliveries
+
+    def _consume(self, queue: str, limit: int) -> list[amqp.Message]:
+        """What is ready, up to ``limit``, in three round trips: a get would take one for each message.
+
+        Consume and cancel are not pipelined: RabbitMQ 3.10 crashes the channel on that.
+        """
+        deliveries: list[amqp.Message] = []
+        if self._prefetch != limit:
+            self.channel.basic_qos(0, limit, False)
+            self._prefetch = limit
+        # Deliveries may come right behind the consume-ok, before basic_consume would register the callback.
+        self.channel.callbacks[CONSUMER] = deliveries.append
+        self.channel.basic_consume(queue, consumer_tag=CONSUMER, callback=deliveries.append)
+        self.channel.basic_cancel(CONSUMER)
+        return deliveries
+
+    def ack(self) -> None:
+        """Acknowledge all that was fetched last."""
+        self.channel.basic_ack(self.last_tag, multiple=True)
+
+    def requeue(self) -> None:
+        """Give back all that was fetched last."""
+        self.channel.send_method(BASIC_NACK, "Lbb", (self.last_tag, True, True))
+
+    def round_trip(self) -> None:
+        """Ask the broker something harmless and wait for its answer."""
+        self._prefetch = 0
+        self.channel.basic_qos(0, 1, False)
+
+
+#: What py-amqp and kombu raise when the broker is gone, refuses, or is too slow.
+LINK_ERRORS: tuple[type[Exception], ...] = (amqp.exceptions.AMQPError, OSError, socket.timeout)

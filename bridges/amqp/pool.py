@@ -1,0 +1,123 @@
+"""A bounded pool of links with strict check-out, and the keeper that keeps idle ones alive."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from kombu.exceptions import OperationalError
+
+from bridges.amqp.link import LINK_ERRORS, Link
+from bridges.errors import BridgeUnavailable
+
+#: Seconds for which a failed connection attempt answers for those that come after it, so that with a dead broker not
+#: every request waits for its own timeout.
+FAIL_FAST = 0.5
+
+
+class Pool:
+    """At most ``size`` links made by ``connect``; the one used last goes out first, so that surplus ones idle."""
+
+    def __init__(self, connect: Callable[[], Link], size: int, timeout: float):
+        self._connect = connect
+        self._timeout = timeout
+        self._free = threading.Semaphore(size)
+        self._idle: list[Link] = []
+        self._open = 0
+        self._lock = threading.Lock()
+        self._closed = False
+        self._failed: tuple[float, str] = (float("-inf"), "")
+
+    @property
+    def open(self) -> int:
+        """Links that are connected now."""
+        return self._open
+
+    def take(self) -> Link:
+        """A link that was alive a moment ago. Raises BridgeUnavailable; end it with put or drop."""
+        if not self._free.acquire(timeout=self._timeout):
+            raise BridgeUnavailable(f"all connections to the broker have been busy for {self._timeout} s")
+        try:
+            while (link := self._pop()) is not None:
+                try:
+                    link.check()
+                    return link
+                except LINK_ERRORS:
+                    self._discard(link)
+            return self._new()
+        except BaseException:
+            self._free.release()
+            raise
+
+    def put(self, link: Link) -> None:
+        """Give a link back that is in good order."""
+        with self._lock:
+            if not self._closed:
+                self._idle.append(link)
+                link = None  # type: ignore[assignment]
+        if link is not None:
+            self._discard(link)
+        self._free.release()
+
+    def drop(self, link: Link) -> None:
+        """Give a link back that is broken, or may be."""
+        self._discard(link)
+        self._free.release()
+
+    @contextmanager
+    def link(self) -> Iterator[Link]:
+        """A link for one exchange; dropped when the exchange fails."""
+        link = self.take()
+        try:
+            yield link
+        except BaseException:
+            self.drop(link)
+            raise
+        self.put(link)
+
+    def tick(self) -> None:
+        """Send and take heartbeats on the idle links; drop dead ones."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for link in idle:
+            # While it is ticked a link is in nobody's list, so no thread can take it.
+            try:
+                link.tick()
+            except LINK_ERRORS:
+                self._discard(link)
+                continue
+            with self._lock:
+                self._idle.insert(0, link)
+
+    def close(self) -> None:
+        """Close idle links now and the others as they come back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for link in idle:
+            self._discard(link)
+
+    def _pop(self) -> Link | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def _new(self) -> Link:
+        failed_at, reason = self._failed
+        if time.monotonic() - failed_at < FAIL_FAST:
+            raise BridgeUnavailable(reason)
+        try:
+            link = self._connect()
+        except (*LINK_ERRORS, OperationalError) as error:
+            reason = f"cannot connect to the broker: {error}"
+            self._failed = (time.monotonic(), reason)
+            raise BridgeUnavailable(reason) from error
+        with self._lock:
+            self._open += 1
+        return link
+
+    def _discard(self, link: Link) -> None:
+        with self._lock:
+            self._open -= 1
+        link.close()

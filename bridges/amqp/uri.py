@@ -1,0 +1,55 @@
+"""From ``[bridge]`` options to what kombu connects with."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+from bridges.errors import BridgeMisconfigured
+
+#: kombu's names for the two transports; both are py-amqp.
+TRANSPORTS = {"amqp": "pyamqp", "amqps": "amqps"}
+
+
+def broker_uris(uri: str, hosts: list[str]) -> list[str]:
+    """One kombu URI for each broker of the cluster.
+
+    ``uri`` may name several brokers (``amqp://user:pass@a:5672,b:5672/vhost``); ``hosts`` adds more, as host[:port].
+    A path that is missing or ``/`` means the default vhost.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in TRANSPORTS or not parts.netloc:
+        raise BridgeMisconfigured("[bridge] uri: write amqp://user:password@host:5672/vhost, or amqps://")
+    if parts.query:
+        raise BridgeMisconfigured("[bridge] uri: no query is understood here, use the options of [bridge] instead")
+    credentials, at, addresses = parts.netloc.rpartition("@")
+    vhost = parts.path if len(parts.path) > 1 else "/%2F"
+    uris = []
+    for address in [*addresses.split(","), *hosts]:
+        own = f"{TRANSPORTS[parts.scheme]}://{credentials}{at}{address.strip()}{vhost}"
+        try:
+            host, _ = urlsplit(own).hostname, urlsplit(own).port
+        except ValueError as error:
+            raise BridgeMisconfigured(f"[bridge] uri: {address!r}: {error}") from error
+        if not host:
+            raise BridgeMisconfigured(f"[bridge] uri: {address!r} has no host name")
+        uris.append(own)
+    return uris
+
+
+def tls_options(options: Any) -> dict[str, Any]:
+    """TLS settings for kombu: the broker's certificate is checked against its name unless that is switched off."""
+    tls: dict[str, Any] = {
+        "cert_reqs": ssl.CERT_NONE if options.tls_insecure else ssl.CERT_REQUIRED,
+        # kombu puts the host name here; without a name there is no check of it.
+        "server_hostname": None,
+    }
+    if options.tls_insecure:
+        del tls["server_hostname"]
+    for key, value in (
+        ("ca_certs", options.tls_ca_file), ("certfile", options.tls_cert_file), ("keyfile", options.tls_key_file),
+    ):
+        if value:
+            tls[key] = value
+    return tls

@@ -1,0 +1,96 @@
+"""The bridge interface: what every driver does with messages that wait in a broker."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(slots=True)
+class Envelope:
+    """One message on its way into the broker or out of it.
+
+    ``ttl`` is in milliseconds; ``timestamp`` in seconds since the epoch. On the way out, what a native producer has
+    not set is None; ``redelivered`` says that the broker has handed it out before.
+    """
+
+    body: bytes
+    message_id: str | None = None
+    ttl: int | None = None
+    timestamp: int | None = None
+    content_type: str | None = "application/json"
+    content_encoding: str | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    redelivered: bool = False
+
+
+class Batch:
+    """Messages fetched from a broker and not yet settled. Exactly one of ``settle`` and ``requeue`` ends it."""
+
+    __slots__ = ("envelopes",)
+
+    def __init__(self, envelopes: list[Envelope]):
+        self.envelopes = envelopes
+
+
+class Bridge(ABC):
+    """Base class of bridges. All methods are thread-safe and raise :class:`BridgeUnavailable` within ``timeout``.
+
+    A driver is made from a URI and its options (an object with one attribute for each of :attr:`OPTS`, an oslo.config
+    group in the service) and must not need the broker to be up at that moment: it connects on first use.
+    """
+
+    #: oslo.config options that this driver adds to the ``[bridge]`` section.
+    OPTS: ClassVar[Sequence[Any]] = ()
+
+    #: False for a bridge without a broker: a post lands at once and there is nothing to fetch.
+    has_backlog: ClassVar[bool] = True
+
+    @abstractmethod
+    def create(self, queue: str) -> None:
+        """Make the queue, or adopt the one that is there. Idempotent."""
+
+    @abstractmethod
+    def delete(self, queue: str) -> None:
+        """Remove the queue and the messages in it; nothing happens when there is none."""
+
+    @abstractmethod
+    def purge(self, queue: str) -> None:
+        """Remove the messages that wait in the queue; nothing happens when there is none."""
+
+    @abstractmethod
+    def depth(self, queue: str) -> int:
+        """About how many messages wait in the queue; 0 when there is none."""
+
+    @abstractmethod
+    def publish(self, queue: str, envelopes: Sequence[Envelope]) -> None:
+        """Return when the broker has confirmed every message, on a majority's disk where the queue is replicated.
+
+        Raises QueueMissing when there is no such queue, OutcomeUnknown when a confirm did not come in time.
+        """
+
+    @abstractmethod
+    def fetch(self, queue: str, limit: int) -> Batch:
+        """Take up to ``limit`` messages that wait, oldest first, without settling them. No queue: none."""
+
+    @abstractmethod
+    def settle(self, batch: Batch) -> None:
+        """Acknowledge all of a batch: the broker forgets it."""
+
+    @abstractmethod
+    def requeue(self, batch: Batch) -> None:
+        """Give all of a batch back to its place in the queue. Never raises: the broker does it by itself at worst."""
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Return when the broker answers and takes messages; raise BridgeUnavailable otherwise."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give all connections back. The object is not used afterwards."""
+
+    def connections(self) -> int:
+        """Connections open now, for the metrics."""
+        return 0

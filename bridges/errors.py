@@ -1,0 +1,21 @@
+"""What a bridge raises; exceptions of AMQP libraries never leave a driver."""
+
+
+class BridgeError(Exception):
+    """Base of all bridge errors."""
+
+
+class BridgeUnavailable(BridgeError):
+    """The broker did not answer, or refused, within the timeout. Nothing is known to have been enqueued or lost."""
+
+
+class OutcomeUnknown(BridgeUnavailable):
+    """A publish was not confirmed in time: the messages may have been enqueued, or not."""
+
+
+class QueueMissing(BridgeError):
+    """The broker has no such queue; none of the messages in question was enqueued."""
+
+
+class BridgeMisconfigured(BridgeError):
+    """The URI or an option of the bridge can't be used; the text says which and why."""

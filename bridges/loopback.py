@@ -1,0 +1,49 @@
+"""The bridge without a broker: a post lands in the side-store at once, so nothing ever waits here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from bridges.base import Batch, Bridge, Envelope
+from bridges.errors import BridgeMisconfigured
+
+
+class LoopbackBridge(Bridge):
+    """``loopback://``"""
+
+    has_backlog: ClassVar[bool] = False
+
+    def __init__(self, uri: str, options: Any):
+        if uri != "loopback://":
+            raise BridgeMisconfigured(f"[bridge] uri: loopback takes no address, write loopback:// and not {uri!r}")
+
+    def create(self, queue: str) -> None:
+        pass
+
+    def delete(self, queue: str) -> None:
+        pass
+
+    def purge(self, queue: str) -> None:
+        pass
+
+    def depth(self, queue: str) -> int:
+        return 0
+
+    def publish(self, queue: str, envelopes: Sequence[Envelope]) -> None:
+        raise NotImplementedError("without a backlog there is nothing to publish to")
+
+    def fetch(self, queue: str, limit: int) -> Batch:
+        return Batch([])
+
+    def settle(self, batch: Batch) -> None:
+        pass
+
+    def requeue(self, batch: Batch) -> None:
+        pass
+
+    def ping(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

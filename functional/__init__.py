@@ -1,0 +1,1 @@
+"""Tests against real services: a broker, a side-store and a gateway, each a process of its own."""

@@ -1,0 +1,1 @@
+"""The clients that people already run, against a real gateway."""

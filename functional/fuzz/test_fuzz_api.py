@@ -1,0 +1,401 @@
+"""Random requests: whatever comes in, the answer is proper and the gateway goes on.
+
+A run takes MARCONI_FUZZ_SECONDS (180) for each deployment. A failure prints the requests that led to it and
+the seed; MARCONI_FUZZ_SEED repeats the run.
+"""
+
+import dataclasses
+import http.client
+import json
+import os
+import random
+import time
+import uuid
+from urllib.parse import quote, quote_from_bytes
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from functional import raw
+from functional.api.helpers import JSON, JSON_PATCH, error_problem
+from functional.http import Api
+
+#: Seconds for each deployment.
+DURATION = float(os.environ.get("MARCONI_FUZZ_SECONDS", "180"))
+
+#: Scripts in a round: the clock and the health of the gateway are looked at between rounds.
+ROUND = 40
+
+#: Requests in a script, which share a project and what the earlier ones have made.
+LONGEST_SCRIPT = 8
+
+#: A port on which nothing listens: a refused connection is quick.
+NOWHERE = "127.0.0.1:9"
+
+METHODS = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "FOO"]
+
+#: Places in a path that are filled with what an earlier request of the script has made.
+MADE = ("message", "claim", "subscription")
+
+#: Method and path of every endpoint.
+ENDPOINTS = [
+    ("GET", "/"),
+    ("GET", "/v2/"),
+    ("GET", "/v2/ping"),
+    ("GET", "/v2/health"),
+    ("GET", "/v2/queues"),
+    ("PUT", "/v2/queues/{queue}"),
+    ("GET", "/v2/queues/{queue}"),
+    ("HEAD", "/v2/queues/{queue}"),
+    ("PATCH", "/v2/queues/{queue}"),
+    ("DELETE", "/v2/queues/{queue}"),
+    ("GET", "/v2/queues/{queue}/stats"),
+    ("POST", "/v2/queues/{queue}/purge"),
+    ("POST", "/v2/queues/{queue}/share"),
+    ("POST", "/v2/queues/{queue}/messages"),
+    ("GET", "/v2/queues/{queue}/messages"),
+    ("DELETE", "/v2/queues/{queue}/messages"),
+    ("GET", "/v2/queues/{queue}/messages/{message}"),
+    ("DELETE", "/v2/queues/{queue}/messages/{message}"),
+    ("POST", "/v2/queues/{queue}/claims"),
+    ("GET", "/v2/queues/{queue}/claims/{claim}"),
+    ("PATCH", "/v2/queues/{queue}/claims/{claim}"),
+    ("DELETE", "/v2/queues/{queue}/claims/{claim}"),
+    ("POST", "/v2/queues/{queue}/subscriptions"),
+    ("GET", "/v2/queues/{queue}/subscriptions"),
+    ("GET", "/v2/queues/{queue}/subscriptions/{subscription}"),
+    ("PATCH", "/v2/queues/{queue}/subscriptions/{subscription}"),
+    ("DELETE", "/v2/queues/{queue}/subscriptions/{subscription}"),
+    ("PUT", "/v2/queues/{queue}/subscriptions/{subscription}/confirm"),
+    ("GET", "/v2/pools"),
+    ("PUT", "/v2/pools/{pool}"),
+    ("GET", "/v2/pools/{pool}"),
+    ("PATCH", "/v2/pools/{pool}"),
+    ("DELETE", "/v2/pools/{pool}"),
+    ("GET", "/v2/flavors"),
+    ("PUT", "/v2/flavors/{flavor}"),
+    ("GET", "/v2/flavors/{flavor}"),
+    ("PATCH", "/v2/flavors/{flavor}"),
+    ("DELETE", "/v2/flavors/{flavor}"),
+]
+
+KNOWN_PARAMETERS = [
+    "limit",
+    "marker",
+    "detailed",
+    "with_count",
+    "name",
+    "echo",
+    "include_claimed",
+    "include_delayed",
+    "ids",
+    "pop",
+    "claim_id",
+    "claim_ids",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One request of a script; its target may hold places for what earlier ones made."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, bytes], ...] = ()
+    body: bytes = b""
+
+
+# Hostile pieces
+
+text = st.text(max_size=40)
+integers = st.one_of(
+    st.sampled_from(
+        [-1, 0, 1, 20, 21, 59, 60, 900, 901, 43200, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63) - 1]
+    ),
+    st.integers(),
+)
+scalars = st.one_of(st.none(), st.booleans(), integers, st.floats(), text)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(text, inner, max_size=4)),
+    max_leaves=12,
+)
+encoded = st.one_of(
+    text.map(lambda value: quote(value.encode("utf-8", "surrogatepass"), safe="")),
+    st.binary(max_size=30).map(quote_from_bytes),
+    st.sampled_from(
+        ["..", ".", "%2e%2e", "%2f", "*", "$where", "%", "%zz", "a" * 65, "x" * 2000, "9" * 5000]
+    ),
+)
+
+
+def mostly(good, bad, weight=4):
+    """Values of `good`, and now and then one of `bad`."""
+    return st.integers(0, weight).flatmap(lambda choice: good if choice else bad)
+
+
+# Documents: near the good ones, so that they get past the first check
+
+ttls = mostly(st.integers(60, 43200), values)
+delays = mostly(st.integers(0, 900), values)
+
+
+def documents(*, required=None, optional=None):
+    return mostly(st.fixed_dictionaries(required or {}, optional=optional or {}), values, weight=8)
+
+
+message = documents(required={"body": values}, optional={"ttl": ttls, "delay": delays})
+metadata = documents(
+    optional={
+        "_default_message_ttl": ttls,
+        "_default_message_delay": delays,
+        "_max_messages_post_size": integers,
+        "_max_claim_count": mostly(st.integers(1, 3), values),
+        "_dead_letter_queue": mostly(st.sampled_from(["a", "b.c"]), values),
+        "_dead_letter_queue_messages_ttl": ttls,
+        "_enable_encrypt_messages": mostly(st.booleans(), values),
+        "_retry_policy": values,
+        "_flavor": values,
+        "key": values,
+    }
+)
+operation = documents(
+    required={
+        "op": mostly(st.sampled_from(["add", "replace", "remove"]), values),
+        "path": mostly(st.sampled_from(["/metadata/key", "/metadata/_max_claim_count"]), values),
+    },
+    optional={"value": values},
+)
+subscription = documents(
+    optional={
+        "subscriber": mostly(st.sampled_from([f"http://{NOWHERE}/a", f"http://{NOWHERE}/b"]), values),
+        "ttl": ttls,
+        "options": values,
+    }
+)
+pool = documents(
+    optional={
+        "weight": integers,
+        "uri": mostly(st.just(f"amqp://{NOWHERE}/"), values),
+        "options": values,
+        "flavor": values,
+    }
+)
+flavor = documents(optional={"pool_list": values, "capabilities": values})
+
+DOCUMENTS = {
+    ("PUT", "/v2/queues/{queue}"): metadata,
+    ("PATCH", "/v2/queues/{queue}"): mostly(st.lists(operation, max_size=4), values),
+    ("POST", "/v2/queues/{queue}/purge"): documents(optional={"resource_types": values}),
+    ("POST", "/v2/queues/{queue}/share"): documents(
+        optional={"paths": values, "methods": values, "expires": values}
+    ),
+    ("POST", "/v2/queues/{queue}/messages"): documents(
+        required={"messages": mostly(st.lists(message, min_size=1, max_size=5), values)}
+    ),
+    ("POST", "/v2/queues/{queue}/claims"): documents(
+        optional={"ttl": ttls, "grace": ttls, "limit": integers}
+    ),
+    ("PATCH", "/v2/queues/{queue}/claims/{claim}"): documents(optional={"ttl": ttls, "grace": ttls}),
+    ("POST", "/v2/queues/{queue}/subscriptions"): subscription,
+    ("PATCH", "/v2/queues/{queue}/subscriptions/{subscription}"): subscription,
+    ("PUT", "/v2/queues/{queue}/subscriptions/{subscription}/confirm"): documents(
+        optional={"confirmed": mostly(st.booleans(), values)}
+    ),
+    ("PUT", "/v2/pools/{pool}"): pool,
+    ("PATCH", "/v2/pools/{pool}"): pool,
+    ("PUT", "/v2/flavors/{flavor}"): flavor,
+    ("PATCH", "/v2/flavors/{flavor}"): flavor,
+}
+
+
+def written(document):
+    """JSON text as a careless client writes it: NaN, big numbers and lone surrogates included."""
+    return json.dumps(document).encode()
+
+
+@st.composite
+def damaged(draw, body):
+    """A body with a piece cut out of it and another put in."""
+    whole = draw(body)
+    start = draw(st.integers(0, len(whole)))
+    end = draw(st.integers(start, len(whole)))
+    return whole[:start] + draw(st.binary(max_size=20)) + whole[end:]
+
+
+def bodies(endpoint):
+    good = DOCUMENTS.get(endpoint)
+    if good is None:
+        return mostly(st.just(b""), values.map(written))
+    whole = good.map(written)
+    return mostly(whole, st.one_of(damaged(whole), st.binary(max_size=100), st.just(b"")), weight=6)
+
+
+# Requests
+
+queues = mostly(st.sampled_from(["a", "b.c", "q" * 64]), encoded, weight=8)
+places = st.fixed_dictionaries(
+    {
+        "queue": queues,
+        **{kind: mostly(st.just("{" + kind + "}"), st.one_of(encoded, st.uuids().map(str))) for kind in MADE},
+        "pool": mostly(st.sampled_from(["fuzz-pool", "none"]), encoded),
+        "flavor": mostly(st.sampled_from(["fuzz-flavor", "none"]), encoded),
+    }
+)
+parameters = st.tuples(
+    mostly(st.sampled_from(KNOWN_PARAMETERS), encoded),
+    mostly(
+        st.sampled_from(["1", "5", "20", "true", "false", "{message}", "{claim}", "a", "key"]),
+        encoded,
+        weight=2,
+    ),
+)
+queries = st.lists(parameters, max_size=4).map(
+    lambda pairs: "?" + "&".join(f"{name}={value}" for name, value in pairs) if pairs else ""
+)
+
+# Bytes that may stand in a header's value: HTTP itself forbids the control characters.
+header_bytes = st.lists(st.sampled_from([*range(32, 127), *range(128, 256)]), max_size=60).map(bytes)
+HOSTILE_HEADERS = [
+    "Client-ID",
+    "X-Project-ID",
+    "Accept",
+    "Content-Type",
+    "Content-Encoding",
+    "X-Roles",
+    "X-Auth-Token",
+    "URL-Signature",
+    "URL-Expires",
+    "URL-Methods",
+    "URL-Paths",
+    "Cookie",
+    "Forwarded",
+    "X-Forwarded-For",
+    "X-HTTP-Method-Override",
+    "Range",
+    "If-None-Match",
+]
+hostile_headers = mostly(
+    st.just(()),
+    st.lists(st.tuples(st.sampled_from(HOSTILE_HEADERS), header_bytes), max_size=3).map(tuple),
+    weight=3,
+)
+
+
+@st.composite
+def requests(draw):
+    """A request to one of the endpoints, or to something like it."""
+    endpoint = draw(st.sampled_from(ENDPOINTS))
+    method, path = endpoint
+    if draw(st.integers(0, 15)) == 0:
+        method = draw(st.sampled_from(METHODS))
+    target = path.format(**draw(places))
+    if draw(st.integers(0, 30)) == 0:
+        target += "/" + draw(encoded)
+    content_type = JSON_PATCH if endpoint == ("PATCH", "/v2/queues/{queue}") else JSON
+    headers = {name: value.encode() for name, value in content_type.items()} | dict(draw(hostile_headers))
+    return Request(method, target + draw(queries), tuple(headers.items()), draw(bodies(endpoint)))
+
+
+scripts = st.lists(requests(), min_size=1, max_size=LONGEST_SCRIPT)
+
+
+# Playing them
+
+
+class Player:
+    """Sends the requests of one script, in a project of its own."""
+
+    def __init__(self, url):
+        self.url = url
+        self.usual = {
+            "Client-ID": str(uuid.uuid4()).encode(),
+            "X-Project-ID": f"fuzz-{uuid.uuid4().hex}".encode(),
+        }
+        self.made = dict.fromkeys(MADE, str(uuid.uuid4()))
+
+    def play(self, request):
+        target = request.target
+        for kind, made in self.made.items():
+            target = target.replace("{" + kind + "}", made)
+        try:
+            response = raw.exchange(self.url, self.bytes_of(request, target))
+        except (OSError, http.client.HTTPException) as error:
+            raise AssertionError(f"no answer to {request.method} {target}: {error!r}") from error
+        problem = self.problem(request, response)
+        assert problem is None, f"{request.method} {target}: {problem}"
+        self.remember(response)
+
+    def bytes_of(self, request, target):
+        given = {name.lower() for name, _ in request.headers}
+        usual = [(name, value) for name, value in self.usual.items() if name.lower() not in given]
+        lines = [
+            f"{request.method} {target} HTTP/1.1".encode("latin-1"),
+            b"Host: localhost",
+            b"Connection: close",
+            b"Content-Length: %d" % len(request.body),
+            *(name.encode() + b": " + value for name, value in [*usual, *request.headers]),
+        ]
+        return b"\r\n".join([*lines, b"", request.body])
+
+    def problem(self, request, response):
+        if response.status >= 500:
+            return f"{response.status} {response.body[:500]!r}"
+        if response.status >= 400:
+            wrong = error_problem(request.method, response.headers, response.body)
+            return wrong and f"{response.status} with {wrong}"
+        if response.status in (200, 201) and request.method not in ("HEAD", "OPTIONS"):
+            try:
+                json.loads(response.body)
+            except ValueError:
+                return f"{response.status} without JSON: {response.body[:500]!r}"
+        return None
+
+    def remember(self, response):
+        """Keep the ids of what was made, for the requests that follow."""
+        location = response.headers.get("Location", "")
+        if response.status != 201:
+            return
+        document = json.loads(response.body) if response.body else {}
+        if "/claims/" in location:
+            self.made["claim"] = location.rpartition("/")[2]
+        if document.get("subscription_id"):
+            self.made["subscription"] = document["subscription_id"]
+        for resource in document.get("resources", [])[:1]:
+            self.made["message"] = resource.rpartition("/")[2]
+
+
+def run_round(url, number):
+    """Play a round of random scripts; the number decides which."""
+
+    @seed(number)
+    @settings(
+        max_examples=ROUND,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(scripts)
+    def round_of_scripts(script):
+        player = Player(url)
+        for request in script:
+            player.play(request)
+
+    round_of_scripts()
+
+
+def test_hostile_requests_are_answered_properly(gateway):
+    first = int(os.environ.get("MARCONI_FUZZ_SEED") or random.SystemRandom().getrandbits(32))
+    print(f"MARCONI_FUZZ_SEED={first}")
+    api = Api(gateway.url)
+    deadline = time.monotonic() + DURATION
+
+    rounds = 0
+    while time.monotonic() < deadline:
+        run_round(gateway.url, first + rounds)
+        rounds += 1
+        assert api.get("/v2/ping").status_code == 204
+
+    print(f"{rounds} rounds of {ROUND} scripts")
+    assert rounds > 0

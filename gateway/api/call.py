@@ -1,0 +1,155 @@
+"""What every call needs: who calls, for which project, as which client."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from flask import Request
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from gateway.api import body
+from gateway.api.errors import NotAcceptable
+from gateway.auth.base import AuthStrategy, Identity
+from gateway.core.core import Core
+from gateway.core.errors import Forbidden, InvalidInput, NotFound
+from gateway.core.metadata import QUEUE_NAME
+from gateway.core.queues import QueueInfo
+from gateway.signing import covers
+
+MAX_PROJECT = 256
+
+#: Printable ASCII; a comma would be two headers folded into one.
+_PROJECT = re.compile(r"[\x20-\x2b\x2d-\x7e]+\Z")
+
+JSON = "application/json"
+JSON_HOME = "application/json-home"
+FORM = "application/x-www-form-urlencoded"
+
+QUEUE_TITLE = "Invalid queue identification"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the handlers work with; made once."""
+
+    core: Core
+    auth: AuthStrategy
+    signing_key: str | None
+    admin_mode: bool
+    enable_checksum: bool
+    client_id_uuid_safe: bool
+    client_id_length: tuple[int, int]
+
+
+@dataclass(slots=True)
+class Call:
+    """One request, admitted."""
+
+    service: Service
+    request: Request
+    project: str
+    client: str
+    identity: Identity
+
+    @property
+    def core(self) -> Core:
+        """The core that answers."""
+        return self.service.core
+
+    def body(self) -> bytes:
+        """The request's body as it came."""
+        data = self.request.get_data(cache=False)
+        if data and self.request.mimetype == FORM:
+            raise InvalidInput(f"Send JSON with Content-Type: {JSON}", "Invalid Content-Type")
+        return data
+
+    def document(self) -> dict[str, Any]:
+        """The body as a JSON object; empty without a body."""
+        return body.parse_optional_object(self.body())
+
+    def queue(self, name: str) -> QueueInfo | None:
+        """The queue if it exists."""
+        return self.core.queues.find(self.project, name)
+
+
+def check_queue_name(name: str) -> None:
+    """Raises InvalidInput for what can't be the name of a queue."""
+    if not QUEUE_NAME.match(name):
+        raise InvalidInput("A queue's name is 1 to 64 characters of A-Z a-z 0-9 _ - .", QUEUE_TITLE)
+
+
+def admit(service: Service, request: Request) -> Call:
+    """Check what holds for every request, in the order that clients count on: Accept, credentials, project, client."""
+    environ = request.environ
+    accept = environ.get("HTTP_ACCEPT")
+    if accept is not None and not accepts_json(accept):
+        raise NotAcceptable(f"Only {JSON} is served")
+    if "HTTP_URL_SIGNATURE" in environ:
+        identity = Identity(_signed_project(service, environ))
+    else:
+        identity = service.auth.identify(environ)
+    return Call(service, request, _project(environ, identity), _client(service, environ), identity)
+
+
+def _project(environ: dict[str, Any], identity: Identity) -> str:
+    header = environ.get("HTTP_X_PROJECT_ID", "").strip()
+    if identity.project is not None:
+        if header and header != identity.project:
+            raise Forbidden("X-Project-ID names another project than yours")
+        return identity.project
+    if not header:
+        raise InvalidInput("The X-Project-ID header is missing or empty", "Project-Id Missing")
+    if len(header) > MAX_PROJECT or not _PROJECT.match(header):
+        raise InvalidInput(f"A project id is at most {MAX_PROJECT} printable ASCII characters without commas", QUEUE_TITLE)
+    return header
+
+
+def _client(service: Service, environ: dict[str, Any]) -> str:
+    text = environ.get("HTTP_CLIENT_ID", "")
+    if not service.client_id_uuid_safe:
+        lowest, highest = service.client_id_length
+        if not lowest <= len(text) <= highest or not text.isprintable():
+            raise InvalidInput(f"The Client-ID header must be {lowest} to {highest} characters long")
+        return text
+    client = client_id(text)
+    if client is None:
+        raise InvalidInput("The Client-ID header must be a UUID" if text else "The Client-ID header is missing")
+    return client
+
+
+@lru_cache(maxsize=4096)
+def client_id(text: str) -> str | None:
+    """A UUID in its usual spelling, whatever spelling it came in; None for what is none."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def accepts_json(accept: str) -> bool:
+    """Does an Accept header admit JSON (RFC 9110, 12.5.1)?"""
+    accepted = parse_accept_header(accept, MIMEAccept)
+    return accepted.quality(JSON) > 0 or accepted.quality(JSON_HOME) > 0
+
+
+def _signed_project(service: Service, environ: dict[str, Any]) -> str:
+    """The project that a pre-signed request is for. Raises NotFound for every fault, so that nothing can be guessed."""
+    project = environ.get("HTTP_X_PROJECT_ID", "")
+    if service.signing_key is None or not covers(
+        service.signing_key,
+        environ["HTTP_URL_SIGNATURE"],
+        environ.get("HTTP_URL_PATHS", "").split(","),
+        environ.get("HTTP_URL_METHODS", "").split(","),
+        project,
+        environ.get("HTTP_URL_EXPIRES", ""),
+        environ["REQUEST_METHOD"],
+        environ["PATH_INFO"],
+    ):
+        raise NotFound("There is nothing here for this signature")
+    return project

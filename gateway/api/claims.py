@@ -1,0 +1,68 @@
+"""``/v2/queues/{queue}/claims``."""
+
+from __future__ import annotations
+
+import orjson
+
+from gateway.api import body, query, render
+from gateway.api.call import Call
+from gateway.api.errors import Answer
+from gateway.api.queues import path_of
+from gateway.core.errors import NotFound
+from gateway.core.queues import QueueInfo
+
+
+def post(call: Call, queue: str) -> Answer:
+    """Claim messages."""
+    document = call.document()
+    ttl, grace = body.integer(document, "ttl"), body.integer(document, "grace")
+    # openstacksdk sends the limit in the body.
+    wanted = query.integer(call.request.args, "limit")
+    wanted = body.integer(document, "limit") if wanted is None else wanted
+    limit = query.check_limit(wanted, call.core.limits.max_messages_per_claim_or_pop)
+    info = call.queue(queue)
+    if info is None:
+        call.core.claims.check(ttl, grace)
+        return 204, b"", {}
+    messages = call.core.messages.claim(info, ttl, grace, limit)
+    if not messages:
+        return 204, b"", {}
+    path = path_of(queue)
+    shown = render.messages(path, messages, call.core.store.now(), call.service.enable_checksum)
+    return 201, orjson.dumps({"messages": shown}), {"Location": f"{path}/claims/{messages[0].claim}"}
+
+
+def get(call: Call, queue: str, claim_id: str) -> Answer:
+    """A claim and the messages it still holds."""
+    messages = call.core.messages.claimed(_queue(call, queue, claim_id), claim_id)
+    path = path_of(queue)
+    return 200, orjson.dumps({
+        "href": f"{path}/claims/{claim_id}",
+        "ttl": messages[0].claim_ttl,
+        "age": call.core.claims.age(messages[0]),
+        "messages": render.messages(path, messages, call.core.store.now(), call.service.enable_checksum),
+    }), {}
+
+
+def patch(call: Call, queue: str, claim_id: str) -> Answer:
+    """Let a claim begin anew."""
+    document = call.document()
+    ttl, grace = body.integer(document, "ttl"), body.integer(document, "grace")
+    call.core.claims.check(ttl, grace)
+    call.core.claims.renew(_queue(call, queue, claim_id), claim_id, ttl, grace)
+    return 204, b"", {}
+
+
+def delete(call: Call, queue: str, claim_id: str) -> Answer:
+    """Release a claim."""
+    info = call.queue(queue)
+    if info is not None:
+        call.core.claims.release(info, claim_id)
+    return 204, b"", {}
+
+
+def _queue(call: Call, queue: str, claim_id: str) -> QueueInfo:
+    info = call.queue(queue)
+    if info is None:
+        raise NotFound(f"Claim {claim_id} does not exist: there is no queue {queue}")
+    return info

@@ -1,0 +1,87 @@
+"""From exceptions to answers: one table, one shape."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+from bridges.errors import BridgeError
+from bridges.errors import OutcomeUnknown as PublishOutcomeUnknown
+from gateway.auth.base import Unauthenticated
+from gateway.core.errors import Busy, Conflict, CoreError, Forbidden, InvalidInput, NotFound
+from storage.errors import StoreError
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds after which a client is asked to try again when a dependency is down.
+RETRY_AFTER = 2
+
+
+class NotAcceptable(CoreError):
+    """The client does not take JSON."""
+
+    title = "Not acceptable"
+
+
+class UnsupportedMediaType(CoreError):
+    """The body is of a type that this call does not take."""
+
+    title = "Unsupported media type"
+
+
+#: Statuses by class of error.
+STATUSES: dict[type[CoreError], int] = {
+    InvalidInput: 400,
+    Forbidden: 403,
+    NotFound: 404,
+    NotAcceptable: 406,
+    Conflict: 409,
+    UnsupportedMediaType: 415,
+    Busy: 503,
+}
+
+Answer = tuple[int, bytes, dict[str, str]]
+
+
+def answer(error: Exception) -> Answer:
+    """Status, body and headers for whatever went wrong."""
+    if isinstance(error, CoreError):
+        status = STATUSES[type(error)]
+        return _answer(status, error.title, error.description)
+    if isinstance(error, PublishOutcomeUnknown):
+        LOG.warning("publish: %s", error)
+        return _answer(
+            503, "Service unavailable",
+            "The broker did not confirm the messages in time; they may have been enqueued or not.",
+        )
+    if isinstance(error, BridgeError):
+        LOG.warning("broker: %s", error)
+        return _answer(503, "Service unavailable", "The message broker can't be reached now; try again.")
+    if isinstance(error, StoreError):
+        LOG.warning("side-store: %s", error)
+        return _answer(503, "Service unavailable", "The side-store can't be reached now; try again.")
+    if isinstance(error, Unauthenticated):
+        return _answer(401, "Unauthorized", str(error), {"WWW-Authenticate": error.challenge})
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return _answer(405, "Method not allowed", f"Allowed here: {allowed}", {"Allow": allowed})
+    if isinstance(error, RequestEntityTooLarge):
+        return _answer(400, "Invalid request body", "The request body is larger than this service takes")
+    if isinstance(error, HTTPException) and error.code is not None and 400 <= error.code < 500:
+        return _answer(error.code, error.name, error.description or error.name)
+    LOG.exception("unexpected error")
+    return _answer(500, "Internal server error", "An unexpected error happened; the log has it by the request's id.")
+
+
+def _answer(status: int, title: str, description: str, headers: dict[str, str] | None = None) -> Answer:
+    if status == 503:
+        headers = {"Retry-After": str(RETRY_AFTER)}
+    return status, error_body(title, description), headers or {}
+
+
+def error_body(title: str, description: Any) -> bytes:
+    """The JSON of every error."""
+    return orjson.dumps({"title": title, "description": description})

@@ -1,0 +1,127 @@
+"""``/v2/queues/{queue}/messages``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from gateway.api import body, query, render
+from gateway.api.call import Call
+from gateway.api.errors import Answer
+from gateway.api.queues import path_of
+from gateway.core.errors import InvalidInput, NotFound
+from gateway.core.ids import USABLE_ID
+from gateway.core.messages import Post
+
+
+def post(call: Call, queue: str) -> Answer:
+    """Post one or more messages."""
+    data = call.body()
+    info = call.core.queues.ensure(call.project, queue)
+    ids = call.core.messages.post(info, call.client, _posts(data), len(data))
+    path = f"{path_of(queue)}/messages"
+    return (
+        201,
+        orjson.dumps({"resources": [f"{path}/{id_}" for id_ in ids]}),
+        {"Location": f"{path}?ids={','.join(ids)}"},
+    )
+
+
+def _posts(data: bytes) -> list[Post]:
+    messages = body.parse_object(data).get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidInput("'messages' must be a list of messages and not empty", body.TITLE)
+    return [_post(message) for message in messages]
+
+
+def _post(message: Any) -> Post:
+    if not isinstance(message, dict):
+        raise InvalidInput("Each message must be a JSON object", body.TITLE)
+    if "body" not in message:
+        raise InvalidInput("Missing parameter body in a message", body.TITLE)
+    return Post(body.encode(message["body"]), body.integer(message, "ttl"), body.integer(message, "delay"))
+
+
+def list_(call: Call, queue: str) -> Answer:
+    """A page of messages, or with ``ids`` certain ones."""
+    args = call.request.args
+    ids = query.strings(args, "ids")
+    if ids is not None:
+        return _get_many(call, queue, ids)
+    limit = query.limit(args, call.core.limits.max_messages_per_page)
+    echo, claimed, delayed = (query.boolean(args, name) for name in ("echo", "include_claimed", "include_delayed"))
+    info = call.queue(queue)
+    page = []
+    if info is not None:
+        not_from = None if echo else call.client
+        page = call.core.messages.list(info, args.get("marker"), limit, not_from, claimed, delayed)
+    path = path_of(queue)
+    return 200, orjson.dumps({
+        "messages": render.messages(path, page, call.core.store.now(), call.service.enable_checksum),
+        "links": query.next_link(f"{path}/messages", args, str(page[-1].seq)) if page else [],
+    }), {}
+
+
+def _get_many(call: Call, queue: str, ids: list[str]) -> Answer:
+    _check_ids(call, ids)
+    info = call.queue(queue)
+    found = call.core.messages.get(info, [id_ for id_ in ids if USABLE_ID.match(id_)]) if info else []
+    if not found:
+        raise NotFound("None of these messages exists")
+    shown = render.messages(path_of(queue), found, call.core.store.now(), call.service.enable_checksum)
+    return 200, orjson.dumps({"messages": shown}), {}
+
+
+def _check_ids(call: Call, ids: list[str]) -> None:
+    highest = call.core.limits.max_messages_per_page
+    if not 1 <= len(ids) <= highest:
+        raise InvalidInput(f"Name 1 to {highest} ids", query.TITLE)
+
+
+def get(call: Call, queue: str, message_id: str) -> Answer:
+    """One message."""
+    info = call.queue(queue)
+    found = call.core.messages.get(info, [message_id]) if info and USABLE_ID.match(message_id) else []
+    if not found:
+        raise NotFound(f"Message {message_id} does not exist")
+    shown = render.message(path_of(queue), found[0], call.core.store.now(), call.service.enable_checksum)
+    return 200, orjson.dumps(shown), {}
+
+
+def delete(call: Call, queue: str, message_id: str) -> Answer:
+    """Delete one message."""
+    claim_id = call.request.args.get("claim_id")
+    info = call.queue(queue)
+    if info is not None and USABLE_ID.match(message_id):
+        call.core.messages.delete(info, message_id, claim_id)
+    return 204, b"", {}
+
+
+def delete_many(call: Call, queue: str) -> Answer:
+    """Delete messages by id, or pop the oldest ones."""
+    args = call.request.args
+    ids, pop = query.strings(args, "ids"), query.integer(args, "pop")
+    if (ids is None) == (pop is None):
+        raise InvalidInput("Give either ids or pop", query.TITLE)
+    if pop is not None:
+        return _pop(call, queue, pop)
+    assert ids is not None
+    _check_ids(call, ids)
+    claim_ids = query.strings(args, "claim_ids")
+    if call.core.limits.message_delete_with_claim_id and claim_ids is None:
+        raise InvalidInput("This service wants claim_ids together with ids", query.TITLE)
+    info = call.queue(queue)
+    usable = [id_ for id_ in ids if USABLE_ID.match(id_)]
+    if info is not None and usable:
+        call.core.messages.delete_many(info, usable, claim_ids)
+    return 204, b"", {}
+
+
+def _pop(call: Call, queue: str, wanted: int) -> Answer:
+    limit = query.check_limit(wanted, call.core.limits.max_messages_per_claim_or_pop, "pop")
+    info = call.queue(queue)
+    messages = call.core.messages.pop(info, limit) if info else []
+    now = call.core.store.now()
+    shown = [render.popped(message, now, call.service.enable_checksum) for message in messages]
+    return 200, orjson.dumps({"messages": shown}), {}

@@ -1,0 +1,146 @@
+"""The Flask application: routes, and the one way that every request goes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import uuid4
+
+import flask
+from werkzeug.exceptions import HTTPException
+
+from gateway import metrics
+from gateway.api import claims, messages, queues, root
+from gateway.api.call import JSON, Service, admit, check_queue_name
+from gateway.api.errors import Answer, answer
+from gateway.auth import strategy
+from gateway.core.core import Core, read_key
+from gateway.core.limits import Limits
+from gateway.core.seal import Seal
+from gateway.drivers import BRIDGES, SIDE_STORES, make
+from gateway.logs import REQUEST_ID
+
+LOG = logging.getLogger(__name__)
+
+Handler = Callable[..., Answer]
+
+_QUEUE = "/v2/queues/<queue>"
+
+#: Handlers by route and method. HEAD goes to GET's handler where it has none of its own.
+ROUTES: dict[str, dict[str, Handler]] = {
+    "/v2/": {"GET": root.home},
+    "/v2/ping": {"GET": root.ping},
+    "/v2/health": {"GET": root.health},
+    "/v2/queues": {"GET": queues.list_},
+    _QUEUE: {
+        "PUT": queues.put,
+        "GET": queues.get,
+        "HEAD": queues.head,
+        "PATCH": queues.patch,
+        "DELETE": queues.delete,
+    },
+    f"{_QUEUE}/stats": {"GET": queues.stats},
+    f"{_QUEUE}/purge": {"POST": queues.purge},
+    f"{_QUEUE}/share": {"POST": queues.share},
+    f"{_QUEUE}/messages": {"GET": messages.list_, "POST": messages.post, "DELETE": messages.delete_many},
+    f"{_QUEUE}/messages/<message_id>": {"GET": messages.get, "DELETE": messages.delete},
+    f"{_QUEUE}/claims": {"POST": claims.post},
+    f"{_QUEUE}/claims/<claim_id>": {"GET": claims.get, "PATCH": claims.patch, "DELETE": claims.delete},
+}
+
+
+def make_core(conf: Any) -> Core:
+    """The core with the configured bridge and side-store. Raises what is wrong with the configuration."""
+    seal = Seal(read_key(conf.encryption.key)) if conf.encryption.key else None
+    return Core(
+        make(BRIDGES, conf.bridge.uri, conf.bridge),
+        make(SIDE_STORES, conf.side_store.uri, conf.side_store),
+        Limits.from_options(conf.transport),
+        seal,
+    )
+
+
+def make_app(conf: Any, core: Core) -> flask.Flask:
+    """The WSGI application for a configuration (oslo.config) and a core."""
+    service = Service(
+        core=core,
+        auth=strategy(conf),
+        signing_key=conf.signed_url.secret_key or None,
+        admin_mode=conf.admin_mode,
+        enable_checksum=conf.enable_checksum,
+        client_id_uuid_safe=conf.client_id_uuid_safe,
+        client_id_length=(conf.min_length_client_id, conf.max_length_client_id),
+    )
+    app = flask.Flask("marconi", static_folder=None)
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = max_body(conf)
+
+    def serve(route: str, handler: Callable[[], Answer]) -> flask.Response:
+        """Run a handler; whatever it raises becomes an answer here and nowhere else."""
+        start = time.perf_counter()
+        request_id = f"req-{uuid4()}"
+        token = REQUEST_ID.set(request_id)
+        try:
+            try:
+                status, data, headers = handler()
+            except Exception as error:
+                status, data, headers = answer(error)
+            method = flask.request.method
+            metrics.REQUESTS.labels(route, method, status).observe(time.perf_counter() - start)
+            LOG.debug("%s %s %d", method, flask.request.path, status)
+        finally:
+            REQUEST_ID.reset(token)
+        response = flask.Response(data, status, headers)
+        if "Content-Type" not in headers:
+            if data:
+                response.headers["Content-Type"] = JSON
+            else:
+                del response.headers["Content-Type"]
+        response.headers["X-Openstack-Request-Id"] = request_id
+        return response
+
+    def add(route: str, methods: Iterable[str], view: Callable[..., flask.Response]) -> None:
+        app.add_url_rule(route, route, view, methods=list(methods), provide_automatic_options=False)
+
+    def view_of(route: str, handlers: dict[str, Handler]) -> Callable[..., flask.Response]:
+        def view(**names: str) -> flask.Response:
+            request = flask.request._get_current_object()  # type: ignore[attr-defined]
+
+            def run() -> Answer:
+                call = admit(service, request)
+                if "queue" in names:
+                    check_queue_name(names["queue"])
+                return handlers[request.method if request.method in handlers else "GET"](call, **names)
+
+            return serve(route, run)
+
+        return view
+
+    for route, handlers in ROUTES.items():
+        add(route, handlers, view_of(route, handlers))
+    add("/", ["GET"], lambda: serve("/", root.versions))
+    add("/metrics", ["GET"], lambda: serve("/metrics", _metrics))
+
+    @app.errorhandler(HTTPException)
+    def refuse(error: HTTPException) -> flask.Response:
+        """Unknown paths and methods."""
+
+        def run() -> Answer:
+            raise error
+
+        return serve("", run)
+
+    return app
+
+
+def _metrics() -> Answer:
+    data, content_type = metrics.render()
+    return 200, data, {"Content-Type": content_type}
+
+
+def max_body(conf: Any) -> int:
+    """Bytes of the largest body that any call takes."""
+    return max(conf.transport.max_messages_post_size, conf.transport.max_queue_metadata)

@@ -1,0 +1,111 @@
+"""HTTP Basic authentication (RFC 7617) against a file of bcrypt hashes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import bcrypt
+from cachetools import TTLCache
+
+from gateway.auth.base import AuthStrategy, Identity, Unauthenticated
+
+CHALLENGE = 'Basic realm="marconi", charset="UTF-8"'
+
+#: Seconds for which a password that was right is not hashed again: bcrypt is slow on purpose.
+REMEMBERED_FOR = 60.0
+REMEMBERED_AT_MOST = 10_000
+
+#: Longest password that bcrypt looks at, in bytes; it refuses longer ones.
+MAX_PASSWORD = 72
+
+#: Hash that an unknown user's password is checked against, so that the answer takes as long as for a known one.
+NOBODY = bcrypt.hashpw(secrets.token_bytes(16).hex().encode(), bcrypt.gensalt())
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A line of the file."""
+
+    hash: bytes
+    project: str
+
+
+class BasicAuth(AuthStrategy):
+    """Users from ``[basic] htpasswd_file``, which is read again when it changes."""
+
+    def __init__(self, conf: Any):
+        self._path = conf.basic.htpasswd_file
+        if not self._path:
+            raise ValueError("[basic] htpasswd_file is not set; auth_strategy = basic needs it")
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, int] | None = None
+        self._users: dict[str, User] = {}
+        self._salt = secrets.token_bytes(32)
+        self._right: TTLCache[bytes, Identity] = TTLCache(REMEMBERED_AT_MOST, REMEMBERED_FOR)
+        self._refresh()
+
+    def identify(self, environ: Mapping[str, Any]) -> Identity:
+        scheme, _, encoded = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "basic":
+            raise Unauthenticated("Send a user name and password (HTTP Basic authentication)", CHALLENGE)
+        try:
+            name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            colon = ""
+        if not colon:
+            raise Unauthenticated("The Authorization header is malformed", CHALLENGE)
+        users = self._refresh()
+        remembered = hashlib.blake2b(f"{name}:{password}".encode(), key=self._salt).digest()
+        with self._lock:
+            identity = self._right.get(remembered)
+        if identity is not None:
+            return identity
+        user = users.get(name)
+        right = bcrypt.checkpw(password.encode()[:MAX_PASSWORD], user.hash if user else NOBODY)
+        if not right or user is None:
+            raise Unauthenticated("User name or password is wrong", CHALLENGE)
+        identity = Identity(user.project, name)
+        with self._lock:
+            self._right[remembered] = identity
+        return identity
+
+    def _refresh(self) -> dict[str, User]:
+        """The users, read anew if the file has changed; with the file gone, those known last."""
+        try:
+            status = os.stat(self._path)
+        except OSError as error:
+            if self._stamp is None:
+                raise ValueError(f"[basic] htpasswd_file: {error}") from error
+            return self._users
+        stamp = (status.st_mtime_ns, status.st_size)
+        with self._lock:
+            if stamp != self._stamp:
+                self._users = read_users(self._path)
+                self._right.clear()
+                self._stamp = stamp
+            return self._users
+
+
+def read_users(path: str) -> dict[str, User]:
+    """Users by name from lines ``name:hash[:project]``. Raises ValueError with the line that is wrong."""
+    users = {}
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            line = line.strip()
+            if not line or line.startswith("#"):
+                continue
+            name, hash_, project = (line.split(":", 2) + ["", ""])[:3]
+            if not name or not hash_.startswith(("$2a$", "$2b$", "$2y$")):
+                raise ValueError(
+                    f"{path}, line {number}: not of the form name:bcrypt-hash[:project] (htpasswd -B makes it)"
+                )
+            users[name] = User(hash_.encode(), project or name)
+    return users

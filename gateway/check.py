@@ -1,0 +1,65 @@
+"""``marconi check``: configuration, broker and side-store, each with what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from bridges.errors import BridgeError
+from gateway.auth import UnknownStrategy, strategy
+from gateway.core.core import read_key
+from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
+from storage.errors import StoreError
+
+#: What can be wrong with a configuration or with what it leads to.
+FAULTS = (BridgeError, StoreError, UnknownStrategy, UnknownScheme, ValueError)
+
+_PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")
+
+
+def check(conf: Any) -> bool:
+    """Print a line for each part; True if all is well."""
+    parts: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("authentication", lambda: _authentication(conf)),
+        ("encryption", lambda: _encryption(conf)),
+        ("bridge", lambda: _reach(BRIDGES, conf.bridge)),
+        ("side-store", lambda: _reach(SIDE_STORES, conf.side_store)),
+    )
+    well = True
+    print(f"{'configuration':<15} ok      {', '.join(conf.config_file or conf.default_config_files) or 'no file'}")
+    for name, run in parts:
+        try:
+            outcome, text = "ok", run()
+        except FAULTS as error:
+            outcome, text, well = "FAILED", without_password(str(error)), False
+        print(f"{name:<15} {outcome:<7} {text}")
+    return well
+
+
+def without_password(text: str) -> str:
+    """A URI, or a text with URIs, without their passwords."""
+    return _PASSWORD.sub("***", text)
+
+
+def _authentication(conf: Any) -> str:
+    strategy(conf)
+    return str(conf.auth_strategy)
+
+
+def _encryption(conf: Any) -> str:
+    if not conf.encryption.key:
+        return "no key: queues can't be encrypted"
+    read_key(conf.encryption.key)
+    return "key is set"
+
+
+def _reach(group: str, options: Any) -> str:
+    driver = make(group, options.uri, options)
+    try:
+        driver.ping()
+    except FAULTS as error:
+        raise ValueError(f"{options.uri}: {error}") from error
+    finally:
+        driver.close()
+    return without_password(options.uri)

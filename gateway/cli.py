@@ -1,0 +1,65 @@
+"""The ``marconi`` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+from bridges.errors import BridgeMisconfigured
+from gateway import __version__
+from gateway.auth import UnknownStrategy
+from gateway.check import check, without_password
+from gateway.conf import load
+from gateway.drivers import UnknownScheme
+from gateway.serve import CannotServe, serve
+from storage.errors import StoreMisconfigured
+
+EPILOG = """\
+Without --config-file, marconi.conf is looked for in ~/.marconi, ~, /etc/marconi and /etc; without any file the
+embedded default is served: no broker, one SQLite file. Each option can also be set in the environment:
+[bridge] uri is OS_BRIDGE__URI.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="marconi",
+        description="HTTP messaging gateway: queues, messages and claims in front of AMQP brokers.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"marconi {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("serve", "run the gateway until SIGTERM or Ctrl-C"),
+        ("check", "test configuration, broker and side-store, and say what is wrong with each"),
+    ):
+        command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        command.add_argument(
+            "--config-file", action="append", metavar="FILE",
+            help="configuration file; may be repeated, later ones win (sample: etc/marconi.conf.sample)",
+        )
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status: 0, 1 when something is wrong, 2 for a wrong command line."""
+    arguments = parser().parse_args(argv)
+    try:
+        conf = load(config_files=arguments.config_file)
+        if arguments.command == "check":
+            return 0 if check(conf) else 1
+        return serve(conf)
+    except (
+        BridgeMisconfigured, CannotServe, StoreMisconfigured, UnknownScheme, UnknownStrategy, ValueError, cfg.Error,
+    ) as error:
+        print(f"marconi: {without_password(str(error))}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The options of the service, each declared once; the sample file and docs/configuration.md are made from here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log
+
+from gateway import __version__
+from gateway.core.limits import Limits
+from gateway.drivers import BRIDGES, SIDE_STORES, driver_classes
+
+#: Largest message that MongoDB's 16 MiB documents and the memory of a gateway are good for, in bytes.
+MAX_POST_SIZE = 8 * 1024 * 1024
+
+DEFAULT_OPTS = (
+    cfg.StrOpt(
+        "auth_strategy", default="noauth",
+        help="How clients prove who they are: noauth believes the X-Project-ID header, basic asks for a user and"
+             " password of [basic] htpasswd_file.",
+    ),
+    cfg.BoolOpt("admin_mode", default=False, help="Serve the operator's part of the API (/v2/health)."),
+    cfg.BoolOpt("enable_checksum", default=False, help="Show an MD5 checksum of the body with each message."),
+    cfg.BoolOpt(
+        "client_id_uuid_safe", default=True,
+        help="Take only UUIDs as Client-ID. Switched off, any string of min_length_client_id to max_length_client_id"
+             " characters will do.",
+    ),
+    cfg.IntOpt("min_length_client_id", default=10, min=1, max=255, help="Shortest Client-ID that is not a UUID."),
+    cfg.IntOpt("max_length_client_id", default=36, min=1, max=255, help="Longest Client-ID that is not a UUID."),
+)
+
+WSGI_OPTS = (
+    cfg.HostAddressOpt("bind", default="127.0.0.1", help="Address to listen on."),
+    cfg.PortOpt("port", default=8888, help="Port to listen on."),
+    cfg.IntOpt("threads", default=8, min=1, max=512, help="Requests that one worker process serves at the same time."),
+    cfg.IntOpt("workers", default=1, min=1, max=256, help="Worker processes that share the listening socket."),
+    cfg.IntOpt(
+        "drain_timeout", default=10, min=0, max=600,
+        help="Seconds that requests in progress get to finish on SIGTERM.",
+    ),
+    cfg.BoolOpt(
+        "allow_unauthenticated_remote", default=False,
+        help="With auth_strategy = noauth, allow to bind an address that others than this machine can reach."
+             " Whoever reaches it may use every project.",
+    ),
+)
+
+BRIDGE_OPTS = (
+    cfg.StrOpt(
+        "uri", default="loopback://", secret=True,
+        help="Where messages wait: loopback:// for no broker, amqp://user:password@host:5672/vhost or amqps:// for"
+             " RabbitMQ.",
+    ),
+)
+
+SIDE_STORE_OPTS = (
+    cfg.StrOpt(
+        "uri", default="sqlite:///marconi.db", secret=True,
+        help="Where claims, TTLs and queue metadata are: sqlite:///relative/path, sqlite:////absolute/path or"
+             " mongodb://host[,host...]/database?replicaSet=name.",
+    ),
+)
+
+_LIMITS = Limits()
+
+TRANSPORT_OPTS = (
+    cfg.IntOpt(
+        "default_message_ttl", default=_LIMITS.default_message_ttl, min=60, max=2**31 - 1,
+        help="Seconds that a message lives when neither it nor its queue says.",
+    ),
+    cfg.IntOpt(
+        "default_message_delay", default=_LIMITS.default_message_delay, min=0, max=2**31 - 1,
+        help="Seconds for which a new message is hidden when neither it nor its queue says.",
+    ),
+    cfg.IntOpt(
+        "default_claim_ttl", default=_LIMITS.default_claim_ttl, min=60, max=2**31 - 1,
+        help="Seconds that a claim lasts when the request does not say.",
+    ),
+    cfg.IntOpt(
+        "default_claim_grace", default=_LIMITS.default_claim_grace, min=60, max=2**31 - 1,
+        help="Seconds that claimed messages outlive their claim when the request does not say.",
+    ),
+    cfg.IntOpt(
+        "max_queues_per_page", default=_LIMITS.max_queues_per_page, min=1, max=1000,
+        help="Largest page of a list of queues.",
+    ),
+    cfg.IntOpt(
+        "max_messages_per_page", default=_LIMITS.max_messages_per_page, min=1, max=1000,
+        help="Largest page of a list of messages.",
+    ),
+    cfg.IntOpt(
+        "max_messages_per_claim_or_pop", default=_LIMITS.max_messages_per_claim_or_pop, min=1, max=1000,
+        help="Most messages that one claim or pop takes.",
+    ),
+    cfg.IntOpt(
+        "max_queue_metadata", default=_LIMITS.max_queue_metadata, min=1, max=MAX_POST_SIZE,
+        help="Bytes of a queue's metadata at the most.",
+    ),
+    cfg.IntOpt(
+        "max_messages_post_size", default=_LIMITS.max_messages_post_size, min=1, max=MAX_POST_SIZE,
+        help="Bytes of a request that posts messages at the most.",
+    ),
+    cfg.IntOpt(
+        "max_message_ttl", default=_LIMITS.max_message_ttl, min=60, max=2**31 - 1,
+        help="Longest life of a message, in seconds.",
+    ),
+    cfg.IntOpt(
+        "max_message_delay", default=_LIMITS.max_message_delay, min=0, max=2**31 - 1,
+        help="Longest delay of a message, in seconds.",
+    ),
+    cfg.IntOpt(
+        "max_claim_ttl", default=_LIMITS.max_claim_ttl, min=60, max=2**31 - 1,
+        help="Longest claim, in seconds.",
+    ),
+    cfg.IntOpt(
+        "max_claim_grace", default=_LIMITS.max_claim_grace, min=60, max=2**31 - 1,
+        help="Longest grace of a claim, in seconds.",
+    ),
+    cfg.BoolOpt(
+        "message_delete_with_claim_id", default=_LIMITS.message_delete_with_claim_id,
+        help="Demand claim_ids with every request that deletes messages by a list of ids.",
+    ),
+)
+
+SIGNED_URL_OPTS = (
+    cfg.StrOpt("secret_key", secret=True, help="Key that pre-signed requests are signed with. None: there are none."),
+)
+
+ENCRYPTION_OPTS = (
+    cfg.StrOpt(
+        "key", secret=True,
+        help="Key for queues with _enable_encrypt_messages: 32 bytes in base64, as made by `openssl rand -base64 32`."
+             " None: such queues are refused.",
+    ),
+)
+
+BASIC_OPTS = (
+    cfg.StrOpt(
+        "htpasswd_file",
+        help="Users for auth_strategy = basic, one in a line: user:bcrypt-hash[:project]; the project is the user's"
+             " name if it is left out. `htpasswd -B` makes such lines.",
+    ),
+)
+
+
+def _options() -> Iterable[tuple[str | None, Sequence[cfg.Opt]]]:
+    yield None, DEFAULT_OPTS
+    yield "wsgi", WSGI_OPTS
+    yield "bridge", _with_driver_options(BRIDGE_OPTS, BRIDGES)
+    yield "side_store", _with_driver_options(SIDE_STORE_OPTS, SIDE_STORES)
+    yield "transport", TRANSPORT_OPTS
+    yield "signed_url", SIGNED_URL_OPTS
+    yield "encryption", ENCRYPTION_OPTS
+    yield "basic", BASIC_OPTS
+
+
+def _with_driver_options(own: Sequence[cfg.Opt], group: str) -> list[cfg.Opt]:
+    """Our options of a section and those of all installed drivers; drivers may share one that is the same."""
+    options: dict[str, cfg.Opt] = {}
+    for option in itertools.chain(own, *(driver.OPTS for driver in driver_classes(group))):
+        options.setdefault(option.name, option)
+    return list(options.values())
+
+
+def list_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:
+    """All options by section, for oslo.config's sample generator."""
+    return list(_options())
+
+
+def load(args: Sequence[str] = (), config_files: Sequence[str] | None = None) -> Any:
+    """The configuration from files, environment (``OS_<SECTION>__<OPTION>``) and command line.
+
+    ``config_files`` None means oslo.config's usual places (~/.marconi, ~, /etc/marconi, /etc). Raises
+    oslo_config.cfg.Error with a text for the operator.
+    """
+    conf = cfg.ConfigOpts()
+    log.register_options(conf)
+    for group, options in _options():
+        conf.register_opts(options, group=group)
+    conf(args=list(args), project="marconi", version=__version__, default_config_files=config_files)
+    return conf

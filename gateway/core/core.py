@@ -1,0 +1,82 @@
+"""The core as a whole: one bridge, one side-store, and what works on them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import threading
+from typing import Any
+
+from bridges.base import Bridge
+from gateway.core.claims import Claims
+from gateway.core.dead_letters import DeadLetters
+from gateway.core.ids import IdMaker
+from gateway.core.landing import Landing
+from gateway.core.limits import Limits
+from gateway.core.messages import Messages
+from gateway.core.metadata import MetadataRules
+from gateway.core.publishing import Publishing
+from gateway.core.queues import Queues
+from gateway.core.seal import KEY_SIZE, Seal
+from gateway.metrics import BRIDGE_CALLS, CONNECTIONS, MESSAGES, STORE_CALLS, timed
+from storage.base import SideStore
+from storage.errors import StoreError
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds between two looks at the number of open connections.
+SAMPLING = 5.0
+
+#: The side-store's own housekeeping happens every so many looks: about once a minute.
+MAINTAIN_EVERY = 12
+
+
+class Core:
+    """Everything behind the HTTP layer. ``bridge`` and ``store`` belong to it: close() closes them."""
+
+    def __init__(self, bridge: Bridge, store: SideStore, limits: Limits, seal: Seal | None = None):
+        self.bridge: Any = timed(bridge, BRIDGE_CALLS)
+        self.store: Any = timed(store, STORE_CALLS)
+        self.limits = limits
+        ids = IdMaker()
+        self.queues = Queues(self.bridge, self.store, MetadataRules(limits, seal is not None))
+        publishing = Publishing(self.bridge, self.store, self.queues)
+        landing = Landing(self.bridge, self.store, ids)
+        dead_letters = DeadLetters(self.store, self.queues, publishing)
+        self.claims = Claims(self.store, landing, dead_letters, limits)
+        self.messages = Messages(
+            self.bridge, self.store, self.queues, publishing, landing, self.claims, limits, ids, seal
+        )
+        self._closing = threading.Event()
+        self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeper", daemon=True)
+        self._housekeeper.start()
+
+    def _keep_house(self) -> None:
+        rounds = 0
+        while not self._closing.wait(SAMPLING):
+            CONNECTIONS.labels("broker").set(self.bridge.connections())
+            CONNECTIONS.labels("side-store").set(self.store.connections())
+            rounds += 1
+            if rounds % MAINTAIN_EVERY == 0:
+                try:
+                    MESSAGES.labels("expired").inc(self.store.maintain())
+                except StoreError as error:
+                    LOG.warning("housekeeping: %s", error)
+
+    def close(self) -> None:
+        """End the housekeeping and give all connections back."""
+        self._closing.set()
+        self.bridge.close()
+        self.store.close()
+
+
+def read_key(text: str) -> bytes:
+    """The encryption key from its configured form. Raises ValueError."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"[encryption] key is not base64: {error}") from error
+    if len(key) != KEY_SIZE:
+        raise ValueError(f"[encryption] key has {len(key)} bytes, not {KEY_SIZE}")
+    return key

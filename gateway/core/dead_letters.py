@@ -1,0 +1,54 @@
+"""Messages that were claimed too often go to another queue: ``_max_claim_count`` and ``_dead_letter_queue``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import uuid4
+
+from gateway.core.publishing import Publishing
+from gateway.core.queues import QueueInfo, Queues
+from gateway.metrics import MESSAGES
+from storage.base import Claim, Message, SideStore
+
+#: Seconds for which a message is hidden while it moves. A gateway that dies in between leaves it to the next one.
+HOLD = 60
+
+
+class DeadLetters:
+    """Moves messages to their dead-letter queue."""
+
+    def __init__(self, store: SideStore, queues: Queues, publishing: Publishing):
+        self._store = store
+        self._queues = queues
+        self._publishing = publishing
+
+    def sort_out(self, info: QueueInfo, free: list[Message]) -> list[Message]:
+        """Those of the free messages that may be claimed once more; the others are moved."""
+        settings = info.settings
+        most, target = settings.max_claim_count, settings.dead_letter_queue
+        if most is None or target is None:
+            return free
+        dead = [message for message in free if message.claims >= most]
+        if dead:
+            self._move(info, dead, target)
+        return [message for message in free if message.claims < most]
+
+    def _move(self, info: QueueInfo, dead: list[Message], target: str) -> None:
+        # Claimed first, so that of two gateways only one moves a message; deleted last, so that none is lost.
+        now = self._store.now()
+        hold = Claim(f"dead-letter-{uuid4().hex}", HOLD, now + HOLD * 1000, now + 2 * HOLD * 1000)
+        ours = self._store.claim(info.key, dead, hold)
+        if not ours:
+            return
+        ttl = info.settings.dead_letter_ttl
+        letters = [
+            replace(
+                message, hidden_until=0, claim=None, claim_ttl=0, claims=0,
+                # The id says when the message was posted; its ttl counts from now.
+                expires=now + ttl * 1000 if ttl else message.expires,
+            )
+            for message in ours
+        ]
+        self._publishing.publish(self._queues.ensure(info.project, target), letters)
+        self._store.delete_claimed(info.key, [message.id for message in ours], [hold.id])
+        MESSAGES.labels("dead-lettered").inc(len(ours))

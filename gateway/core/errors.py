@@ -1,0 +1,45 @@
+"""What the core raises; gateway/api/errors.py maps each class to a status."""
+
+from __future__ import annotations
+
+
+class CoreError(Exception):
+    """Base of all core errors. ``title`` and ``description`` are for the client's eyes."""
+
+    title = "Error"
+
+    def __init__(self, description: str, title: str | None = None):
+        super().__init__(description)
+        self.description = description
+        if title is not None:
+            self.title = title
+
+
+class InvalidInput(CoreError):
+    """The client sent something that breaks a rule; the description says which."""
+
+    title = "Invalid API request"
+
+
+class NotFound(CoreError):
+    """There is no such thing."""
+
+    title = "Not found"
+
+
+class Forbidden(CoreError):
+    """The thing is somebody else's, for now or for good."""
+
+    title = "Forbidden"
+
+
+class Conflict(CoreError):
+    """The request does not fit the state of the thing."""
+
+    title = "Conflict"
+
+
+class Busy(CoreError):
+    """The work could not be finished in time; worth another try."""
+
+    title = "Service unavailable"

@@ -1,0 +1,286 @@
+"""Landing: messages leave the broker and are recorded in the side-store, each once and in order.
+
+Two parties land. A *claimer* lands what it claims in the same write; any number of them work at once. A *lister* lands
+messages free, and needs positions that only grow, so it holds the queue's lease meanwhile. So that no claimer is
+handed a message behind one that a lister is just landing (rule 4), the two keep out of each other's way: inside a
+process by a lock, between processes by the lease, which a claimer sees in the query it makes anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+from bridges.base import Batch, Bridge, Envelope
+from bridges.errors import BridgeError
+from gateway.core.errors import Busy
+from gateway.core.foreign import to_json
+from gateway.core.ids import IdMaker, made_at, usable
+from gateway.core.locks import SharedLock
+from gateway.core.queues import QueueInfo
+from gateway.core.seal import CIPHER
+from gateway.metrics import MESSAGES
+from storage.base import LEASE_MARGIN, LEASE_RETRY, TAG_BITS, Claim, Message, SideStore, number
+from storage.errors import StoreError
+
+LOG = logging.getLogger(__name__)
+
+#: AMQP header with the Client-ID of the poster, for echo.
+CLIENT_HEADER = "marconi-client"
+
+#: AMQP header that names the cipher of a sealed body.
+CIPHER_HEADER = "marconi-cipher"
+
+#: Seconds within which a claimer fetches after it has seen no lease, and for which a lister that has just got the
+#: lease waits for such claimers in other processes.
+SETTLING = 0.01
+
+#: Seconds that one request spends at most on landing messages before it answers with what it has.
+LANDING_BUDGET = 4.0
+
+#: Times that a claimer looks for free messages and a lease before it fetches all the same: a side-store that always
+#: answers slowly must not keep it from the backlog.
+LOOKS = 3
+
+#: Seconds after which a lister takes its lease anew before it lands more.
+LEASE_USE = 2.0
+
+#: Messages that a lister lands in one go at the most.
+LANDING_BATCH = 100
+
+#: Latest expiry that a message can have, ms: the year 9999, which dates in databases can still hold.
+LATEST = 253_370_764_800_000
+
+
+class Landing:
+    """The way from a bridge to a side-store."""
+
+    def __init__(self, bridge: Bridge, store: SideStore, ids: IdMaker):
+        self._bridge = bridge
+        self._store = store
+        self._ids = ids
+        self._owner = uuid4().hex
+        # Claimers land without a lease: their positions are told apart by a tag for each process.
+        self._tag = 1 + secrets.randbelow((1 << TAG_BITS) - 1)
+        self._position = 0
+        self._position_lock = threading.Lock()
+        self._locks: WeakValueDictionary[str, SharedLock] = WeakValueDictionary()
+        self._locks_lock = threading.Lock()
+
+    def _lock(self, info: QueueInfo) -> SharedLock:
+        with self._locks_lock:
+            lock = self._locks.get(info.key)
+            if lock is None:
+                lock = self._locks[info.key] = SharedLock()
+            return lock
+
+    # -- claimed ------------------------------------------------------------------------------------------------
+
+    def claim(
+        self, info: QueueInfo, claim: Claim, limit: int, accept: Callable[[list[Message]], list[Message]]
+    ) -> list[Message]:
+        """Claim up to ``limit`` messages: free landed ones first, then from the backlog; oldest first.
+
+        ``accept`` gets the free messages that were found and returns those that may be claimed. When the broker
+        fails, what has been claimed of the landed messages is the answer, unless that is nothing.
+        """
+        got: list[Message] = []
+        try:
+            with self._lock(info).shared(LANDING_BUDGET):
+                self._claim(info, claim, limit, accept, got)
+        except BridgeError as error:
+            if not got:
+                raise
+            LOG.warning("queue %s: claim without the backlog: %s", info.key, error)
+        except BaseException:
+            self._release_quietly(info, claim.id)
+            raise
+        return got
+
+    def _claim(
+        self,
+        info: QueueInfo,
+        claim: Claim,
+        limit: int,
+        accept: Callable[[list[Message]], list[Message]],
+        got: list[Message],
+    ) -> None:
+        deadline = time.monotonic() + LANDING_BUDGET
+        looks = 0
+        while len(got) < limit:
+            looked = time.monotonic()
+            if looked > deadline:
+                if not got:
+                    raise Busy("messages of this queue are being landed for others; try again")
+                return
+            looks += 1
+            found, leased = self._store.free(info.key, limit - len(got))
+            wanted = accept(found) if found else []
+            taken = self._store.claim(info.key, wanted, claim) if wanted else []
+            got += taken
+            if len(taken) < len(found):
+                continue  # others were quicker, or some went to the dead letters
+            if len(got) == limit or not self._bridge.has_backlog:
+                return
+            if leased:
+                time.sleep(LEASE_RETRY)
+                continue
+            if time.monotonic() - looked > SETTLING and looks < LOOKS:
+                continue  # a lister may have begun meanwhile
+            landed, more = self._land_claimed(info, claim, limit - len(got))
+            got += landed
+            if not more:
+                return
+
+    def _land_claimed(self, info: QueueInfo, claim: Claim, limit: int) -> tuple[list[Message], bool]:
+        """Fetch and land claimed; what was landed, and whether it is worth fetching again."""
+        batch = self._bridge.fetch(info.broker, limit)
+        if not batch.envelopes:
+            return [], False
+
+        def claimed(messages: Sequence[Message]) -> None:
+            with self._position_lock:
+                self._position = number(messages, self._position, self._store.now(), self._tag)
+            for message in messages:
+                message.hidden_until, message.claim, message.claim_ttl = claim.expires, claim.id, claim.ttl
+                message.expires = max(message.expires, claim.keep_until)
+                message.claims = 1
+
+        landed = self._land(info, batch, claimed)
+        # Some were left out (expired, deleted, landed before): there may be more behind them.
+        return landed, len(landed) < len(batch.envelopes)
+
+    # -- free ---------------------------------------------------------------------------------------------------
+
+    def land_free(self, info: QueueInfo, wanted: Callable[[list[Message]], int]) -> bool:
+        """Land messages free, under the lease, as long as ``wanted`` asks for more.
+
+        ``wanted`` is called with each batch that has landed, first with an empty one once nobody else can land, and
+        returns how many more it would like. False when the time was up before it had enough.
+        """
+        deadline = time.monotonic() + LANDING_BUDGET
+        with self._lock(info).exclusive(LANDING_BUDGET):
+            last, leased_at = self._lease(info, deadline)
+            try:
+                more = wanted([])
+                if more:
+                    time.sleep(SETTLING)
+                while more:
+                    if time.monotonic() > deadline:
+                        break
+                    batch = self._bridge.fetch(info.broker, min(more, LANDING_BATCH))
+                    if not batch.envelopes:
+                        more = 0
+                        break
+                    if time.monotonic() - leased_at > LEASE_USE:
+                        # A landing must be over before somebody else can take the lease.
+                        self._bridge.requeue(batch)
+                        self._store.release_lease(info.key, self._owner, last)
+                        last, leased_at = self._lease(info, deadline)
+                        continue
+
+                    def free(messages: Sequence[Message]) -> None:
+                        nonlocal last
+                        last = number(messages, last, self._store.now())
+
+                    more = wanted(self._land(info, batch, free))
+            except StoreError:
+                # A write whose outcome is unknown may still happen: nobody else lands before the lease is over.
+                raise
+            except BaseException:
+                self._store.release_lease(info.key, self._owner, last)
+                raise
+            self._store.release_lease(info.key, self._owner, last)
+            return not more
+
+    def _lease(self, info: QueueInfo, deadline: float) -> tuple[int, float]:
+        """The last position used, and when the lease was got (monotonic seconds)."""
+        while True:
+            asked = time.monotonic()
+            last = self._store.acquire_lease(info.key, self._owner, LEASE_USE + self._store.timeout + LEASE_MARGIN)
+            if last is not None:
+                return last, asked
+            if time.monotonic() > deadline:
+                raise Busy("another gateway has been landing messages of this queue for too long")
+            time.sleep(LEASE_RETRY)
+
+    # -- both ---------------------------------------------------------------------------------------------------
+
+    def _land(
+        self, info: QueueInfo, batch: Batch, prepare: Callable[[Sequence[Message]], None]
+    ) -> list[Message]:
+        """Store a batch, then acknowledge it (rule 2); the messages that are landed now."""
+        try:
+            now = self._store.now()
+            living: dict[str, Message] = {}
+            for envelope in batch.envelopes:
+                message = self._message(info, envelope, now)
+                if message.id in living:
+                    if _is_copy(envelope):
+                        continue
+                    message.id = self._ids.make(now)[0]
+                if message.expires > now:
+                    living[message.id] = message
+                else:
+                    MESSAGES.labels("expired").inc()
+            prepare(list(living.values()))
+            left_out = self._store.land(info.key, list(living.values())) if living else set()
+            namesakes = [living[e.message_id] for e in batch.envelopes if e.message_id in left_out and not _is_copy(e)]
+            if namesakes:
+                # A native producer has used an id again for another message; that is no reason to lose it.
+                for message, id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
+                    left_out.discard(message.id)
+                    living[id_] = living.pop(message.id)
+                    message.id = id_
+                left_out |= self._store.land(info.key, namesakes)
+        except BaseException:
+            self._bridge.requeue(batch)
+            raise
+        try:
+            self._bridge.settle(batch)
+        except BridgeError as error:
+            # All is stored. The broker will deliver it again, and the ids make that landing a no-op.
+            LOG.warning("queue %s: acknowledging %d landed messages failed: %s", info.key, len(living), error)
+        return sorted((m for m in living.values() if m.id not in left_out), key=attrgetter("seq"))
+
+    def _message(self, info: QueueInfo, envelope: Envelope, now: int) -> Message:
+        """A landed message made from what came out of the broker."""
+        client = envelope.headers.get(CLIENT_HEADER)
+        ttl = info.settings.default_ttl * 1000 if envelope.ttl is None else envelope.ttl
+        id_ = usable(envelope.message_id) if envelope.message_id else self._ids.make(now)[0]
+        made = made_at(id_) if client is not None else None
+        if made is not None:
+            posted, expires = made, made + ttl
+        else:
+            # A native producer's clock is unknown and its timestamp optional: the ttl runs from the landing.
+            posted, expires = now, now + ttl
+        sealed = envelope.headers.get(CIPHER_HEADER) == CIPHER
+        return Message(
+            id=id_,
+            posted=posted,
+            expires=min(expires, LATEST),
+            body=envelope.body if sealed else to_json(envelope.body, envelope.content_type),
+            client=client if isinstance(client, str) else "",
+            encrypted=sealed,
+        )
+
+    def _release_quietly(self, info: QueueInfo, claim_id: str) -> None:
+        """Free what a failed claim may have taken already, so that nobody waits for its ttl."""
+        try:
+            self._store.release_claim(info.key, claim_id)
+        except StoreError as error:
+            LOG.warning("queue %s: claim %s stays till its ttl is over: %s", info.key, claim_id, error)
+
+
+def _is_copy(envelope: Envelope) -> bool:
+    """Is a second message with this one's id the same message again?
+
+    Ours have unique ids. A native producer's are trusted only when the broker says that it delivers anew.
+    """
+    return envelope.redelivered or CLIENT_HEADER in envelope.headers

@@ -1,0 +1,312 @@
+"""Messages: post, list, get, delete and pop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from bridges.base import Bridge
+from gateway.core.claims import Claims
+from gateway.core.errors import Busy, Forbidden, InvalidInput
+from gateway.core.ids import USABLE_ID, IdMaker, made_at
+from gateway.core.landing import Landing
+from gateway.core.limits import MIN_CLAIM_TTL, MIN_MESSAGE_TTL, Limits
+from gateway.core.publishing import Publishing
+from gateway.core.queues import QueueInfo, Queues, queue_key
+from gateway.core.seal import Seal
+from gateway.metrics import MESSAGES
+from storage.base import Message, SideStore, Stats
+
+#: A listing's marker: a landing position. Clients may pass a message's id instead.
+MARKER = re.compile(r"[0-9]{1,20}\Z")
+
+#: Largest landing position: a signed 64-bit integer.
+MAX_POSITION = 2**63 - 1
+
+#: Milliseconds by which the clocks of two gateways may differ without a message being taken for gone.
+CLOCK_SKEW = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A message to post; ``ttl`` and ``delay`` (seconds) are None for the queue's defaults."""
+
+    body: bytes
+    ttl: int | None = None
+    delay: int | None = None
+
+
+class Messages:
+    """The messages of all queues."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        store: SideStore,
+        queues: Queues,
+        publishing: Publishing,
+        landing: Landing,
+        claims: Claims,
+        limits: Limits,
+        ids: IdMaker,
+        seal: Seal | None,
+    ):
+        self._bridge = bridge
+        self._store = store
+        self._queues = queues
+        self._publishing = publishing
+        self._landing = landing
+        self._claims = claims
+        self._limits = limits
+        self._ids = ids
+        self._seal = seal
+
+    # -- post ---------------------------------------------------------------------------------------------------
+
+    def post(self, info: QueueInfo, client: str, posts: Sequence[Post], size: int) -> list[str]:
+        """Post messages in order; their ids. ``size``: bytes of the whole request.
+
+        Returns when the broker has confirmed all of them; delayed ones wait in the side-store instead.
+        """
+        settings = info.settings
+        if size > settings.max_post_size:
+            raise InvalidInput(
+                f"The request is {size} bytes long, at most {settings.max_post_size} are allowed for this queue"
+            )
+        now = self._store.now()
+        ids = self._ids.make(now, len(posts))
+        direct: list[Message] = []
+        delayed: list[Message] = []
+        for id_, post in zip(ids, posts, strict=True):
+            ttl = settings.default_ttl if post.ttl is None else post.ttl
+            delay = settings.default_delay if post.delay is None else post.delay
+            self._check("ttl", ttl, MIN_MESSAGE_TTL, self._limits.max_message_ttl)
+            self._check("delay", delay, 0, self._limits.max_message_delay)
+            message = Message(id_, now, now + ttl * 1000, post.body, client)
+            if settings.encrypt:
+                self._close(info, message)
+            if delay:
+                message.hidden_until = now + delay * 1000
+            (delayed if delay else direct).append(message)
+        if delayed:
+            self._store.append(info.key, delayed)
+        try:
+            if direct:
+                self._publishing.publish(info, direct)
+        except BaseException:
+            if delayed:  # all or nothing, as far as it is in our hands
+                self._store.delete_unclaimed(info.key, [message.id for message in delayed])
+            raise
+        MESSAGES.labels("posted").inc(len(posts))
+        return ids
+
+    @staticmethod
+    def _check(name: str, value: int, lowest: int, highest: int) -> None:
+        if not lowest <= value <= highest:
+            raise InvalidInput(f"The {name} of a message must be from {lowest} to {highest} seconds, not {value}")
+
+    # -- read ---------------------------------------------------------------------------------------------------
+
+    def list(
+        self, info: QueueInfo, marker: str | None, limit: int, not_from: str | None, claimed: bool, delayed: bool
+    ) -> list[Message]:
+        """A page of living messages behind ``marker``, oldest first, landing more from the backlog as needed."""
+        after = self._position(info, marker)
+        if after is None:
+            return []
+
+        def read() -> list[Message]:
+            return self._store.list_messages(
+                info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed
+            )
+
+        page = read()
+        if len(page) < limit and self._bridge.has_backlog and after < MAX_POSITION:
+            def wanted(landed: list[Message]) -> int:
+                nonlocal page
+                if landed:
+                    page += [m for m in landed if m.client != not_from and m.seq > after]
+                else:
+                    page = read()
+                return limit - len(page)
+
+            complete = self._landing.land_free(info, wanted)
+            if not page and not complete:
+                raise Busy("the messages in front of the wanted ones are still being landed; try again")
+        return self._opened(info, page[:limit])
+
+    def _position(self, info: QueueInfo, marker: str | None) -> int | None:
+        """The position behind which a page starts; None for a marker that leads nowhere."""
+        if marker is None:
+            return 0
+        if MARKER.match(marker):
+            return min(int(marker), MAX_POSITION)
+        if not USABLE_ID.match(marker):
+            raise InvalidInput("The marker is neither one of ours nor the id of a message")
+        found = self._store.get_messages(info.key, [marker])
+        return found[0].seq if found else None
+
+    def get(self, info: QueueInfo, ids: Sequence[str]) -> list[Message]:
+        """Those of the messages that live, in the order asked for."""
+        found = {message.id: message for message in self._store.get_messages(info.key, ids)}
+        missing = [id_ for id_ in ids if id_ not in found]
+        if missing:
+            landed, unresolved = self._seek(info, missing, batches=None)
+            found |= landed
+            if unresolved:
+                raise Busy("the messages in front of the wanted one are still being landed; try again")
+        return self._opened(info, [found[id_] for id_ in dict.fromkeys(ids) if id_ in found])
+
+    def _seek(
+        self, info: QueueInfo, ids: Sequence[str], batches: int | None
+    ) -> tuple[dict[str, Message], set[str]]:
+        """Land messages till those with ``ids`` have landed or must be gone.
+
+        Returns those found, and the ids of which nothing is known after ``batches`` landings (None: as many as the
+        time allows). An id tells when it was made; once much younger messages come by, its own has been and gone.
+        """
+        now = self._store.now()
+        oldest = now - self._limits.max_message_ttl * 1000
+        # A native producer's id is known to clients only once its message has landed, so that one is gone.
+        sought = {
+            id_ for id_ in ids if (made := made_at(id_)) is not None and oldest < made < now + CLOCK_SKEW
+        }
+        found: dict[str, Message] = {}
+        if not sought or not self._bridge.has_backlog:
+            return found, set()
+        youngest = max(made_at(id_) or 0 for id_ in sought)
+        rounds = 0
+
+        def wanted(landed: list[Message]) -> int:
+            nonlocal rounds
+            rounds += 1
+            # The first call is for what others have landed just before.
+            for message in landed or self._store.get_messages(info.key, list(sought)):
+                if message.id in sought:
+                    sought.discard(message.id)
+                    found[message.id] = message
+            if any(message.client and (made_at(message.id) or 0) > youngest + CLOCK_SKEW for message in landed):
+                sought.clear()
+            enough = not sought or (batches is not None and rounds > batches)
+            return 0 if enough else self._limits.max_messages_per_page
+
+        if self._landing.land_free(info, wanted) and (batches is None or rounds <= batches):
+            sought.clear()  # the backlog is empty
+        return found, sought
+
+    def stats(self, info: QueueInfo) -> tuple[Stats, int]:
+        """Counts and edges of a queue, and how many wait in the broker.
+
+        Of the backlog only this gateway's own posts are known, so the newest message is the newest it knows of; the
+        oldest is landed if it has to be.
+        """
+        landed, waiting = self._queues.stats(info)
+        if not waiting:
+            return landed, 0
+        if landed.oldest is None:
+            self._landing.land_free(info, lambda landed: 0 if landed else 1)
+            landed, waiting = self._queues.stats(info)
+        newest = landed.newest
+        own = self._publishing.newest(info)
+        if waiting and own and (newest is None or newest.posted < own.posted):
+            newest = own
+        return replace(landed, newest=newest), waiting
+
+    # -- delete -------------------------------------------------------------------------------------------------
+
+    def delete(self, info: QueueInfo, id_: str, claim_id: str | None) -> None:
+        """Delete one message; nothing happens when there is none.
+
+        Raises Forbidden when somebody's live claim is in the way, InvalidInput when the claim given is over.
+        """
+        if claim_id is None:
+            if self.delete_many(info, [id_], None):
+                raise Forbidden(f"Message {id_} is claimed; give its claim_id to delete it")
+        elif self._store.delete_claimed(info.key, [id_], [claim_id]):
+            MESSAGES.labels("deleted").inc()
+        else:
+            # Nothing was deleted: find out why (rarely needed, so not asked before).
+            for message in self._store.get_messages(info.key, [id_]):
+                if message.claim is not None and message.hidden_until > self._store.now():
+                    raise Forbidden(f"Message {id_} is claimed by another claim")
+                raise InvalidInput(f"Message {id_} is not claimed by that claim, or the claim has expired")
+
+    def delete_many(self, info: QueueInfo, ids: Sequence[str], claim_ids: Sequence[str] | None) -> set[str]:
+        """Delete those of the messages that no live claim holds, but one of ``claim_ids``; those that stay."""
+        ids = list(dict.fromkeys(ids))
+        deleted = self._store.delete_claimed(info.key, ids, claim_ids) if claim_ids else 0
+        deleted += self._store.delete_unclaimed(info.key, ids)
+        claimed: set[str] = set()
+        if deleted < len(ids):
+            claimed = {message.id for message in self._store.get_messages(info.key, ids)}
+            deleted += self._delete_waiting(info, [id_ for id_ in ids if id_ not in claimed])
+        MESSAGES.labels("deleted").inc(deleted)
+        return claimed
+
+    def _delete_waiting(self, info: QueueInfo, ids: Sequence[str]) -> int:
+        """Delete messages that may still wait in the broker; how many have been found there.
+
+        What does not come by soon gets a tombstone, so that it is dropped when it does.
+        """
+        found, unresolved = self._seek(info, ids, batches=1)
+        if unresolved:
+            lifetime = self._limits.max_message_ttl * 1000
+            landed = self._store.tombstone(info.key, {id_: (made_at(id_) or 0) + lifetime for id_ in unresolved})
+            return self._store.delete_unclaimed(info.key, [*found, *landed])
+        return self._store.delete_unclaimed(info.key, list(found)) if found else 0
+
+    def pop(self, info: QueueInfo, limit: int) -> list[Message]:
+        """Take the oldest messages out of the queue for good.
+
+        They are claimed first: a gateway that dies in between leaves them to be claimed by others later.
+        """
+        popped = self._claims.take(info, uuid4().hex, MIN_CLAIM_TTL, 0, limit)
+        if popped:
+            self._store.delete_claimed(info.key, [m.id for m in popped], [str(popped[0].claim)])
+            MESSAGES.labels("deleted").inc(len(popped))
+        return self._opened(info, popped)
+
+    # -- claimed ------------------------------------------------------------------------------------------------
+
+    def claim(self, info: QueueInfo, ttl: int | None, grace: int | None, limit: int) -> list[Message]:
+        """Claim messages (see Claims.create) and open their bodies."""
+        return self._opened(info, self._claims.create(info, ttl, grace, limit))
+
+    def claimed(self, info: QueueInfo, claim_id: str) -> list[Message]:
+        """The messages that a claim still holds, at least one, with their bodies open."""
+        return self._opened(info, self._claims.get(info, claim_id))
+
+    def purge(self, project: str, name: str) -> None:
+        """Remove all messages of a queue."""
+        self._queues.purge(project, name)
+        self._publishing.forget(queue_key(project, name))
+
+    # -- sealed bodies ------------------------------------------------------------------------------------------
+
+    def _close(self, info: QueueInfo, message: Message) -> None:
+        if self._seal is None:
+            raise InvalidInput("This queue encrypts its messages, but this service has no encryption key")
+        message.body = self._seal.close(message.body, _seal_context(info, message))
+        message.encrypted = True
+
+    def _opened(self, info: QueueInfo, messages: list[Message]) -> list[Message]:
+        for message in messages:
+            if message.encrypted:
+                self._open(info, message)
+        return messages
+
+    def _open(self, info: QueueInfo, message: Message) -> None:
+        if self._seal is None:
+            raise Busy("messages of this queue are encrypted, and this gateway has no encryption key")
+        try:
+            message.body = self._seal.open(message.body, _seal_context(info, message))
+        except ValueError as error:
+            raise Busy(f"message {message.id} can't be decrypted: {error}") from error
+        message.encrypted = False
+
+
+def _seal_context(info: QueueInfo, message: Message) -> str:
+    return f"{info.project}/{message.id}"
+

@@ -1,0 +1,77 @@
+"""Putting messages at the end of a queue, wherever its backlog is."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from bridges.base import Bridge, Envelope
+from bridges.errors import QueueMissing
+from gateway.core.landing import CIPHER_HEADER, CLIENT_HEADER
+from gateway.core.queues import QueueInfo, Queues
+from gateway.core.seal import CIPHER
+from storage.base import Message, SideStore
+
+#: Queues whose newest post this process remembers, for statistics.
+REMEMBERED_POSTS = 10_000
+
+
+class Publishing:
+    """The way into a bridge."""
+
+    def __init__(self, bridge: Bridge, store: SideStore, queues: Queues):
+        self._bridge = bridge
+        self._store = store
+        self._queues = queues
+        self._newest: OrderedDict[str, Message] = OrderedDict()
+        self._newest_lock = threading.Lock()
+
+    def publish(self, info: QueueInfo, messages: Sequence[Message]) -> None:
+        """Put messages at the end of a queue: into the broker, or without one into the side-store.
+
+        Returns when they are safe there.
+        """
+        if not self._bridge.has_backlog:
+            self._store.append(info.key, messages)
+            return
+        envelopes = [_envelope(message) for message in messages]
+        try:
+            self._bridge.publish(info.broker, envelopes)
+        except QueueMissing:
+            # Deleted by another gateway, or lost by the broker, since we last looked.
+            self._queues.create(info.project, info.name, None)
+            self._bridge.publish(info.broker, envelopes)
+        with self._newest_lock:
+            self._newest[info.key] = messages[-1]
+            self._newest.move_to_end(info.key)
+            if len(self._newest) > REMEMBERED_POSTS:
+                self._newest.popitem(last=False)
+
+    def newest(self, info: QueueInfo) -> Message | None:
+        """The message of the queue that this process has published last, if it lives."""
+        with self._newest_lock:
+            message = self._newest.get(info.key)
+        return message if message and message.expires > self._store.now() else None
+
+    def forget(self, key: str) -> None:
+        """The messages of the queue with this key are gone."""
+        with self._newest_lock:
+            self._newest.pop(key, None)
+
+
+def _envelope(message: Message) -> Envelope:
+    headers: dict[str, Any] = {CLIENT_HEADER: message.client}
+    content_type = "application/json"
+    if message.encrypted:
+        headers[CIPHER_HEADER] = CIPHER
+        content_type = "application/octet-stream"
+    return Envelope(
+        body=message.body,
+        message_id=message.id,
+        ttl=message.expires - message.posted,
+        timestamp=message.posted // 1000,
+        content_type=content_type,
+        headers=headers,
+    )

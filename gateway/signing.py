@@ -1,0 +1,30 @@
+"""Pre-signed requests: the right to some methods on some paths of one queue, till a certain time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+#: Form of the expiry in the signed text.
+EXPIRES = "%Y-%m-%dT%H:%M:%S"
+
+
+def sign(key: str, paths: Iterable[str], methods: Iterable[str], project: str, expires: str) -> str:
+    """The signature: hex HMAC-SHA256 over the four parts, joined by a backslash and an n as existing clients do."""
+    text = rf"{','.join(sorted(paths))}\n{','.join(sorted(methods))}\n{project}\n{expires}"
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def covers(
+    key: str, signature: str, paths: list[str], methods: list[str], project: str, expires: str, method: str, path: str
+) -> bool:
+    """Does the signature hold, and cover this method and path now? A path covers itself and what is below it."""
+    right = hmac.compare_digest(sign(key, paths, methods, project, expires).encode(), signature.encode())
+    try:
+        until = datetime.strptime(expires, EXPIRES).replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    covered = any(path == p or path.startswith(f"{p}/") for p in paths)
+    return right and datetime.now(UTC) < until and method in methods and covered

@@ -1,0 +1,1 @@
+"""Side-stores: where claims, TTLs, queue metadata and landed messages live."""

@@ -1,0 +1,268 @@
+"""The side-store interface: what every driver keeps for the gateway.
+
+A *queue key* (``q`` everywhere) is ``"<project>/<queue>"``; a queue name holds no slash, so the last one splits it.
+Times are integers of milliseconds since the epoch on the side-store's own clock (:meth:`SideStore.now`), so that
+several gateways agree on what has expired even when their own clocks do not. Sequence numbers (``seq``) are landing
+positions, see :func:`number`.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from storage.errors import StoreUnavailable
+
+#: Bits of a landing position that tell apart those who land in the same microsecond.
+TAG_BITS = 10
+
+#: Seconds between two tries to get a lease that another gateway holds: shorter than one landing takes.
+LEASE_RETRY = 0.005
+
+#: Seconds that a lease outlives the operation it covers, so that a slow answer is not taken for a dead holder.
+LEASE_MARGIN = 3.0
+
+
+@dataclass(slots=True)
+class Message:
+    """A landed message.
+
+    ``posted``, ``expires`` and ``hidden_until`` are milliseconds; ``hidden_until`` 0 means free. A message that is
+    hidden and has a ``claim`` is claimed, one without is delayed. ``claim_ttl`` is in seconds.
+    """
+
+    id: str
+    posted: int
+    expires: int
+    body: bytes
+    client: str = ""
+    encrypted: bool = False
+    seq: int = 0
+    hidden_until: int = 0
+    claim: str | None = None
+    claim_ttl: int = 0
+    claims: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A right to some messages: ``ttl`` seconds long, over at ``expires``; its messages live till ``keep_until``."""
+
+    id: str
+    ttl: int
+    expires: int
+    keep_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue's document. ``version`` grows with every change of ``metadata`` (a JSON object as bytes)."""
+
+    name: str
+    metadata: bytes
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What has landed of a queue and lives."""
+
+    free: int = 0
+    claimed: int = 0
+    delayed: int = 0
+    oldest: Message | None = None
+    newest: Message | None = None
+
+
+class SideStore(ABC):
+    """Base class of side-stores. All methods are thread-safe and raise :class:`StoreUnavailable` within ``timeout``.
+
+    A driver is made from a URI and its options (an object with one attribute for each of :attr:`OPTS`, an oslo.config
+    group in the service) and must not need the server to be up at that moment: it connects on first use.
+    """
+
+    #: oslo.config options that this driver adds to the ``[side_store]`` section.
+    OPTS: ClassVar[Sequence[Any]] = ()
+
+    #: Seconds that one call may take.
+    timeout: float = 5.0
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Return when the side-store can serve writes; raise StoreUnavailable otherwise."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give all connections back. The object is not used afterwards."""
+
+    @abstractmethod
+    def now(self) -> int:
+        """Milliseconds since the epoch on the clock that all users of this side-store share. Never blocks."""
+
+    def maintain(self) -> int:
+        """Housekeeping, called about once a minute by every gateway; returns the number of messages removed."""
+        return 0
+
+    def connections(self) -> int:
+        """Connections open now, for the metrics."""
+        return 0
+
+    # -- queues -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def create_queue(self, q: str, metadata: bytes | None) -> bool:
+        """Make the queue's document; True if it is new. An existing one gets ``metadata`` unless that is None."""
+
+    @abstractmethod
+    def get_queue(self, q: str) -> Queue | None:
+        """The queue's document."""
+
+    @abstractmethod
+    def replace_metadata(self, q: str, metadata: bytes, version: int) -> bool:
+        """Store new metadata if the document still has ``version``; False if not."""
+
+    @abstractmethod
+    def delete_queue(self, q: str) -> None:
+        """Remove the document and all that has landed."""
+
+    @abstractmethod
+    def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
+        """At most ``limit`` queues of a project by name, behind the name ``after``."""
+
+    @abstractmethod
+    def count_queues(self, project: str) -> int:
+        """Number of the project's queues."""
+
+    # -- landing ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
+        """Take the queue's landing lease; the last ``seq`` in use, or None if somebody else holds the lease."""
+
+    @abstractmethod
+    def release_lease(self, q: str, owner: str, last: int) -> None:
+        """Give the lease back if ``owner`` still holds it, and record the last ``seq`` used."""
+
+    @abstractmethod
+    def land(self, q: str, messages: Sequence[Message]) -> set[str]:
+        """Store messages durably with the ``seq`` they carry; the ids that were left out.
+
+        Left out are ids that have landed before and ids with a tombstone: both are safe to acknowledge to the broker.
+        """
+
+    def append(self, q: str, messages: Sequence[Message]) -> None:
+        """Land new messages at the end of the queue, in the order given; sets their ``seq``.
+
+        Whoever reads by ``seq`` sees them appear in that order, whatever number of gateways append at once.
+        """
+        owner = uuid4().hex
+        deadline = time.monotonic() + self.timeout
+        while (last := self.acquire_lease(q, owner, self.timeout + LEASE_MARGIN)) is None:
+            if time.monotonic() > deadline:
+                raise StoreUnavailable("another gateway has held the queue's landing lease for too long")
+            time.sleep(LEASE_RETRY)
+        try:
+            last = number(messages, last, self.now())
+            self.land(q, messages)
+        finally:
+            self.release_lease(q, owner, last)
+
+    @abstractmethod
+    def free(self, q: str, limit: int) -> tuple[list[Message], bool]:
+        """The oldest free messages, and whether somebody holds the landing lease now.
+
+        Messages whose claim or delay is over are put back among the free ones first. When ``limit`` messages are
+        found the second value may be False without having been looked up: the backlog is not needed then.
+        """
+
+    @abstractmethod
+    def claim(self, q: str, messages: Sequence[Message], claim: Claim) -> list[Message]:
+        """Claim those of the given free messages that nobody else has taken meanwhile; returned as they are now."""
+
+    # -- reading and deleting -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def list_messages(
+        self,
+        q: str,
+        after: int,
+        limit: int,
+        *,
+        not_from: str | None = None,
+        claimed: bool = False,
+        delayed: bool = False,
+    ) -> list[Message]:
+        """At most ``limit`` living messages with ``seq`` > ``after``, in that order.
+
+        ``not_from`` leaves out one client's messages; hidden ones are shown only on ``claimed`` or ``delayed``.
+        """
+
+    @abstractmethod
+    def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
+        """Those of the ids that have landed and live, in no certain order."""
+
+    @abstractmethod
+    def newest(self, q: str) -> Message | None:
+        """The message that landed last, if it lives."""
+
+    @abstractmethod
+    def delete_unclaimed(self, q: str, ids: Sequence[str]) -> int:
+        """Delete those of the ids that no live claim holds; how many."""
+
+    @abstractmethod
+    def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
+        """Delete those of the ids that one of the given claims holds now; how many."""
+
+    @abstractmethod
+    def tombstone(self, q: str, expires: Mapping[str, int]) -> set[str]:
+        """Record ids (with the time till which it matters) whose landing is to be a no-op.
+
+        Returns the ids that have landed meanwhile and so got none: delete those.
+        """
+
+    @abstractmethod
+    def purge(self, q: str) -> None:
+        """Delete all that has landed, and the tombstones."""
+
+    @abstractmethod
+    def stats(self, q: str) -> Stats:
+        """Counts of living messages, and the first and last of them by ``seq``."""
+
+    # -- claims -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def get_claim(self, q: str, claim_id: str) -> list[Message]:
+        """The messages that a live claim holds, oldest first; empty when there is no such claim."""
+
+    @abstractmethod
+    def renew_claim(self, q: str, claim: Claim) -> bool:
+        """Let a live claim run anew with the given ttl and times; False when there is no such claim."""
+
+    @abstractmethod
+    def release_claim(self, q: str, claim_id: str) -> None:
+        """Free the claim's messages at once."""
+
+
+def number(messages: Iterable[Message], last: int, now: int, tag: int = 0) -> int:
+    """Give messages their landing positions behind ``last``, at time ``now`` (ms); returns the last one used.
+
+    A position is a microsecond in the upper bits and ``tag`` in the lower TAG_BITS. Whoever holds the lease has tag 0;
+    claimers, who work at the same moment without one, each have their own, so that no two positions are alike.
+    """
+    position = max(now * 1000, (last >> TAG_BITS) + 1)
+    for message in messages:
+        message.seq = last = position << TAG_BITS | tag
+        position += 1
+    return last
+
+
+def split_key(q: str) -> tuple[str, str]:
+    """``(project, queue)`` of a queue key."""
+    project, _, name = q.rpartition("/")
+    return project, name

@@ -1,0 +1,13 @@
+"""What a side-store raises; vendor exceptions never leave a driver."""
+
+
+class StoreError(Exception):
+    """Base of all side-store errors."""
+
+
+class StoreUnavailable(StoreError):
+    """The side-store did not answer, or refused, within its timeout; the outcome may be unknown."""
+
+
+class StoreMisconfigured(StoreError):
+    """The URI or an option of the side-store can't be used; the text says which and why."""

@@ -1,0 +1,407 @@
+"""Side-store in MongoDB: a replica set, majority writes, journaled.
+
+Collection ``messages`` holds three kinds of documents, told apart by ``h``:
+
+* landed messages, ``h`` >= 0: hidden until (ms), 0 = free;
+* a queue's landing lease, ``h`` -1 while held and -2 while not. It lies here so that one query shows a claimer both
+  the free messages and whether somebody is landing right now;
+* tombstones, without ``h``: ids whose landing is to be a no-op.
+
+``_id`` is ``<queue key>/<message id>``: a message id is unique in its queue only, native AMQP producers choose theirs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from bson import DatetimeMS
+from bson.codec_options import CodecOptions, DatetimeConversion
+from oslo_config import cfg
+from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, WriteConcern
+from pymongo.errors import BulkWriteError, ConfigurationError, DuplicateKeyError, InvalidURI, PyMongoError
+
+from storage.base import Claim, Message, Queue, SideStore, Stats, split_key
+from storage.errors import StoreMisconfigured, StoreUnavailable
+
+#: Without ``j`` a majority write waits for the journal's 100 ms tick (MongoDB manual, "Write Concern").
+DURABLE = WriteConcern(w="majority", j=True)
+
+#: Code of a duplicate key in a bulk write's error list.
+DUPLICATE_KEY = 11000
+
+LEASE_HELD = -1
+LEASE_FREE = -2
+
+#: Expiry of documents that must outlive every query's ``e > now`` and the TTL index: the year 9999.
+NEVER = DatetimeMS(253_370_764_800_000)
+
+#: Seconds after which the offset to the server's clock is measured again.
+CLOCK_REFRESH = 30.0
+
+INDEXES = (
+    # A claim wants expired holds first (there are few), then the free ones in order, then the lease.
+    IndexModel([("q", ASCENDING), ("h", DESCENDING), ("s", ASCENDING)], name="visibility"),
+    IndexModel([("q", ASCENDING), ("s", ASCENDING)], name="position", partialFilterExpression={"s": {"$gt": 0}}),
+    IndexModel([("c", ASCENDING)], name="claim", partialFilterExpression={"c": {"$exists": True}}),
+    IndexModel([("e", ASCENDING)], name="expiry", expireAfterSeconds=0),
+)
+
+
+class MongoDBStore(SideStore):
+    """``mongodb://host[,host...]/database?replicaSet=name`` or ``mongodb+srv://``."""
+
+    OPTS = (
+        cfg.FloatOpt(
+            "timeout", default=5.0, min=0.1, max=60.0,
+            help="Seconds that one call to the side-store may take before the request is answered 503.",
+        ),
+        cfg.IntOpt(
+            "max_pool_size", default=32, min=1, max=1000,
+            help="MongoDB: connections that one gateway process keeps at the most.",
+        ),
+    )
+
+    def __init__(self, uri: str, options: Any):
+        self.timeout = options.timeout
+        try:
+            self._client: MongoClient[dict[str, Any]] = MongoClient(
+                uri,
+                connect=False,
+                appname="marconi",
+                timeoutMS=int(self.timeout * 1000),
+                maxPoolSize=options.max_pool_size,
+            )
+            database = self._client.get_default_database(
+                "marconi",
+                write_concern=DURABLE,
+                codec_options=CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS),
+            )
+        except (ConfigurationError, InvalidURI, ValueError) as error:
+            raise StoreMisconfigured(f"[side_store] uri: {error}") from error
+        self._queues = database["queues"]
+        self._messages = database["messages"]
+        self._prepared = False
+        self._prepare_lock = threading.Lock()
+        self._clock_offset = time.time() - time.monotonic()
+        self._clock_read = float("-inf")
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _calls(self) -> Iterator[None]:
+        """Make indexes on the first call that reaches the server; translate the driver's exceptions."""
+        try:
+            if not self._prepared:
+                self._prepare()
+            yield
+        except PyMongoError as error:
+            raise StoreUnavailable(f"MongoDB: {error}") from error
+
+    def _prepare(self) -> None:
+        with self._prepare_lock:
+            if self._prepared:
+                return
+            self._read_clock()
+            self._messages.create_indexes(list(INDEXES))
+            self._queues.create_index([("p", ASCENDING), ("n", ASCENDING)], name="name", unique=True)
+            self._prepared = True
+
+    def _read_clock(self) -> None:
+        """Measure the offset of the primary's clock: the clock of all gateways, whatever theirs say."""
+        sent = time.monotonic()
+        answer = self._client.admin.command("hello")
+        received = time.monotonic()
+        self._clock_offset = int(answer["localTime"]) / 1000 - (sent + received) / 2
+        self._clock_read = received
+
+    def ping(self) -> None:
+        with self._calls():
+            self._read_clock()
+            # A replica set without a primary answers reads and pings; what counts here is that it takes writes.
+            self._messages.update_one({"_id": "ping"}, {"$set": {"e": NEVER}}, upsert=True)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def now(self) -> int:
+        return int((time.monotonic() + self._clock_offset) * 1000)
+
+    def maintain(self) -> int:
+        with self._calls():
+            if time.monotonic() - self._clock_read > CLOCK_REFRESH:
+                self._read_clock()
+        return 0  # the TTL index removes what has expired
+
+    def connections(self) -> int:
+        servers = self._client._topology._servers.values() if self._client._topology is not None else ()
+        return sum(server.pool.active_sockets + len(server.pool.conns) for server in servers)
+
+    # -- queues -------------------------------------------------------------------------------------------------
+
+    def create_queue(self, q: str, metadata: bytes | None) -> bool:
+        project, name = split_key(q)
+        update: dict[str, Any] = {"$setOnInsert": {"p": project, "n": name}}
+        if metadata is None:
+            update["$setOnInsert"] |= {"m": b"{}", "v": 1}
+        else:
+            update["$set"] = {"m": metadata}
+            update["$inc"] = {"v": 1}
+        with self._calls():
+            try:
+                return self._queues.update_one({"_id": q}, update, upsert=True).upserted_id is not None
+            except DuplicateKeyError:  # two first posts at the same moment
+                return False
+
+    def get_queue(self, q: str) -> Queue | None:
+        with self._calls():
+            found = self._queues.find_one({"_id": q})
+        return _queue(found) if found else None
+
+    def replace_metadata(self, q: str, metadata: bytes, version: int) -> bool:
+        with self._calls():
+            result = self._queues.update_one({"_id": q, "v": version}, {"$set": {"m": metadata}, "$inc": {"v": 1}})
+        return result.matched_count == 1
+
+    def delete_queue(self, q: str) -> None:
+        with self._calls():
+            self._queues.delete_one({"_id": q})
+            self._messages.delete_many({"q": q})
+
+    def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
+        with self._calls():
+            return [_queue(d) for d in self._queues.find({"p": project, "n": {"$gt": after}}).sort("n").limit(limit)]
+
+    def count_queues(self, project: str) -> int:
+        with self._calls():
+            return self._queues.count_documents({"p": project})
+
+    # -- landing ------------------------------------------------------------------------------------------------
+
+    def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
+        now = self.now()
+        with self._calls():
+            try:
+                lease = self._messages.find_one_and_update(
+                    {"_id": _lease_id(q), "$or": [{"h": LEASE_FREE}, {"until": {"$lte": now}}]},
+                    {
+                        "$set": {"h": LEASE_HELD, "owner": owner, "until": now + int(seconds * 1000), "e": NEVER},
+                        "$setOnInsert": {"q": q, "last": 0},
+                    },
+                    upsert=True,
+                    return_document=ReturnDocument.AFTER,
+                )
+            except DuplicateKeyError:  # the document is there, but held: the upsert tried to make a second one
+                return None
+            # Claimers land without the lease, and their clock may run a little ahead of ours.
+            landed = self._messages.find_one({"q": q, **LANDED}, {"s": 1}, sort=[("s", DESCENDING)], hint="position")
+        return max(lease["last"], landed["s"] if landed else 0)
+
+    def release_lease(self, q: str, owner: str, last: int) -> None:
+        with self._calls():
+            self._messages.update_one(
+                {"_id": _lease_id(q), "owner": owner},
+                {"$set": {"h": LEASE_FREE, "until": 0}, "$max": {"last": last}},
+            )
+
+    def land(self, q: str, messages: Sequence[Message]) -> set[str]:
+        if not messages:
+            return set()
+        with self._calls():
+            try:
+                self._messages.insert_many([_document(q, m) for m in messages], ordered=False)
+                return set()
+            except BulkWriteError as error:
+                failures = error.details["writeErrors"]
+                if error.details["writeConcernErrors"] or any(f["code"] != DUPLICATE_KEY for f in failures):
+                    raise
+                left_out = {messages[f["index"]].id for f in failures}
+                self._messages.delete_many({"_id": {"$in": _keys(q, left_out)}, "h": None})  # used tombstones
+                return left_out
+
+    def free(self, q: str, limit: int) -> tuple[list[Message], bool]:
+        with self._calls():
+            while True:
+                now = self.now()
+                documents = list(
+                    self._messages.find({"q": q, "h": {"$gte": LEASE_HELD, "$lte": now}, "e": {"$gt": DatetimeMS(now)}})
+                    .sort([("h", DESCENDING), ("s", ASCENDING)])
+                    .limit(limit)
+                )
+                if not documents or documents[0]["h"] <= 0:
+                    break
+                self._messages.update_many(
+                    {"q": q, "h": {"$gt": 0, "$lte": now}}, {"$set": {"h": 0}, "$unset": {"c": 1, "t": 1}}
+                )
+        leased = bool(documents) and documents[-1]["h"] == LEASE_HELD
+        if leased:
+            leased = documents.pop()["until"] > now
+        return [_message(d) for d in documents], leased
+
+    def claim(self, q: str, messages: Sequence[Message], claim: Claim) -> list[Message]:
+        wanted = {"_id": {"$in": _keys(q, (m.id for m in messages))}}
+        with self._calls():
+            taken = self._messages.update_many(
+                wanted | {"h": 0},
+                {
+                    "$set": {"h": claim.expires, "c": claim.id, "t": claim.ttl},
+                    "$inc": {"n": 1},
+                    "$max": {"e": DatetimeMS(claim.keep_until)},
+                },
+            ).modified_count
+            if taken != len(messages):
+                return [_message(d) for d in self._messages.find(wanted | {"c": claim.id}).sort("s")]
+        for message in messages:
+            message.hidden_until, message.claim, message.claim_ttl = claim.expires, claim.id, claim.ttl
+            message.claims += 1
+            message.expires = max(message.expires, claim.keep_until)
+        return list(messages)
+
+    # -- reading and deleting -----------------------------------------------------------------------------------
+
+    def list_messages(
+        self,
+        q: str,
+        after: int,
+        limit: int,
+        *,
+        not_from: str | None = None,
+        claimed: bool = False,
+        delayed: bool = False,
+    ) -> list[Message]:
+        now = self.now()
+        visible: list[dict[str, Any]] = [{"h": {"$lte": now}}]
+        if claimed:
+            visible.append({"c": {"$exists": True}})
+        if delayed:
+            visible.append({"c": None})
+        query: dict[str, Any] = {"q": q, "s": {"$gt": after}, "e": {"$gt": DatetimeMS(now)}, "$or": visible}
+        if not_from is not None:
+            query["u"] = {"$ne": not_from}
+        with self._calls():
+            return [_message(d) for d in self._messages.find(query, hint="position").sort("s").limit(limit)]
+
+    def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
+        with self._calls():
+            found = self._messages.find({"_id": {"$in": _keys(q, ids)}, "e": {"$gt": DatetimeMS(self.now())}, **LANDED})
+            return [_message(d) for d in found]
+
+    def newest(self, q: str) -> Message | None:
+        return self._edge(q, DESCENDING)
+
+    def _edge(self, q: str, order: int) -> Message | None:
+        with self._calls():
+            found = self._messages.find_one(
+                {"q": q, "e": {"$gt": DatetimeMS(self.now())}, **LANDED}, sort=[("s", order)], hint="position"
+            )
+        return _message(found) if found else None
+
+    def delete_unclaimed(self, q: str, ids: Sequence[str]) -> int:
+        query = {**LANDED, "$or": [{"h": {"$lte": self.now()}}, {"c": None}]}
+        return self._delete(_keys(q, ids), query)
+
+    def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
+        return self._delete(_keys(q, ids), {"h": {"$gt": self.now()}, "c": {"$in": list(claims)}})
+
+    def _delete(self, keys: list[str], query: dict[str, Any]) -> int:
+        with self._calls():
+            if len(keys) == 1:  # unlike delete_many, the driver repeats this one by itself after a failover
+                return self._messages.delete_one({"_id": keys[0], **query}).deleted_count
+            return self._messages.delete_many({"_id": {"$in": keys}, **query}).deleted_count
+
+    def tombstone(self, q: str, expires: Mapping[str, int]) -> set[str]:
+        documents = [{"_id": f"{q}/{id_}", "q": q, "e": DatetimeMS(until)} for id_, until in expires.items()]
+        with self._calls():
+            try:
+                self._messages.insert_many(documents, ordered=False)
+            except BulkWriteError as error:
+                if error.details["writeConcernErrors"]:
+                    raise
+            landed = self._messages.find({"_id": {"$in": _keys(q, expires)}, **LANDED}, projection=["_id"])
+            return {d["_id"].rpartition("/")[2] for d in landed}
+
+    def purge(self, q: str) -> None:
+        with self._calls():
+            self._messages.delete_many({"q": q, "_id": {"$ne": _lease_id(q)}})
+
+    def stats(self, q: str) -> Stats:
+        now = self.now()
+        with self._calls():
+            groups = self._messages.aggregate([
+                {"$match": {"q": q, "e": {"$gt": DatetimeMS(now)}, **LANDED}},
+                {"$group": {
+                    "_id": {"$switch": {
+                        "branches": [
+                            {"case": {"$lte": ["$h", now]}, "then": "free"},
+                            {"case": {"$eq": [{"$type": "$c"}, "string"]}, "then": "claimed"},
+                        ],
+                        "default": "delayed",
+                    }},
+                    "count": {"$sum": 1},
+                }},
+            ])
+            counts = {group["_id"]: group["count"] for group in groups}
+        return Stats(**counts, oldest=self._edge(q, ASCENDING), newest=self.newest(q))
+
+    # -- claims -------------------------------------------------------------------------------------------------
+
+    def get_claim(self, q: str, claim_id: str) -> list[Message]:
+        now = self.now()
+        with self._calls():
+            found = self._messages.find({"c": claim_id, "q": q, "h": {"$gt": now}, "e": {"$gt": DatetimeMS(now)}})
+            return [_message(d) for d in found.sort("s")]
+
+    def renew_claim(self, q: str, claim: Claim) -> bool:
+        with self._calls():
+            result = self._messages.update_many(
+                {"c": claim.id, "q": q, "h": {"$gt": self.now()}},
+                {
+                    "$set": {"h": claim.expires, "t": claim.ttl},
+                    "$max": {"e": DatetimeMS(claim.keep_until)},
+                },
+            )
+        return result.matched_count > 0
+
+    def release_claim(self, q: str, claim_id: str) -> None:
+        with self._calls():
+            self._messages.update_many({"c": claim_id, "q": q}, {"$set": {"h": 0}, "$unset": {"c": 1, "t": 1}})
+
+
+#: What tells a landed message from a lease and a tombstone.
+LANDED: Mapping[str, Any] = {"s": {"$gt": 0}}
+
+
+def _keys(q: str, ids: Any) -> list[str]:
+    return [f"{q}/{id_}" for id_ in ids]
+
+
+def _lease_id(q: str) -> str:
+    return f"{q}/"  # no message id is empty
+
+
+def _queue(document: Mapping[str, Any]) -> Queue:
+    return Queue(document["n"], bytes(document["m"]), document["v"])
+
+
+def _document(q: str, m: Message) -> dict[str, Any]:
+    """Rare fields are left out when they say nothing; the names are short because every document repeats them."""
+    document: dict[str, Any] = {
+        "_id": f"{q}/{m.id}", "q": q, "s": m.seq, "h": m.hidden_until, "n": m.claims, "p": m.posted,
+        "e": DatetimeMS(m.expires), "u": m.client, "b": m.body,
+    }
+    if m.claim is not None:
+        document["c"] = m.claim
+        document["t"] = m.claim_ttl
+    if m.encrypted:
+        document["x"] = True
+    return document
+
+
+def _message(d: Mapping[str, Any]) -> Message:
+    return Message(
+        d["_id"].rpartition("/")[2], d["p"], int(d["e"]), d["b"], d["u"], d.get("x", False),
+        d["s"], d["h"], d.get("c"), d.get("t", 0), d["n"],
+    )

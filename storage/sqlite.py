@@ -1,0 +1,376 @@
+"""Side-store in one SQLite file: the embedded default, durable and safe for several worker processes.
+
+Write-ahead log, ``synchronous=FULL``: a commit is on disk when it returns (https://sqlite.org/pragma.html). One write
+transaction at a time is SQLite's own rule; it makes the lease and the order of landing positions simple here.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from oslo_config import cfg
+
+from storage.base import Claim, Message, Queue, SideStore, Stats, number, split_key
+from storage.errors import StoreMisconfigured, StoreUnavailable
+
+#: SQLite's own limit of parameters in a statement is 32766 since 3.32; pages and posts are far below.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS queues (
+    q TEXT PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, metadata BLOB NOT NULL, version INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS queues_by_name ON queues (project, name);
+CREATE TABLE IF NOT EXISTS messages (
+    q TEXT NOT NULL, id TEXT NOT NULL, s INTEGER NOT NULL, h INTEGER NOT NULL, c TEXT, ct INTEGER NOT NULL,
+    n INTEGER NOT NULL, p INTEGER NOT NULL, e INTEGER NOT NULL, u TEXT NOT NULL, x INTEGER NOT NULL, b BLOB NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS messages_by_id ON messages (q, id);
+CREATE INDEX IF NOT EXISTS messages_by_visibility ON messages (q, h, s);
+CREATE INDEX IF NOT EXISTS messages_by_position ON messages (q, s);
+CREATE INDEX IF NOT EXISTS messages_by_claim ON messages (c) WHERE c IS NOT NULL;
+CREATE INDEX IF NOT EXISTS messages_by_expiry ON messages (e);
+CREATE TABLE IF NOT EXISTS tombstones (q TEXT, id TEXT, e INTEGER NOT NULL, PRIMARY KEY (q, id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tombstones_by_expiry ON tombstones (e);
+CREATE TABLE IF NOT EXISTS leases (
+    q TEXT PRIMARY KEY, last INTEGER NOT NULL, owner TEXT, until INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+COLUMNS = "id, p, e, b, u, x, s, h, c, ct, n"
+
+
+class SQLiteStore(SideStore):
+    """``sqlite:///relative/path`` or ``sqlite:////absolute/path``."""
+
+    OPTS = (
+        cfg.FloatOpt(
+            "timeout", default=5.0, min=0.1, max=60.0,
+            help="Seconds that one call to the side-store may take before the request is answered 503.",
+        ),
+    )
+
+    def __init__(self, uri: str, options: Any):
+        parts = urlsplit(uri)
+        if parts.netloc or len(parts.path) < 2 or parts.query:
+            raise StoreMisconfigured(
+                f"{uri!r} is no SQLite URI: write sqlite:///relative/path or sqlite:////absolute/path"
+            )
+        self.path = unquote(parts.path[1:])
+        self.timeout = options.timeout
+        self._local = threading.local()
+        self._write_lock = threading.Lock()
+        self._open: list[sqlite3.Connection] = []
+        self._open_lock = threading.Lock()
+
+    # -- connections --------------------------------------------------------------------------------------------
+
+    def _connect(self) -> sqlite3.Connection:
+        folder = os.path.dirname(self.path)
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+        # A connection stays with its thread, but is closed by whichever thread closes the store.
+        db = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.executescript(SCHEMA)
+        with self._open_lock:
+            self._open.append(db)
+        return db
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        try:
+            db = getattr(self._local, "db", None)
+            if db is None:
+                db = self._local.db = self._connect()
+            yield db
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(f"SQLite file {self.path}: {error}") from error
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        """One write transaction. The lock lets threads queue up here, not in SQLite's sleeping busy handler."""
+        if not self._write_lock.acquire(timeout=self.timeout):
+            raise StoreUnavailable(f"SQLite file {self.path}: other writers took longer than {self.timeout} s")
+        try:
+            with self._read() as db:
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield db
+                except BaseException:
+                    db.execute("ROLLBACK")
+                    raise
+                db.execute("COMMIT")
+        finally:
+            self._write_lock.release()
+
+    def ping(self) -> None:
+        with self._write() as db:
+            db.execute("DELETE FROM leases WHERE q = ''")
+
+    def close(self) -> None:
+        with self._open_lock:
+            for db in self._open:
+                db.close()
+            self._open.clear()
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def maintain(self) -> int:
+        now = self.now()
+        with self._write() as db:
+            db.execute("DELETE FROM tombstones WHERE e <= ?", (now,))
+            return db.execute("DELETE FROM messages WHERE e <= ?", (now,)).rowcount
+
+    def connections(self) -> int:
+        return len(self._open)
+
+    # -- queues -------------------------------------------------------------------------------------------------
+
+    def create_queue(self, q: str, metadata: bytes | None) -> bool:
+        with self._write() as db:
+            made = db.execute(
+                "INSERT OR IGNORE INTO queues VALUES (?, ?, ?, ?, 1)", (q, *split_key(q), metadata or b"{}")
+            ).rowcount
+            if not made and metadata is not None:
+                db.execute("UPDATE queues SET metadata = ?, version = version + 1 WHERE q = ?", (metadata, q))
+        return bool(made)
+
+    def get_queue(self, q: str) -> Queue | None:
+        with self._read() as db:
+            row = db.execute("SELECT name, metadata, version FROM queues WHERE q = ?", (q,)).fetchone()
+        return Queue(*row) if row else None
+
+    def replace_metadata(self, q: str, metadata: bytes, version: int) -> bool:
+        with self._write() as db:
+            return bool(db.execute(
+                "UPDATE queues SET metadata = ?, version = version + 1 WHERE q = ? AND version = ?",
+                (metadata, q, version),
+            ).rowcount)
+
+    def delete_queue(self, q: str) -> None:
+        with self._write() as db:
+            for table in ("queues", "messages", "tombstones", "leases"):
+                db.execute(f"DELETE FROM {table} WHERE q = ?", (q,))  # noqa: S608 - names from the line above
+
+    def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
+        with self._read() as db:
+            rows = db.execute(
+                "SELECT name, metadata, version FROM queues WHERE project = ? AND name > ? ORDER BY name LIMIT ?",
+                (project, after, limit),
+            )
+            return [Queue(*row) for row in rows]
+
+    def count_queues(self, project: str) -> int:
+        with self._read() as db:
+            return db.execute("SELECT count(*) FROM queues WHERE project = ?", (project,)).fetchone()[0]
+
+    # -- landing ------------------------------------------------------------------------------------------------
+
+    def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
+        now = self.now()
+        with self._write() as db:
+            row = db.execute(
+                "INSERT INTO leases VALUES (?, 0, ?, ?) ON CONFLICT (q) DO UPDATE"
+                " SET owner = excluded.owner, until = excluded.until WHERE owner IS NULL OR until <= ? RETURNING last",
+                (q, owner, now + int(seconds * 1000), now),
+            ).fetchone()
+            # An append in between (it needs no lease here) may have gone further than the last holder of the lease.
+            return None if row is None else max(row[0], self._last(db, q))
+
+    def release_lease(self, q: str, owner: str, last: int) -> None:
+        with self._write() as db:
+            db.execute(
+                "UPDATE leases SET owner = NULL, until = 0, last = max(last, ?) WHERE q = ? AND owner = ?",
+                (last, q, owner),
+            )
+
+    def land(self, q: str, messages: Sequence[Message]) -> set[str]:
+        with self._write() as db:
+            return self._insert(db, q, messages)
+
+    def append(self, q: str, messages: Sequence[Message]) -> None:
+        # Commits come one after the other here, so positions taken inside of one appear in order without a lease.
+        with self._write() as db:
+            number(messages, self._last(db, q), self.now())
+            self._insert(db, q, messages)
+
+    @staticmethod
+    def _last(db: sqlite3.Connection, q: str) -> int:
+        """The last landing position in use: of the messages there, and of those the lease has seen go."""
+        return db.execute(
+            "SELECT max(coalesce((SELECT max(s) FROM messages WHERE q = :q), 0),"
+            " coalesce((SELECT last FROM leases WHERE q = :q), 0))",
+            {"q": q},
+        ).fetchone()[0]
+
+    @staticmethod
+    def _insert(db: sqlite3.Connection, q: str, messages: Sequence[Message]) -> set[str]:
+        left_out = set()
+        for m in messages:
+            if db.execute("DELETE FROM tombstones WHERE q = ? AND id = ?", (q, m.id)).rowcount or not db.execute(
+                "INSERT OR IGNORE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (q, m.id, m.seq, m.hidden_until, m.claim, m.claim_ttl, m.claims, m.posted, m.expires, m.client,
+                 m.encrypted, m.body),
+            ).rowcount:
+                left_out.add(m.id)
+        return left_out
+
+    def free(self, q: str, limit: int) -> tuple[list[Message], bool]:
+        now = self.now()
+        with self._read() as db:
+            over = db.execute("SELECT 1 FROM messages WHERE q = ? AND h > 0 AND h <= ? LIMIT 1", (q, now)).fetchone()
+        if over:
+            with self._write() as db:
+                db.execute(
+                    "UPDATE messages SET h = 0, c = NULL, ct = 0 WHERE q = ? AND h > 0 AND h <= ?", (q, now)
+                )
+        with self._read() as db:
+            rows = db.execute(
+                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND h = 0 AND e > ? ORDER BY s LIMIT ?",  # noqa: S608
+                (q, now, limit),
+            )
+            messages = [_message(row) for row in rows]
+            leased = db.execute("SELECT 1 FROM leases WHERE q = ? AND owner IS NOT NULL AND until > ?", (q, now))
+            return messages, leased.fetchone() is not None
+
+    def claim(self, q: str, messages: Sequence[Message], claim: Claim) -> list[Message]:
+        got = []
+        with self._write() as db:
+            for message in messages:
+                row = db.execute(
+                    "UPDATE messages SET h = ?, c = ?, ct = ?, n = n + 1, e = max(e, ?)"
+                    f" WHERE q = ? AND id = ? AND h = 0 RETURNING {COLUMNS}",  # noqa: S608
+                    (claim.expires, claim.id, claim.ttl, claim.keep_until, q, message.id),
+                ).fetchone()
+                if row:
+                    got.append(_message(row))
+        return got
+
+    # -- reading and deleting -----------------------------------------------------------------------------------
+
+    def list_messages(
+        self,
+        q: str,
+        after: int,
+        limit: int,
+        *,
+        not_from: str | None = None,
+        claimed: bool = False,
+        delayed: bool = False,
+    ) -> list[Message]:
+        now = self.now()
+        where = "q = ? AND s > ? AND e > ?"
+        values: list[Any] = [q, after, now]
+        if not_from is not None:
+            where += " AND u <> ?"
+            values.append(not_from)
+        if not claimed:
+            where += " AND (h <= ? OR c IS NULL)"
+            values.append(now)
+        if not delayed:
+            where += " AND (h <= ? OR c IS NOT NULL)"
+            values.append(now)
+        with self._read() as db:
+            rows = db.execute(
+                f"SELECT {COLUMNS} FROM messages WHERE {where} ORDER BY s LIMIT ?", (*values, limit)  # noqa: S608
+            )
+            return [_message(row) for row in rows]
+
+    def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
+        with self._read() as db:
+            rows = db.execute(
+                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND e > ? AND id IN ({_marks(ids)})",  # noqa: S608
+                (q, self.now(), *ids),
+            )
+            return [_message(row) for row in rows]
+
+    def newest(self, q: str) -> Message | None:
+        return self._edge(q, "DESC")
+
+    def _edge(self, q: str, order: str) -> Message | None:
+        with self._read() as db:
+            row = db.execute(
+                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND e > ? ORDER BY s {order} LIMIT 1",  # noqa: S608
+                (q, self.now()),
+            ).fetchone()
+        return _message(row) if row else None
+
+    def delete_unclaimed(self, q: str, ids: Sequence[str]) -> int:
+        with self._write() as db:
+            return db.execute(
+                "DELETE FROM messages WHERE q = ? AND (c IS NULL OR h <= ?)"
+                f" AND id IN ({_marks(ids)})",  # noqa: S608
+                (q, self.now(), *ids),
+            ).rowcount
+
+    def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
+        with self._write() as db:
+            return db.execute(
+                f"DELETE FROM messages WHERE q = ? AND h > ? AND id IN ({_marks(ids)})"  # noqa: S608
+                f" AND +c IN ({_marks(claims)})",
+                (q, self.now(), *ids, *claims),
+            ).rowcount
+
+    def tombstone(self, q: str, expires: Mapping[str, int]) -> set[str]:
+        landed = set()
+        with self._write() as db:
+            for id_, until in expires.items():
+                if db.execute("SELECT 1 FROM messages WHERE q = ? AND id = ?", (q, id_)).fetchone():
+                    landed.add(id_)
+                else:
+                    db.execute("INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)", (q, id_, until))
+        return landed
+
+    def purge(self, q: str) -> None:
+        with self._write() as db:
+            db.execute("DELETE FROM messages WHERE q = ?", (q,))
+            db.execute("DELETE FROM tombstones WHERE q = ?", (q,))
+
+    def stats(self, q: str) -> Stats:
+        now = self.now()
+        with self._read() as db:
+            total, claimed, delayed = db.execute(
+                "SELECT count(*), coalesce(sum(h > :now AND c IS NOT NULL), 0),"
+                " coalesce(sum(h > :now AND c IS NULL), 0) FROM messages WHERE q = :q AND e > :now",
+                {"q": q, "now": now},
+            ).fetchone()
+        return Stats(total - claimed - delayed, claimed, delayed, self._edge(q, "ASC"), self.newest(q))
+
+    # -- claims -------------------------------------------------------------------------------------------------
+
+    def get_claim(self, q: str, claim_id: str) -> list[Message]:
+        now = self.now()
+        with self._read() as db:
+            rows = db.execute(
+                f"SELECT {COLUMNS} FROM messages WHERE c = ? AND q = ? AND h > ? AND e > ? ORDER BY s",  # noqa: S608
+                (claim_id, q, now, now),
+            )
+            return [_message(row) for row in rows]
+
+    def renew_claim(self, q: str, claim: Claim) -> bool:
+        with self._write() as db:
+            return bool(db.execute(
+                "UPDATE messages SET h = ?, ct = ?, e = max(e, ?) WHERE c = ? AND q = ? AND h > ?",
+                (claim.expires, claim.ttl, claim.keep_until, claim.id, q, self.now()),
+            ).rowcount)
+
+    def release_claim(self, q: str, claim_id: str) -> None:
+        with self._write() as db:
+            db.execute("UPDATE messages SET h = 0, c = NULL, ct = 0 WHERE c = ? AND q = ?", (claim_id, q))
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _message(row: tuple[Any, ...]) -> Message:
+    id_, posted, expires, body, client, encrypted, seq, hidden, claim, ttl, claims = row
+    return Message(id_, posted, expires, body, client, bool(encrypted), seq, hidden, claim, ttl, claims)
