@@ -30,6 +30,9 @@ from storage.errors import StoreMisconfigured, StoreUnavailable
 #: Without ``j`` a majority write waits for the journal's 100 ms tick (MongoDB manual, "Write Concern").
 DURABLE = WriteConcern(w="majority", j=True)
 
+#: Dates come back as milliseconds, whatever year they are in.
+DATES: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+
 #: Code of a duplicate key in a bulk write's error list.
 DUPLICATE_KEY = 11000
 
@@ -75,15 +78,15 @@ class MongoDBStore(SideStore):
                 timeoutMS=int(self.timeout * 1000),
                 maxPoolSize=options.max_pool_size,
             )
-            database = self._client.get_default_database(
+            self._database = self._client.get_default_database(
                 "marconi",
                 write_concern=DURABLE,
-                codec_options=CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS),
+                codec_options=DATES,
             )
         except (ConfigurationError, InvalidURI, ValueError) as error:
             raise StoreMisconfigured(f"[side_store] uri: {error}") from error
-        self._queues = database["queues"]
-        self._messages = database["messages"]
+        self._queues = self._database["queues"]
+        self._messages = self._database["messages"]
         self._prepared = False
         self._prepare_lock = threading.Lock()
         self._clock_offset = time.time() - time.monotonic()
@@ -113,7 +116,7 @@ class MongoDBStore(SideStore):
     def _read_clock(self) -> None:
         """Measure the offset of the primary's clock: the clock of all gateways, whatever theirs say."""
         sent = time.monotonic()
-        answer = self._client.admin.command("hello")
+        answer = self._database.command("hello", codec_options=DATES)
         received = time.monotonic()
         self._clock_offset = int(answer["localTime"]) / 1000 - (sent + received) / 2
         self._clock_read = received

@@ -81,14 +81,14 @@ class AMQPBridge(Bridge):
         self._fetchers = Pool(lambda: self._connect(confirm=False), options.pool_size, self.timeout)
         self._create_lock = threading.Lock()
         self._closing = threading.Event()
+        self._keeper_lock = threading.Lock()
         self._keeper: threading.Thread | None = None
 
     def _connect(self, *, confirm: bool) -> Link:
-        if self._keeper is None:
-            with self._create_lock:
-                if self._keeper is None:
-                    self._keeper = threading.Thread(target=self._keep, name="amqp-keeper", daemon=True)
-                    self._keeper.start()
+        with self._keeper_lock:
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._keep, name="amqp-keeper", daemon=True)
+                self._keeper.start()
         connection = Connection(
             self._uris,
             ssl=self._tls or False,
@@ -123,16 +123,24 @@ class AMQPBridge(Bridge):
 
     def create(self, queue: str) -> None:
         # One at a time: declaring one new quorum queue from several connections at once makes RabbitMQ 3.10 stall.
-        with self._create_lock, _translated(), self._fetchers.link() as link:
-            if _depth(link, queue) is not None:
-                return  # adopted as it is: to declare it with other arguments would fail
-            try:
-                link.channel.queue_declare(
-                    queue, durable=True, auto_delete=False, arguments=self._arguments(link.server_properties)
-                )
-            except PreconditionFailed:  # somebody else's declaration came first
-                if _depth(link, queue) is None:
-                    raise
+        if not self._create_lock.acquire(timeout=self.timeout):
+            raise BridgeUnavailable("other queues are being made, and the broker is slow to answer")
+        try:
+            with _translated(), self._fetchers.link() as link:
+                self._create(link, queue)
+        finally:
+            self._create_lock.release()
+
+    def _create(self, link: Link, queue: str) -> None:
+        if _depth(link, queue) is not None:
+            return  # adopted as it is: to declare it with other arguments would fail
+        try:
+            link.channel.queue_declare(
+                queue, durable=True, auto_delete=False, arguments=self._arguments(link.server_properties)
+            )
+        except PreconditionFailed:  # somebody else's declaration came first
+            if _depth(link, queue) is None:
+                raise
 
     def _arguments(self, server: dict[str, Any]) -> dict[str, Any]:
         """Arguments of our queues; other brokers than RabbitMQ refuse those they don't know."""

@@ -254,6 +254,13 @@ def test_listing_before_a_claim_does_not_change_it(api, queue):
 # Looking at a claim
 
 
+def test_new_claim_has_no_age(api, queue):
+    post(api, queue, 1)
+    claim_id, _ = claim(api, queue)
+
+    assert get_claim(api, queue, claim_id).json()["age"] == 0
+
+
 def test_claim_shows_its_messages(api, queue):
     posted = post(api, queue, "a", "b")
     response = new_claim(api, queue, {"ttl": 100, "grace": 60})

@@ -210,7 +210,7 @@ class Messages:
             landed, waiting = self._queues.stats(info)
         newest = landed.newest
         own = self._publishing.newest(info)
-        if waiting and own and (newest is None or newest.posted < own.posted):
+        if waiting and own and (newest is None or newest.posted <= own.posted):
             newest = own
         return replace(landed, newest=newest), waiting
 

@@ -1,0 +1,318 @@
+"""The bridge to RabbitMQ, with quorum and with classic queues."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pika
+import pytest
+from pika.spec import BasicProperties
+
+from bridges.amqp import AMQPBridge
+from bridges.base import Envelope
+from bridges.errors import BridgeUnavailable
+from functional.services.ports import free_port
+from functional.services.rabbitmq import RabbitMQ
+from functional.wait import wait_until
+from tests.bridge_suite import BridgeSuite, bodies, drain, envelopes
+from tests.threads import together
+
+#: Seconds for the broker to notice, count, or finish something.
+SETTLED = 15.0
+
+#: Seconds that a call may take in tests that wait for the timeout, and what a slow machine may add to it.
+SHORT_TIMEOUT = 0.5
+MARGIN = 2.0
+
+#: Seconds between heartbeats, and how long an idle connection has to live: RabbitMQ drops it after two missed ones.
+HEARTBEAT = 2
+IDLE = 4 * HEARTBEAT
+
+#: As RabbitMQ has it when nobody changes it.
+USUAL_WATERMARK = "0.4"
+
+Connect = Callable[[], pika.BlockingConnection]
+
+
+def options(**changed: Any) -> SimpleNamespace:
+    """The `[bridge]` options with their defaults."""
+    defaults = {option.dest: option.default for option in AMQPBridge.OPTS}
+    return SimpleNamespace(**defaults | changed)
+
+
+@contextmanager
+def opened(uri: str, **changed: Any) -> Iterator[AMQPBridge]:
+    bridge = AMQPBridge(uri, options(**changed))
+    yield bridge
+    bridge.close()
+
+
+@contextmanager
+def made(bridge: AMQPBridge) -> Iterator[str]:
+    """A new queue."""
+    name = f"marconi.test.{uuid4().hex}"
+    bridge.create(name)
+    yield name
+    bridge.delete(name)
+
+
+class AMQPSuite(BridgeSuite):
+    """The promises of every bridge, and those of this one, for one type of queues."""
+
+    queue_type = ""
+
+    @pytest.fixture
+    def bridge(self, rabbitmq: RabbitMQ) -> Iterator[AMQPBridge]:
+        with opened(rabbitmq.uri, queue_type=self.queue_type) as bridge:
+            yield bridge
+
+    @pytest.fixture
+    def queue(self, rabbitmq: RabbitMQ, bridge: AMQPBridge) -> Iterator[str]:
+        name = f"marconi.test.{uuid4().hex}"
+        bridge.create(name)
+        yield name
+        with rabbitmq.connect() as connection:  # a test may have closed the bridge
+            connection.channel().queue_delete(name)
+
+    def test_queue_is_durable_and_of_the_configured_type(self, rabbitmq: RabbitMQ, queue: str) -> None:
+        rows = rabbitmq.ctl("list_queues", "name", "type", "durable", "auto_delete", "--no-table-headers")
+        assert f"{queue}\t{self.queue_type}\ttrue\tfalse" in rows.splitlines()
+
+    def test_unsettled_messages_are_given_back_when_the_bridge_closes(
+        self, rabbitmq: RabbitMQ, bridge: AMQPBridge, queue: str
+    ) -> None:
+        bridge.publish(queue, envelopes("a", "b", "c"))
+        with opened(rabbitmq.uri) as dying:
+            batch = dying.fetch(queue, 2)
+            assert bodies(batch.envelopes) == ["a", "b"]
+            dying._fetchers.drop(batch.link)  # type: ignore[attr-defined]
+        got: list[str] = []
+        wait_until(lambda: got.extend(bodies(drain(bridge, queue))) or len(got) == 3, SETTLED, "the messages")
+        assert sorted(got) == ["a", "b", "c"]
+
+    def test_native_consumer_reads_what_the_bridge_publishes(
+        self, bridge: AMQPBridge, queue: str, pika_connection: Connect
+    ) -> None:
+        sent = Envelope(b'{"a":1}', "the-id", 60_000, 1_700_000_000, headers={"marconi-client": "client"})
+        bridge.publish(queue, [sent])
+        channel = pika_connection().channel()
+        method, properties, body = channel.basic_get(queue)
+        channel.basic_ack(method.delivery_tag)
+        assert body == b'{"a":1}'
+        assert (properties.message_id, properties.expiration, properties.timestamp) == (
+            "the-id", "60000", 1_700_000_000,
+        )
+        assert (properties.content_type, properties.delivery_mode) == ("application/json", 2)
+        assert properties.headers == {"marconi-client": "client"}
+
+    @pytest.mark.parametrize("limit", [1, 10])
+    def test_bridge_reads_what_a_native_producer_publishes(
+        self, bridge: AMQPBridge, queue: str, pika_connection: Connect, limit: int
+    ) -> None:
+        channel = pika_connection().channel()
+        headers = {"text": "x", "number": 7, "nested": {"list": [1, "two", None, True]}}
+        channel.basic_publish("", queue, b"bare")
+        channel.basic_publish("", queue, b"\xff\x00", BasicProperties(
+            content_type="image/png", content_encoding="gzip", expiration="60000", message_id="their id",
+            timestamp=1_700_000_000, headers=headers, priority=3, correlation_id="c", reply_to="r", type="t",
+            app_id="a", user_id="guest", delivery_mode=1,
+        ))
+        got: list[Envelope] = []
+        wait_until(lambda: got.extend(drain(bridge, queue, limit)) or len(got) == 2, SETTLED, "both messages")
+        assert got == [
+            Envelope(b"bare", content_type=None),
+            Envelope(b"\xff\x00", "their id", 60_000, 1_700_000_000, "image/png", "gzip", headers),
+        ]
+
+    def test_connections_that_the_broker_has_killed_are_replaced(
+        self, rabbitmq: RabbitMQ, bridge: AMQPBridge, queue: str
+    ) -> None:
+        bridge.publish(queue, envelopes("a"))
+        assert bridge.depth(queue) in (0, 1)
+        rabbitmq.ctl("close_all_connections", "a test")
+        bridge.publish(queue, envelopes("b"))
+        assert bodies(drain(bridge, queue)) == ["a", "b"]
+
+    def test_batch_whose_connection_is_killed_comes_again(
+        self, rabbitmq: RabbitMQ, bridge: AMQPBridge, queue: str
+    ) -> None:
+        bridge.publish(queue, envelopes("a", "b"))
+        batch = bridge.fetch(queue, 2)
+        rabbitmq.ctl("close_all_connections", "a test")
+        # Whether a write to a closed connection fails at once is up to the network; nothing else may be raised.
+        try:
+            bridge.settle(batch)
+        except BridgeUnavailable as error:
+            assert "broker" in str(error)
+        again = wait_until(lambda: drain(bridge, queue), SETTLED, "the messages to be back")
+        assert bodies(again) == ["a", "b"]
+        assert all(envelope.redelivered for envelope in again)
+
+
+class TestQuorumQueues(AMQPSuite):
+    queue_type = "quorum"
+
+
+class TestClassicQueues(AMQPSuite):
+    queue_type = "classic"
+
+
+class TestAdoption:
+    """Queues that are there already are used as they are."""
+
+    @pytest.mark.parametrize(
+        ("durable", "arguments"),
+        [(True, {"x-queue-type": "classic", "x-max-length": 100}), (False, {}), (True, {"x-max-priority": 5})],
+        ids=["limited", "transient", "priorities"],
+    )
+    def test_queue_with_other_arguments_is_adopted(
+        self, rabbitmq: RabbitMQ, pika_connection: Connect, durable: bool, arguments: dict[str, Any]
+    ) -> None:
+        name = f"marconi.test.{uuid4().hex}"
+        channel = pika_connection().channel()
+        channel.queue_declare(name, durable=durable, arguments=arguments)
+        with opened(rabbitmq.uri, queue_type="quorum") as bridge:
+            bridge.create(name)
+            bridge.publish(name, envelopes("a"))
+            assert bodies(drain(bridge, name)) == ["a"]
+            bridge.delete(name)
+
+    def test_of_two_bridges_that_create_differently_both_work(self, rabbitmq: RabbitMQ) -> None:
+        name = f"marconi.test.{uuid4().hex}"
+        with (
+            opened(rabbitmq.uri, queue_type="quorum") as quorum,
+            opened(rabbitmq.uri, queue_type="classic") as classic,
+        ):
+            together(lambda: quorum.create(name), lambda: classic.create(name))
+            quorum.publish(name, envelopes("a"))
+            classic.publish(name, envelopes("b"))
+            assert bodies(drain(classic, name)) == ["a", "b"]
+            quorum.delete(name)
+
+
+class TestConnections:
+    """What the bridge keeps open, and for how long."""
+
+    def test_idle_connections_are_kept_alive(self, rabbitmq: RabbitMQ) -> None:
+        with opened(rabbitmq.uri, heartbeat=HEARTBEAT) as bridge, made(bridge) as queue:
+            bridge.publish(queue, envelopes("a"))
+            ports = _client_ports(bridge)
+            assert len(ports) == 2
+            idle_since = time.monotonic()
+            wait_until(lambda: time.monotonic() - idle_since > IDLE, 2 * IDLE, "several heartbeats")
+            alive = rabbitmq.ctl("list_connections", "peer_port", "timeout", "--no-table-headers").splitlines()
+            assert {f"{port}\t{HEARTBEAT}" for port in ports} <= set(alive)
+            assert bodies(drain(bridge, queue)) == ["a"]
+            assert _client_ports(bridge) == ports
+
+    def test_connections_are_used_again(self, rabbitmq: RabbitMQ) -> None:
+        with opened(rabbitmq.uri) as bridge, made(bridge) as queue:
+            for _ in range(5):
+                bridge.publish(queue, envelopes("a"))
+                drain(bridge, queue)
+            assert bridge.connections() == 2
+
+    def test_pool_is_bounded(self, rabbitmq: RabbitMQ) -> None:
+        with opened(rabbitmq.uri, pool_size=2, timeout=SHORT_TIMEOUT) as bridge, made(bridge) as queue:
+            bridge.publish(queue, envelopes("a", "b", "c"))
+            held = [bridge.fetch(queue, 1), bridge.fetch(queue, 1)]
+            with pytest.raises(BridgeUnavailable, match="busy"):
+                bridge.fetch(queue, 1)
+            for batch in held:
+                bridge.settle(batch)
+            assert bodies(drain(bridge, queue)) == ["c"]
+
+    def test_dead_broker_is_passed_over(self, rabbitmq: RabbitMQ) -> None:
+        hosts = f"127.0.0.1:{free_port()}"
+        uri = rabbitmq.uri.replace("@", f"@{hosts},")
+        with opened(uri) as bridge:
+            bridge.ping()
+
+    def test_missing_broker_is_unavailable(self) -> None:
+        with opened(f"amqp://guest:guest@127.0.0.1:{free_port()}/", timeout=SHORT_TIMEOUT) as bridge:
+            begin = time.monotonic()
+            for call in _calls(bridge):
+                with pytest.raises(BridgeUnavailable):
+                    call()
+            assert time.monotonic() - begin < SHORT_TIMEOUT + MARGIN
+
+    def test_wrong_password_is_unavailable(self, rabbitmq: RabbitMQ) -> None:
+        uri = rabbitmq.uri.replace("guest:guest", "guest:wrong")
+        with opened(uri) as bridge, pytest.raises(BridgeUnavailable) as caught:
+            bridge.ping()
+        assert "wrong" not in str(caught.value)
+
+    def test_broker_that_never_answers_is_unavailable_in_time(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            uri = f"amqp://guest:guest@127.0.0.1:{silent.getsockname()[1]}/"
+            with opened(uri, timeout=SHORT_TIMEOUT) as bridge:
+                begin = time.monotonic()
+                with pytest.raises(BridgeUnavailable):
+                    bridge.ping()
+                assert time.monotonic() - begin < SHORT_TIMEOUT + MARGIN
+
+
+def _calls(bridge: AMQPBridge) -> list[Callable[[], object]]:
+    return [
+        bridge.ping,
+        lambda: bridge.create("q"),
+        lambda: bridge.delete("q"),
+        lambda: bridge.purge("q"),
+        lambda: bridge.depth("q"),
+        lambda: bridge.publish("q", envelopes("a")),
+        lambda: bridge.fetch("q", 1),
+        lambda: bridge.fetch("q", 10),
+    ]
+
+
+def _client_ports(bridge: AMQPBridge) -> set[int]:
+    """Local ports of the idle connections: they tell a connection from one that has replaced it."""
+    links = [*bridge._publishers._idle, *bridge._fetchers._idle]
+    return {link._amqp.transport.sock.getsockname()[1] for link in links}
+
+
+class TestAlarm:
+    """A memory alarm stops those who publish and nobody else."""
+
+    @pytest.mark.parametrize("known", [True, False], ids=["open-connection", "new-connection"])
+    def test_publishing_fails_in_time_and_fetching_goes_on(self, rabbitmq: RabbitMQ, known: bool) -> None:
+        with opened(rabbitmq.uri, timeout=SHORT_TIMEOUT) as bridge, made(bridge) as queue:
+            if known:
+                bridge.publish(queue, envelopes("before"))
+            else:
+                with opened(rabbitmq.uri) as other:
+                    other.publish(queue, envelopes("before"))
+            with _alarm(rabbitmq):
+                begin = time.monotonic()
+                for _ in range(3):
+                    with pytest.raises(BridgeUnavailable):
+                        bridge.publish(queue, envelopes("during"))
+                assert time.monotonic() - begin < 3 * (SHORT_TIMEOUT + MARGIN)
+                with pytest.raises(BridgeUnavailable):
+                    bridge.ping()
+                assert bodies(drain(bridge, queue))[0] == "before"
+            wait_until(lambda: _publishes(bridge, queue), SETTLED, "the broker to take messages again")
+            assert bodies(drain(bridge, queue))[-1] == "after"
+            bridge.ping()
+
+
+@contextmanager
+def _alarm(rabbitmq: RabbitMQ) -> Iterator[None]:
+    rabbitmq.ctl("set_vm_memory_high_watermark", "0")
+    try:
+        wait_until(lambda: "memory" in rabbitmq.ctl("eval", "rabbit_alarm:get_alarms()."), SETTLED, "the alarm")
+        yield
+    finally:
+        rabbitmq.ctl("set_vm_memory_high_watermark", USUAL_WATERMARK)
+
+
+def _publishes(bridge: AMQPBridge, queue: str) -> bool:
+    try:
+        bridge.publish(queue, envelopes("after"))
+    except BridgeUnavailable:
+        return False
+    return True

@@ -1,0 +1,332 @@
+"""The side-store in MongoDB."""
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from bson import SON
+from pymongo import MongoClient, monitoring
+
+import storage.mongodb
+from functional.services.mongodb import MongoDB
+from functional.services.ports import free_port
+from storage.base import Message
+from storage.errors import StoreUnavailable
+from storage.mongodb import MongoDBStore
+from tests.storage_suite import HOUR, MINUTE, SideStoreSuite, add, new, new_claim, take
+from tests.threads import together
+
+#: Milliseconds that a test may take between two looks at a clock.
+TOLERANCE = 5_000
+
+#: Messages in front of which the query planner has a reason to choose an index.
+CROWD = 300
+
+#: Seconds that a call may take in tests that wait for the timeout.
+SHORT_TIMEOUT = 0.5
+
+WRITES = frozenset({"insert", "update", "delete", "findAndModify", "findandmodify"})
+
+
+def open_store(uri: str, timeout: float = 5.0) -> MongoDBStore:
+    return MongoDBStore(uri, SimpleNamespace(timeout=timeout, max_pool_size=32))
+
+
+@pytest.fixture(scope="module")
+def shared_store(mongodb: MongoDB) -> Iterator[MongoDBStore]:
+    store = open_store(mongodb.database_uri("store_suite"))
+    yield store
+    store.close()
+
+
+class TestMongoDBStore(SideStoreSuite):
+    """The promises of every side-store."""
+
+    @pytest.fixture
+    def store(self, shared_store: MongoDBStore) -> MongoDBStore:
+        return shared_store
+
+
+class Recorder(monitoring.CommandListener):
+    """Keeps the commands that clients send, as they are on the wire."""
+
+    def __init__(self) -> None:
+        self.commands: list[dict[str, Any]] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.commands.append(dict(event.command))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        pass
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        pass
+
+
+class Watched:
+    """A store in a database of its own whose commands are recorded."""
+
+    def __init__(self, mongodb: MongoDB, store: MongoDBStore, name: str, recorder: Recorder):
+        self.store = store
+        self.name = name
+        self._mongodb = mongodb
+        self._recorder = recorder
+
+    def commands(self, call: Callable[[MongoDBStore], Any]) -> list[dict[str, Any]]:
+        """The commands that a call sends."""
+        self._recorder.commands.clear()
+        call(self.store)
+        return [c for c in self._recorder.commands if c["$db"] == self.name]
+
+    def plans(self, call: Callable[[MongoDBStore], Any]) -> list["Plan"]:
+        """How the server runs what a call sends."""
+        with self._mongodb.connect() as client:
+            return [Plan(client[self.name].command(_explained(command))) for command in self.commands(call)]
+
+    def connect(self) -> MongoClient[dict[str, Any]]:
+        return self._mongodb.connect()
+
+
+def _explained(command: dict[str, Any]) -> SON[str, Any]:
+    body = {key: value for key, value in command.items() if not key.startswith("$") and key not in NOT_EXPLAINED}
+    return SON([("explain", SON(body)), ("verbosity", "queryPlanner")])
+
+
+#: What explain does not take.
+NOT_EXPLAINED = frozenset({"lsid", "txnNumber", "writeConcern", "maxTimeMS", "readConcern"})
+
+
+class Plan:
+    """Stages and indexes of a winning plan."""
+
+    def __init__(self, explained: dict[str, Any]):
+        self.stages: set[str] = set()
+        self.indexes: set[str] = set()
+        for plan in _winning(explained):
+            self._walk(plan)
+        assert self.stages, f"no plan in {explained}"
+
+    def _walk(self, node: Any) -> None:
+        if isinstance(node, list):
+            for item in node:
+                self._walk(item)
+        elif isinstance(node, dict):
+            if "stage" in node:
+                self.stages.add(node["stage"])
+            if "indexName" in node:
+                self.indexes.add(node["indexName"])
+            for value in node.values():
+                self._walk(value)
+
+
+def _winning(node: Any) -> Iterator[Any]:
+    if isinstance(node, dict):
+        if "winningPlan" in node:
+            yield node["winningPlan"]
+        else:
+            for value in node.values():
+                yield from _winning(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _winning(item)
+
+
+@pytest.fixture(scope="module")
+def watched(mongodb: MongoDB) -> Iterator[Watched]:
+    """A store with messages in every state in two queues."""
+    recorder = Recorder()
+    name = f"watched_{uuid4().hex}"
+    listeners = list(monitoring._LISTENERS.command_listeners)
+    monitoring.register(recorder)
+    try:
+        store = open_store(mongodb.database_uri(name))
+        for q in ("p/q", "p/other"):
+            store.create_queue(q, None)
+            add(store, q, *(f"m{number}" for number in range(CROWD)))
+            take(store, q, new_claim(store), "m0", "m7")
+            add(store, q, *(f"d{number}" for number in range(5)), hidden_until=store.now() + HOUR)
+    finally:
+        monitoring._LISTENERS.command_listeners[:] = listeners  # there is no way to unregister
+    yield Watched(mongodb, store, name, recorder)
+    store.close()
+
+
+class TestIndexes:
+    """Every query is answered from the index that is meant for it."""
+
+    def test_indexes_are_made(self, watched: Watched) -> None:
+        with watched.connect() as client:
+            messages = client[watched.name].messages.index_information()
+            queues = client[watched.name].queues.index_information()
+        assert [key for key, _ in messages["visibility"]["key"]] == ["q", "h", "s"]
+        assert [key for key, _ in messages["position"]["key"]] == ["q", "s"]
+        assert [key for key, _ in messages["claim"]["key"]] == ["c"]
+        assert messages["expiry"]["key"] == [("e", 1)] and messages["expiry"]["expireAfterSeconds"] == 0
+        assert queues["name"]["unique"] is True
+
+    def test_server_removes_by_the_dates_that_are_stored(self, watched: Watched) -> None:
+        """A TTL index ignores what is no date."""
+        with watched.connect() as client:
+            collection = client[watched.name].messages
+            assert collection.count_documents({}) == collection.count_documents({"e": {"$type": "date"}})
+
+    @pytest.mark.parametrize(
+        ("call", "index"),
+        [
+            (lambda store: store.free("p/q", 10), "visibility"),
+            (lambda store: store.list_messages("p/q", 0, 10), "position"),
+            (lambda store: store.list_messages("p/q", 99, 10, not_from="c", claimed=True, delayed=True), "position"),
+            (lambda store: store.newest("p/q"), "position"),
+        ],
+        ids=["free", "list", "list-all", "newest"],
+    )
+    def test_ordered_reads_come_sorted_from_their_index(
+        self, watched: Watched, call: Callable[[MongoDBStore], Any], index: str
+    ) -> None:
+        plans = watched.plans(call)
+        assert plans
+        for plan in plans:
+            assert plan.indexes == {index}
+            assert not plan.stages & {"COLLSCAN", "SORT"}
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda store: store.claim("p/q", store.free("p/q", 2)[0], new_claim(store, "explained")),
+            lambda store: store.get_messages("p/q", ["m2", "m3"]),
+            lambda store: store.get_claim("p/q", "claim"),
+            lambda store: store.renew_claim("p/q", new_claim(store)),
+            lambda store: store.release_claim("p/q", "none"),
+            lambda store: store.delete_claimed("p/q", ["m0"], ["none"]),
+            lambda store: store.delete_claimed("p/q", ["m0", "m1"], ["none"]),
+            lambda store: store.delete_unclaimed("p/q", ["none"]),
+            lambda store: store.delete_unclaimed("p/q", ["none", "nor this"]),
+            lambda store: store.stats("p/q"),
+            lambda store: store.purge("p/none"),
+            lambda store: store.get_queue("p/q"),
+            lambda store: store.list_queues("p", "", 10),
+            lambda store: store.count_queues("p"),
+            lambda store: store.delete_queue("p/none"),
+            lambda store: store.release_lease("p/q", "us", store.acquire_lease("p/q", "us", 1)),
+        ],
+    )
+    def test_nothing_scans_a_collection(self, watched: Watched, call: Callable[[MongoDBStore], Any]) -> None:
+        plans = watched.plans(call)
+        assert plans
+        assert not any("COLLSCAN" in plan.stages for plan in plans)
+
+    def test_putting_expired_holds_back_uses_the_index(self, watched: Watched) -> None:
+        add(watched.store, "p/holds", "m", hidden_until=watched.store.now() - 1)
+        updates = [c for c in watched.commands(lambda store: store.free("p/holds", 10)) if "update" in c]
+        assert len(updates) == 1
+        with watched.connect() as client:
+            assert Plan(client[watched.name].command(_explained(updates[0]))).indexes == {"visibility"}
+
+
+class TestWrites:
+    """What is written is on a majority's disk before a call returns."""
+
+    def test_every_write_is_durable(self, watched: Watched) -> None:
+        def all_writes(store: MongoDBStore) -> None:
+            store.ping()
+            store.create_queue("p/w", None)
+            store.replace_metadata("p/w", b"{}", 1)
+            store.append("p/w", [new(store, "a"), new(store, "b")])
+            take(store, "p/w", new_claim(store, "w"))
+            store.renew_claim("p/w", new_claim(store, "w"))
+            store.delete_claimed("p/w", ["a"], ["w"])
+            store.release_claim("p/w", "w")
+            store.delete_unclaimed("p/w", ["b", "c"])
+            store.tombstone("p/w", {"dead": store.now() + HOUR})
+            store.purge("p/w")
+            store.delete_queue("p/w")
+
+        writes = [c for c in watched.commands(all_writes) if WRITES & set(c)]
+        assert {next(iter(c)).lower() for c in writes} == {"insert", "update", "delete", "findandmodify"}
+        assert {(c["writeConcern"]["w"], c["writeConcern"]["j"]) for c in writes} == {("majority", True)}
+
+    def test_calls_are_as_few_as_promised(self, watched: Watched) -> None:
+        """One PyMongo call costs a third of a millisecond of CPU: docs of the design count them."""
+        store = watched.store
+        add(store, "p/few", "a", "b")
+        found, _ = store.free("p/few", 10)
+        claim = new_claim(store, "few")
+        assert len(watched.commands(lambda s: s.free("p/few", 10))) == 1
+        assert len(watched.commands(lambda s: s.claim("p/few", found, claim))) == 1
+        assert len(watched.commands(lambda s: s.delete_claimed("p/few", ["a"], ["few"]))) == 1
+        assert len(watched.commands(lambda s: s.list_messages("p/few", 0, 10))) == 1
+        assert len(watched.commands(lambda s: s.land("p/few", [new(s, "c", seq=1)]))) == 1
+
+
+class TestClock:
+    """The server's clock counts, whatever that of this machine says."""
+
+    @pytest.fixture
+    def fast(self, mongodb: MongoDB, monkeypatch: pytest.MonkeyPatch) -> Iterator[MongoDBStore]:
+        """A store on a machine whose wall clock is an hour ahead."""
+        real = storage.mongodb.time
+        ahead = SimpleNamespace(time=lambda: real.time() + HOUR / 1000, monotonic=real.monotonic)
+        monkeypatch.setattr(storage.mongodb, "time", ahead)
+        store = open_store(mongodb.database_uri("clock"))
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def right(self, mongodb: MongoDB) -> Iterator[MongoDBStore]:
+        """A store on a machine whose clock agrees with the server's."""
+        store = open_store(mongodb.database_uri("clock"))
+        store.ping()
+        yield store
+        store.close()
+
+    def test_clock_is_the_servers(self, mongodb: MongoDB, fast: MongoDBStore) -> None:
+        fast.ping()
+        with mongodb.connect() as client:
+            server = int(client.admin.command("hello")["localTime"].timestamp() * 1000)
+        assert abs(fast.now() - server) < TOLERANCE
+
+    def test_first_call_does_not_take_a_lease_that_is_held(self, right: MongoDBStore, fast: MongoDBStore) -> None:
+        q = f"p/{uuid4().hex}"
+        right.acquire_lease(q, "right", 60)
+        assert fast.acquire_lease(q, "fast", 60) is None
+
+    def test_first_call_does_not_free_what_is_claimed(self, right: MongoDBStore, fast: MongoDBStore) -> None:
+        q = f"p/{uuid4().hex}"
+        add(right, q, "m")
+        take(right, q, new_claim(right, lasts=MINUTE))
+        assert fast.free(q, 10)[0] == []
+
+    def test_first_call_does_not_delete_what_is_claimed(self, right: MongoDBStore, fast: MongoDBStore) -> None:
+        q = f"p/{uuid4().hex}"
+        add(right, q, "m")
+        take(right, q, new_claim(right, lasts=MINUTE))
+        assert fast.delete_unclaimed(q, ["m"]) == 0
+
+    def test_first_call_shows_what_lives(self, right: MongoDBStore, fast: MongoDBStore) -> None:
+        q = f"p/{uuid4().hex}"
+        add(right, q, "m", expires=right.now() + MINUTE)
+        assert [m.id for m in fast.list_messages(q, 0, 10)] == ["m"]
+
+
+class TestConnections:
+    """Connecting, and not being able to."""
+
+    def test_nobody_is_asked_before_the_first_call(self) -> None:
+        store = open_store(f"mongodb://127.0.0.1:{free_port()}/marconi", SHORT_TIMEOUT)
+        assert store.connections() == 0
+        store.close()
+
+    def test_missing_server_is_unavailable(self) -> None:
+        store = open_store(f"mongodb://127.0.0.1:{free_port()}/marconi", SHORT_TIMEOUT)
+        with pytest.raises(StoreUnavailable, match="MongoDB"):
+            store.ping()
+        store.close()
+
+    def test_first_calls_of_many_threads_all_work(self, mongodb: MongoDB) -> None:
+        store = open_store(mongodb.database_uri(f"crowd_{uuid4().hex}"))
+        messages: list[Message] = [new(store, f"m{number}", seq=number + 1) for number in range(8)]
+        together(*[lambda m=m: store.land("p/q", [m]) for m in messages])
+        assert len(store.list_messages("p/q", 0, 10)) == len(messages)
+        store.close()

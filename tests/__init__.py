@@ -1,0 +1,5 @@
+"""Quick tests without services, and the suites that every bridge and every side-store has to pass."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.bridge_suite", "tests.storage_suite")

@@ -1,0 +1,70 @@
+"""A bridge whose broker is in this process: what the tests of the gateway's core publish to and fetch from."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bridges.base import Batch, Bridge, Envelope
+from bridges.errors import QueueMissing
+
+
+class MemoryBatch(Batch):
+    """A batch that knows its queue."""
+
+    __slots__ = ("queue",)
+
+    def __init__(self, envelopes: list[Envelope], queue: str):
+        super().__init__(envelopes)
+        self.queue = queue
+
+
+class MemoryBridge(Bridge):
+    """Queues in memory. A test may set `fetch`, `settle`… of an object to break or to delay it."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, deque[Envelope]] = {}
+        self._lock = threading.Lock()
+
+    def create(self, queue: str) -> None:
+        with self._lock:
+            self._queues.setdefault(queue, deque())
+
+    def delete(self, queue: str) -> None:
+        with self._lock:
+            self._queues.pop(queue, None)
+
+    def purge(self, queue: str) -> None:
+        with self._lock:
+            self._queues.get(queue, deque()).clear()
+
+    def depth(self, queue: str) -> int:
+        return len(self._queues.get(queue, ()))
+
+    def publish(self, queue: str, envelopes: Sequence[Envelope]) -> None:
+        with self._lock:
+            if queue not in self._queues:
+                raise QueueMissing(queue)
+            self._queues[queue].extend(replace(envelope) for envelope in envelopes)
+
+    def fetch(self, queue: str, limit: int) -> Batch:
+        with self._lock:
+            waiting = self._queues.get(queue, deque())
+            return MemoryBatch([waiting.popleft() for _ in range(min(limit, len(waiting)))], queue)
+
+    def settle(self, batch: Batch) -> None:
+        batch.envelopes = []
+
+    def requeue(self, batch: Batch) -> None:
+        assert isinstance(batch, MemoryBatch)
+        returned = [replace(envelope, redelivered=True) for envelope in batch.envelopes]
+        with self._lock:
+            self._queues.get(batch.queue, deque()).extendleft(reversed(returned))
+
+    def ping(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,175 @@
+"""The side-store in one SQLite file."""
+
+import multiprocessing
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from storage.errors import StoreMisconfigured, StoreUnavailable
+from storage.sqlite import SQLiteStore
+from tests.storage_suite import HOUR, SideStoreSuite, add, ids_of, listed, new, new_claim
+from tests.threads import DEADLINE, together
+
+#: PRAGMA synchronous, as SQLite numbers it.
+SYNCHRONOUS_FULL = 2
+
+PROCESSES = 3
+ROUNDS = 10
+
+#: Seconds that a call may take in tests that wait for the timeout.
+SHORT_TIMEOUT = 0.2
+
+
+def open_store(path: Path | str, timeout: float = 5.0) -> SQLiteStore:
+    return SQLiteStore(f"sqlite:///{path}", SimpleNamespace(timeout=timeout))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "marconi.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SQLiteStore]:
+    store = open_store(path)
+    yield store
+    store.close()
+
+
+class TestSQLiteStore(SideStoreSuite):
+    """The promises of every side-store."""
+
+
+class TestFile:
+    """Where the file is, and how it is written."""
+
+    def test_commits_are_on_disk_when_they_return(self, store: SQLiteStore) -> None:
+        with store._read() as db:
+            assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            assert db.execute("PRAGMA synchronous").fetchone() == (SYNCHRONOUS_FULL,)
+
+    def test_three_slashes_are_a_path_from_here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        store = open_store("data/marconi.db")
+        store.ping()
+        store.close()
+        assert (tmp_path / "data" / "marconi.db").exists()
+
+    def test_four_slashes_are_a_path_from_the_root(self, tmp_path: Path) -> None:
+        store = SQLiteStore(f"sqlite:///{tmp_path}/new/folder/a.db", SimpleNamespace(timeout=5.0))
+        store.ping()
+        store.close()
+        assert (tmp_path / "new" / "folder" / "a.db").exists()
+
+    def test_percent_signs_escape(self, tmp_path: Path) -> None:
+        store = open_store(f"{tmp_path}/with%20space.db")
+        store.ping()
+        store.close()
+        assert (tmp_path / "with space.db").exists()
+
+    @pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite://host/file", "sqlite:///file?mode=memory"])
+    def test_what_is_no_path_is_refused(self, uri: str) -> None:
+        with pytest.raises(StoreMisconfigured, match="sqlite:///relative/path"):
+            SQLiteStore(uri, SimpleNamespace(timeout=5.0))
+
+    def test_nothing_is_opened_before_the_first_call(self, path: Path) -> None:
+        store = open_store(path)
+        assert store.connections() == 0
+        assert not path.exists()
+
+    def test_data_is_there_after_reopening(self, path: Path) -> None:
+        first = open_store(path)
+        first.create_queue("p/q", b'{"a":1}')
+        (message,) = add(first, "p/q", "m")
+        first.close()
+        second = open_store(path)
+        assert second.get_messages("p/q", ["m"]) == [message]
+        assert second.get_queue("p/q") is not None
+        second.close()
+
+    def test_housekeeping_removes_what_has_expired(self, store: SQLiteStore) -> None:
+        add(store, "p/q", "dead", expires=store.now() - 1)
+        add(store, "p/q", "living")
+        store.tombstone("p/q", {"old": store.now() - 1, "new": store.now() + HOUR})
+        assert store.maintain() == 1
+        with store._read() as db:
+            assert db.execute("SELECT id FROM messages").fetchall() == [("living",)]
+            assert db.execute("SELECT id FROM tombstones").fetchall() == [("new",)]
+
+
+class TestTrouble:
+    """Every failure is a StoreUnavailable, and the store works again afterwards."""
+
+    def test_file_that_is_no_database(self, path: Path) -> None:
+        path.write_bytes(b"not a database" * 100)
+        with pytest.raises(StoreUnavailable, match="not a database"):
+            open_store(path).ping()
+
+    def test_folder_that_is_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(StoreUnavailable):
+            open_store(tmp_path / "file" / "marconi.db").ping()
+
+    def test_writer_that_holds_the_file_for_too_long(self, path: Path) -> None:
+        store = open_store(path, SHORT_TIMEOUT)
+        store.create_queue("p/q", None)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            add(store, "p/q", "m")
+        assert store.get_queue("p/q") is not None  # readers don't wait for writers
+        other.execute("ROLLBACK")
+        other.close()
+        add(store, "p/q", "m")
+        assert listed(store, "p/q") == ["m"]
+        store.close()
+
+    def test_disk_that_is_full(self, store: SQLiteStore) -> None:
+        add(store, "p/q", "before")
+        with store._read() as db:
+            (pages,) = db.execute("PRAGMA page_count").fetchone()
+            (most,) = db.execute("PRAGMA max_page_count").fetchone()
+            db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreUnavailable, match="full"):
+            store.append("p/q", [new(store, "small"), new(store, "large", body=b"0" * 2**20)])
+        assert listed(store, "p/q") == ["before"]
+        with store._read() as db:
+            db.execute(f"PRAGMA max_page_count = {most}")
+        add(store, "p/q", "after")
+        assert listed(store, "p/q") == ["before", "after"]
+
+
+class TestSharing:
+    """Several threads and processes on one file."""
+
+    def test_first_calls_of_many_threads_all_work(self, path: Path) -> None:
+        store = open_store(path)
+        together(*[store.ping] * 8)
+        assert store.connections() == 8
+        store.close()
+
+    def test_processes_share_a_new_file(self, path: Path) -> None:
+        with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+            claimed = pool.starmap_async(work, [(str(path), n) for n in range(PROCESSES)], 1).get(DEADLINE)
+        store = open_store(path)
+        posted = {f"{n}-{round_}" for n in range(PROCESSES) for round_ in range(ROUNDS)}
+        taken = [id_ for ids in claimed for id_ in ids]
+        free = ids_of(store.free("p/q", 1000)[0])
+        store.close()
+        assert len(taken + free) == len(posted)
+        assert set(taken + free) == posted
+
+
+def work(path: str, process: int) -> list[str]:
+    """What each process does: post a message and claim one, in turn; the ids it has got."""
+    store = open_store(path)
+    got: list[str] = []
+    for round_ in range(ROUNDS):
+        add(store, "p/q", f"{process}-{round_}")
+        found, _ = store.free("p/q", 1)
+        got += ids_of(store.claim("p/q", found, new_claim(store, f"claim-{process}-{round_}")))
+    store.close()
+    return got
