@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
-from uuid import uuid4
 
 import flask
 from werkzeug.exceptions import HTTPException
@@ -20,7 +19,7 @@ from gateway.core.core import Core, read_key
 from gateway.core.limits import Limits
 from gateway.core.seal import Seal
 from gateway.drivers import BRIDGES, SIDE_STORES, make
-from gateway.logs import REQUEST_ID
+from gateway.logs import REQUEST_ID, new_request_id
 
 LOG = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
     def serve(route: str, handler: Callable[[], Answer]) -> flask.Response:
         """Run a handler; whatever it raises becomes an answer here and nowhere else."""
         start = time.perf_counter()
-        request_id = f"req-{uuid4()}"
+        request_id = new_request_id()
         token = REQUEST_ID.set(request_id)
         try:
             try:

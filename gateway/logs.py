@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextvars import ContextVar
 from typing import Any
+from uuid import uuid4
 
 from oslo_log import log
 
@@ -32,3 +33,8 @@ def configure(conf: Any) -> None:
         return record
 
     logging.setLogRecordFactory(with_request_id)
+
+
+def new_request_id() -> str:
+    """An id for a request, as OpenStack services show them."""
+    return f"req-{uuid4()}"

@@ -13,6 +13,7 @@ from waitress.server import create_server
 from waitress.task import ErrorTask, WSGITask
 
 from gateway.api.errors import error_body
+from gateway.logs import new_request_id
 
 #: Bytes of a request's start line and headers at the most.
 MAX_HEADER = 64 * 1024
@@ -36,7 +37,9 @@ class JSONErrorTask(ErrorTask):
         # A body that is too large is a bad request to clients of this API, as it is below waitress' own limit.
         code = 400 if error.code == 413 else error.code
         self.status = f"{code} {'Bad Request' if code == 400 else error.reason}"
-        self.response_headers.append(("Content-Type", "application/json"))
+        self.response_headers += [
+            ("Content-Type", "application/json"), ("X-Openstack-Request-Id", new_request_id()),
+        ]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
@@ -79,7 +82,7 @@ class Server:
             connection_limit=MAX_CONNECTIONS,
             channel_timeout=IDLE_TIMEOUT,
             max_request_header_size=MAX_HEADER,
-            max_request_body_size=max_body,
+            max_request_body_size=max_body + 1,  # waitress refuses what is as large as its limit
             asyncore_use_poll=True,
             # The thread that has made an answer sends it, instead of waking the main thread for that.
             send_bytes=1,

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import amqp
-from amqp.exceptions import NotFound, PreconditionFailed
 from kombu import Connection
 from oslo_config import cfg
 
@@ -132,15 +131,11 @@ class AMQPBridge(Bridge):
             self._create_lock.release()
 
     def _create(self, link: Link, queue: str) -> None:
-        if _depth(link, queue) is not None:
+        if link.depth(queue) is not None:
             return  # adopted as it is: to declare it with other arguments would fail
-        try:
-            link.channel.queue_declare(
-                queue, durable=True, auto_delete=False, arguments=self._arguments(link.server_properties)
-            )
-        except PreconditionFailed:  # somebody else's declaration came first
-            if _depth(link, queue) is None:
-                raise
+        made = link.declare(queue, self._arguments(link.server_properties))
+        if not made and link.depth(queue) is None:  # not even made by somebody else just now
+            raise BridgeUnavailable(f"the broker refuses to make queue {queue}")
 
     def _arguments(self, server: dict[str, Any]) -> dict[str, Any]:
         """Arguments of our queues; other brokers than RabbitMQ refuse those they don't know."""
@@ -157,12 +152,12 @@ class AMQPBridge(Bridge):
 
     def purge(self, queue: str) -> None:
         with _translated(), self._fetchers.link() as link:
-            if _depth(link, queue) is not None:
+            if link.depth(queue) is not None:
                 link.channel.queue_purge(queue)
 
     def depth(self, queue: str) -> int:
         with _translated(), self._fetchers.link() as link:
-            return _depth(link, queue) or 0
+            return link.depth(queue) or 0
 
     # -- messages -----------------------------------------------------------------------------------------------
 
@@ -244,14 +239,6 @@ class _translated:
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if isinstance(error, LINK_ERRORS):
             raise BridgeUnavailable(f"the broker failed or did not answer: {error}") from error
-
-
-def _depth(link: Link, queue: str) -> int | None:
-    """Messages that wait in the queue, or None when there is no such queue."""
-    try:
-        return link.channel.queue_declare(queue, passive=True).message_count
-    except NotFound:
-        return None  # py-amqp has opened the channel anew
 
 
 def _envelope(delivery: amqp.Message) -> Envelope:

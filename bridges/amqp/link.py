@@ -13,15 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import amqp
-from amqp.exceptions import NotFound
+from amqp.exceptions import NotFound, PreconditionFailed
 from kombu import Connection
 
 from bridges.amqp.encoder import encode
 from bridges.base import Envelope
 from bridges.errors import BridgeUnavailable, OutcomeUnknown, QueueMissing
-
-#: Consumer tag of fetches; one is enough, a channel has one consumer at a time.
-CONSUMER = "marconi"
 
 #: Method id of basic.nack, a RabbitMQ extension that py-amqp has no method for.
 BASIC_NACK = (60, 120)
@@ -35,6 +32,7 @@ class Link:
         self.blocked = False
         self.last_tag = 0
         self._prefetch = 0
+        self._fetches = 0
         self._published = 0
         self._unconfirmed: set[int] = set()
         self._nacked = False
@@ -128,6 +126,29 @@ class Link:
     def _on_return(self, error: Exception, exchange: str, routing_key: str, message: Any) -> None:
         self._returned += 1
 
+    # -- queues -------------------------------------------------------------------------------------------------
+
+    def depth(self, queue: str) -> int | None:
+        """Messages that wait in the queue, or None when there is no such queue."""
+        try:
+            return self.channel.queue_declare(queue, passive=True).message_count
+        except NotFound:
+            self._reopened()
+            return None
+
+    def declare(self, queue: str, arguments: dict[str, Any]) -> bool:
+        """Make a durable queue; False when there is one already that is not like that."""
+        try:
+            self.channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
+        except PreconditionFailed:
+            self._reopened()
+            return False
+        return True
+
+    def _reopened(self) -> None:
+        """A channel error closes the channel; py-amqp has opened it anew, without its prefetch count."""
+        self._prefetch = 0
+
     # -- fetching -----------------------------------------------------------------------------------------------
 
     def fetch(self, queue: str, limit: int) -> list[amqp.Message]:
@@ -139,7 +160,7 @@ class Link:
             else:
                 deliveries = self._consume(queue, limit)
         except NotFound as error:
-            self._prefetch = 0  # py-amqp has opened the channel anew
+            self._reopened()
             raise QueueMissing(queue) from error
         if deliveries:
             self.last_tag = deliveries[-1].delivery_tag
@@ -154,10 +175,14 @@ class Link:
         if self._prefetch != limit:
             self.channel.basic_qos(0, limit, False)
             self._prefetch = limit
+        # A new tag each time: to a quorum queue the same one is the same consumer again, and the acknowledgements of
+        # the last fetch, which may still be on their way, would give it credit for more than ``limit``.
+        self._fetches += 1
+        tag = f"marconi-{self._fetches}"
         # Deliveries may come right behind the consume-ok, before basic_consume would register the callback.
-        self.channel.callbacks[CONSUMER] = deliveries.append
-        self.channel.basic_consume(queue, consumer_tag=CONSUMER, callback=deliveries.append)
-        self.channel.basic_cancel(CONSUMER)
+        self.channel.callbacks[tag] = deliveries.append
+        self.channel.basic_consume(queue, consumer_tag=tag, callback=deliveries.append)
+        self.channel.basic_cancel(tag)
         return deliveries
 
     def ack(self) -> None:

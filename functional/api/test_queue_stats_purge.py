@@ -163,20 +163,6 @@ def test_purge_of_subscriptions_keeps_the_messages(api, queue):
     assert bodies(listed(api, queue)) == ["kept"]
 
 
-def test_purge_of_messages_keeps_the_subscriptions(api, queue):
-    path = queue_path(queue) + "/subscriptions"
-    create(api, queue)
-    subscribed = api.post(path, json={"subscriber": "http://127.0.0.1:9/none", "ttl": 300, "options": {}})
-    assert subscribed.status_code == 201, subscribed.text
-
-    purge(api, queue, {"resource_types": ["messages"]})
-    kept = api.get(path).json()["subscriptions"]
-    purge(api, queue, {"resource_types": ["subscriptions"]})
-    removed = api.get(path).json()["subscriptions"]
-
-    assert (len(kept), len(removed)) == (1, 0)
-
-
 def test_purge_of_an_unknown_queue_answers_204(api, queue):
     assert purge(api, queue).status_code == 204
 

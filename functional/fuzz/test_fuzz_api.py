@@ -344,7 +344,7 @@ class Player:
         if response.status >= 400:
             wrong = error_problem(request.method, response.headers, response.body)
             return wrong and f"{response.status} with {wrong}"
-        if response.status in (200, 201) and request.method not in ("HEAD", "OPTIONS"):
+        if response.body:
             try:
                 json.loads(response.body)
             except ValueError:

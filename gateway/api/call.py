@@ -9,8 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from flask import Request
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
 
 from gateway.api import body
 from gateway.api.errors import NotAcceptable
@@ -22,6 +20,14 @@ from gateway.core.queues import QueueInfo
 from gateway.signing import covers
 
 MAX_PROJECT = 256
+
+#: Usual spellings of a UUID: with dashes or without, in braces or as a URN (RFC 9562, section 4).
+_UUID = re.compile(
+    r"(?:urn:uuid:)?\{?(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\}?\Z", re.I
+)
+
+#: What an Accept header may say to get JSON. The home document has a type of its own, which is JSON too.
+_JSON_RANGES = frozenset({"application/json", "application/json-home", "application/*", "*/*", "*"})
 
 #: Printable ASCII; a comma would be two headers folded into one.
 _PROJECT = re.compile(r"[\x20-\x2b\x2d-\x7e]+\Z")
@@ -125,17 +131,18 @@ def _client(service: Service, environ: dict[str, Any]) -> str:
 @lru_cache(maxsize=4096)
 def client_id(text: str) -> str | None:
     """A UUID in its usual spelling, whatever spelling it came in; None for what is none."""
-    try:
-        return str(UUID(text))
-    except ValueError:
-        return None
+    return str(UUID(text)) if _UUID.match(text) else None
 
 
 @lru_cache(maxsize=1024)
 def accepts_json(accept: str) -> bool:
     """Does an Accept header admit JSON (RFC 9110, 12.5.1)?"""
-    accepted = parse_accept_header(accept, MIMEAccept)
-    return accepted.quality(JSON) > 0 or accepted.quality(JSON_HOME) > 0
+    for part in accept.split(","):
+        kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        refused = any(re.fullmatch(r"q\s*=\s*0(\.0*)?", parameter) for parameter in parameters)
+        if kind in _JSON_RANGES and not refused:
+            return True
+    return not accept.strip()
 
 
 def _signed_project(service: Service, environ: dict[str, Any]) -> str:

@@ -18,8 +18,7 @@ from gateway.core.messages import Post
 def post(call: Call, queue: str) -> Answer:
     """Post one or more messages."""
     data = call.body()
-    info = call.core.queues.ensure(call.project, queue)
-    ids = call.core.messages.post(info, call.client, _posts(data), len(data))
+    ids = call.core.messages.post(call.project, queue, call.client, _posts(data), len(data))
     path = f"{path_of(queue)}/messages"
     return (
         201,

@@ -56,9 +56,10 @@ def head(call: Call, queue: str) -> Answer:
 
 def patch(call: Call, queue: str) -> Answer:
     """Change a queue's metadata."""
+    data = call.body()
     if call.request.headers.get("Content-Type") != PATCH_TYPE:
         raise UnsupportedMediaType(f"Accept-Patch: {PATCH_TYPE}")
-    patched = call.core.queues.patch(call.project, queue, body.parse(call.body()))
+    patched = call.core.queues.patch(call.project, queue, body.parse(data))
     return 200, orjson.dumps(patched), {}
 
 

@@ -109,8 +109,7 @@ def _operations(call: Call) -> dict[str, Any]:
     ids: list[str] = []
 
     def post() -> None:
-        info = core.queues.ensure(HEALTH_PROJECT, name)
-        ids.extend(core.messages.post(info, call.client, [Post(b'"health"')], 0))
+        ids.extend(core.messages.post(HEALTH_PROJECT, name, call.client, [Post(b'"health"')], 0))
 
     def list_() -> None:
         core.messages.list(core.queues.ensure(HEALTH_PROJECT, name), None, 1, None, False, False)

@@ -49,7 +49,7 @@ class Claims:
 
     def age(self, message: Message) -> int:
         """Seconds since the claim that holds the message was made or renewed."""
-        return message.claim_ttl - max(0, message.hidden_until - self._store.now()) // 1000
+        return (self._store.now() - message.hidden_until) // 1000 + message.claim_ttl
 
     def renew(self, info: QueueInfo, claim_id: str, ttl: int | None, grace: int | None) -> None:
         """Let a claim begin anew."""

@@ -65,12 +65,13 @@ class Messages:
 
     # -- post ---------------------------------------------------------------------------------------------------
 
-    def post(self, info: QueueInfo, client: str, posts: Sequence[Post], size: int) -> list[str]:
-        """Post messages in order; their ids. ``size``: bytes of the whole request.
+    def post(self, project: str, name: str, client: str, posts: Sequence[Post], size: int) -> list[str]:
+        """Post messages in order; their ids. ``size``: bytes of the whole request. Makes the queue if need be.
 
         Returns when the broker has confirmed all of them; delayed ones wait in the side-store instead.
         """
-        settings = info.settings
+        known = self._queues.find(project, name)
+        settings = known.settings if known else self._queues.default_settings
         if size > settings.max_post_size:
             raise InvalidInput(
                 f"The request is {size} bytes long, at most {settings.max_post_size} are allowed for this queue"
@@ -86,10 +87,11 @@ class Messages:
             self._check("delay", delay, 0, self._limits.max_message_delay)
             message = Message(id_, now, now + ttl * 1000, post.body, client)
             if settings.encrypt:
-                self._close(info, message)
+                self._close(project, message)
             if delay:
                 message.hidden_until = now + delay * 1000
             (delayed if delay else direct).append(message)
+        info = known or self._queues.ensure(project, name)
         if delayed:
             self._store.append(info.key, delayed)
         try:
@@ -266,6 +268,9 @@ class Messages:
         if popped:
             self._store.delete_claimed(info.key, [m.id for m in popped], [str(popped[0].claim)])
             MESSAGES.labels("deleted").inc(len(popped))
+        for message in popped:  # the claim was ours, not the client's
+            message.claim = None
+            message.claims -= 1
         return self._opened(info, popped)
 
     # -- claimed ------------------------------------------------------------------------------------------------
@@ -285,10 +290,10 @@ class Messages:
 
     # -- sealed bodies ------------------------------------------------------------------------------------------
 
-    def _close(self, info: QueueInfo, message: Message) -> None:
+    def _close(self, project: str, message: Message) -> None:
         if self._seal is None:
             raise InvalidInput("This queue encrypts its messages, but this service has no encryption key")
-        message.body = self._seal.close(message.body, _seal_context(info, message))
+        message.body = self._seal.close(message.body, _seal_context(project, message))
         message.encrypted = True
 
     def _opened(self, info: QueueInfo, messages: list[Message]) -> list[Message]:
@@ -301,12 +306,12 @@ class Messages:
         if self._seal is None:
             raise Busy("messages of this queue are encrypted, and this gateway has no encryption key")
         try:
-            message.body = self._seal.open(message.body, _seal_context(info, message))
+            message.body = self._seal.open(message.body, _seal_context(info.project, message))
         except ValueError as error:
             raise Busy(f"message {message.id} can't be decrypted: {error}") from error
         message.encrypted = False
 
 
-def _seal_context(info: QueueInfo, message: Message) -> str:
-    return f"{info.project}/{message.id}"
+def _seal_context(project: str, message: Message) -> str:
+    return f"{project}/{message.id}"
 

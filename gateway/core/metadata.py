@@ -14,6 +14,9 @@ from gateway.core.limits import MIN_MESSAGE_TTL, Limits
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
+#: A JSON pointer (RFC 6901) to a key of the metadata, and no deeper.
+PATCH_PATH = re.compile(r"/metadata/(?:[^/~]|~[01])+\Z", re.DOTALL)
+
 BACKOFF_FUNCTIONS = ("linear", "arithmetic", "geometric", "exponential")
 
 #: Keys of ``_retry_policy`` that are whole numbers.
@@ -139,9 +142,9 @@ def _operation(operation: Any) -> tuple[str, str]:
     op, path = operation.get("op"), operation.get("path")
     if op not in ("add", "remove", "replace"):
         raise InvalidInput(f"Operation {op!r} is not one of add, remove, replace", "Invalid metadata")
-    if not isinstance(path, str) or not path.startswith("/metadata/") or "/" in path[10:] or len(path) == 10:
+    if not isinstance(path, str) or not PATCH_PATH.match(path):
         raise InvalidInput(f"Path {path!r} is not of the form /metadata/<key>", "Invalid metadata")
-    return op, path[10:].replace("~1", "/").replace("~0", "~")
+    return op, path.removeprefix("/metadata/").replace("~1", "/").replace("~0", "~")
 
 
 def _integer(lowest: int, highest: int) -> Callable[[Any], None]:

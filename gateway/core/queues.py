@@ -77,6 +77,8 @@ class Queues:
         self._bridge = bridge
         self._store = store
         self._rules = rules
+        #: What acts on a queue that does not exist yet.
+        self.default_settings = rules.resolve({})
         self._known: TTLCache[str, QueueInfo | None] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
         self._lock = threading.Lock()
 

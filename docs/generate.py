@@ -1,0 +1,102 @@
+"""Writes docs/configuration.md and etc/marconi.conf.sample from the options: `python docs/generate.py`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gateway.conf import list_opts
+
+ROOT = Path(__file__).parents[1]
+
+HEAD = """\
+# Configuration
+
+This page is made from the options in the code by `make docs`; `etc/marconi.conf.sample` is the same as a file.
+
+`marconi serve` and `marconi check` take `--config-file FILE`, repeatable, later files win. Without it, `marconi.conf` is
+looked for in `~/.marconi`, `~`, `/etc/marconi` and `/etc`. An option in the environment, `OS_<SECTION>__<OPTION>` in
+capitals (`OS_BRIDGE__URI`, `OS_DEFAULT__DEBUG`), wins over the files. In values of either kind, `$` begins a reference
+to another option: write `$$` for a dollar sign, in passwords too.
+
+Options are read at the start; only `htpasswd_file` is read again when it changes. `[DEFAULT]` also takes the options of
+oslo.log, of which `debug`, `log_file`, `use_journal` and `default_log_levels` are the ones that matter.
+"""
+
+SAMPLE_HEAD = "# Every option with its default, made by `make docs`. docs/configuration.md explains the forms of values.\n"
+
+#: Width of the sample's comments.
+WIDTH = 118
+
+
+def sections() -> list[tuple[str, list[Any]]]:
+    """The options of all installed drivers and of the gateway itself, by section."""
+    return [(name or "DEFAULT", list(options)) for name, options in list_opts()]
+
+
+def default(option: Any) -> str:
+    """The default as it would stand in a file; empty when there is none."""
+    value = option.default
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, list) else "" if value is None else str(value)
+
+
+def form(option: Any) -> str:
+    """What a value looks like: its type, and its bounds or choices."""
+    kind = option.type
+    text = kind.type_name.removesuffix(" value")
+    if choices := getattr(kind, "choices", None):
+        return f"{text}: {' or '.join(choices)}"
+    low, high = getattr(kind, "min", None), getattr(kind, "max", None)
+    return text if low is None and high is None else f"{text} from {low} to {high}"
+
+
+def page() -> str:
+    """docs/configuration.md"""
+    return "\n".join((HEAD, *_page_lines())) + "\n"
+
+
+def _page_lines() -> Iterator[str]:
+    for name, options in sections():
+        yield f"## [{name}]\n\n| option | value | default | |\n| --- | --- | --- | --- |"
+        for option in options:
+            shown = f"`{default(option)}`" if default(option) else ""
+            yield f"| `{option.name}` | {form(option)} | {shown} | {_cell(option.help)} |"
+        yield ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def sample() -> str:
+    """etc/marconi.conf.sample"""
+    return "\n".join((SAMPLE_HEAD, *_sample_lines()))
+
+
+def _sample_lines() -> Iterator[str]:
+    for name, options in sections():
+        yield f"[{name}]\n"
+        for option in options:
+            yield textwrap.fill(
+                f"{option.help} ({form(option)})",
+                WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False, break_long_words=False,
+            )
+            yield f"#{option.name} = {default(option)}".rstrip() + "\n"
+
+
+#: What is written where.
+FILES = {"docs/configuration.md": page, "etc/marconi.conf.sample": sample}
+
+
+def main() -> None:
+    """Write the files."""
+    for path, make in FILES.items():
+        (ROOT / path).write_text(make(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
