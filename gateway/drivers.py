@@ -26,9 +26,10 @@ def driver_classes(group: str) -> list[Any]:
 def make(group: str, uri: str, options: Any) -> Any:
     """The driver for a URI, made with the options of its section."""
     points = _entry_points(group)
-    scheme = uri.partition("://")[0]
+    installed = f"there are drivers for: {', '.join(sorted(points)) or 'none'}"
+    scheme, separator, _ = uri.partition("://")
+    if not separator:  # not shown: what stands there may be a password
+        raise UnknownScheme(f"the URI has no scheme; {installed}")
     if scheme not in points:
-        raise UnknownScheme(
-            f"no driver for {scheme!r} URIs is installed; there are: {', '.join(sorted(points)) or 'none'}"
-        )
+        raise UnknownScheme(f"no driver for {scheme!r} URIs is installed; {installed}")
     return points[scheme].load()(uri, options)

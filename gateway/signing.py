@@ -26,5 +26,5 @@ def covers(
         until = datetime.strptime(expires, EXPIRES).replace(tzinfo=UTC)
     except ValueError:
         return False
-    covered = any(path == p or path.startswith(f"{p}/") for p in paths)
+    covered = any(p and (path == p or path.startswith(f"{p}/")) for p in paths)
     return right and datetime.now(UTC) < until and method in methods and covered

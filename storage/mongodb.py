@@ -36,6 +36,9 @@ DATES: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeC
 #: Code of a duplicate key in a bulk write's error list.
 DUPLICATE_KEY = 11000
 
+#: Characters of the driver's error texts that are of use: it appends the state of the whole topology.
+MAX_ERROR = 300
+
 LEASE_HELD = -1
 LEASE_FREE = -2
 
@@ -89,6 +92,8 @@ class MongoDBStore(SideStore):
         self._messages = self._database["messages"]
         self._prepared = False
         self._prepare_lock = threading.Lock()
+        self._down: str | None = None
+        self._trial = threading.Lock()
         self._clock_offset = time.time() - time.monotonic()
         self._clock_read = float("-inf")
 
@@ -96,13 +101,27 @@ class MongoDBStore(SideStore):
 
     @contextmanager
     def _calls(self) -> Iterator[None]:
-        """Make indexes on the first call that reaches the server; translate the driver's exceptions."""
+        """Make indexes on the first call that reaches the server; translate the driver's exceptions.
+
+        Once a call has waited for its whole timeout in vain, only one at a time goes on trying: the others fail at
+        once instead of waiting too.
+        """
+        down = self._down
+        if down is not None and not self._trial.acquire(blocking=False):
+            raise StoreUnavailable(down)
         try:
             if not self._prepared:
                 self._prepare()
             yield
+            self._down = None
         except PyMongoError as error:
-            raise StoreUnavailable(f"MongoDB: {error}") from error
+            text = f"MongoDB: {type(error).__name__}: {str(error)[:MAX_ERROR]}"
+            if error.timeout:
+                self._down = text
+            raise StoreUnavailable(text) from error
+        finally:
+            if down is not None:
+                self._trial.release()
 
     def _prepare(self) -> None:
         with self._prepare_lock:
@@ -201,6 +220,7 @@ class MongoDBStore(SideStore):
                 return None
             # Claimers land without the lease, and their clock may run a little ahead of ours.
             landed = self._messages.find_one({"q": q, **LANDED}, {"s": 1}, sort=[("s", DESCENDING)], hint="position")
+        assert lease is not None  # upsert, and the document after it
         return max(lease["last"], landed["s"] if landed else 0)
 
     def release_lease(self, q: str, owner: str, last: int) -> None:

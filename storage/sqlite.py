@@ -158,7 +158,7 @@ class SQLiteStore(SideStore):
     def delete_queue(self, q: str) -> None:
         with self._write() as db:
             for table in ("queues", "messages", "tombstones", "leases"):
-                db.execute(f"DELETE FROM {table} WHERE q = ?", (q,))  # noqa: S608 - names from the line above
+                db.execute(f"DELETE FROM {table} WHERE q = ?", (q,))
 
     def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
         with self._read() as db:
@@ -199,8 +199,14 @@ class SQLiteStore(SideStore):
     def append(self, q: str, messages: Sequence[Message]) -> None:
         # Commits come one after the other here, so positions taken inside of one appear in order without a lease.
         with self._write() as db:
-            number(messages, self._last(db, q), self.now())
+            last = number(messages, self._last(db, q), self.now())
             self._insert(db, q, messages)
+            # Kept also for when the messages are gone: whoever has read that far would miss a position used again.
+            db.execute(
+                "INSERT INTO leases VALUES (?, ?, NULL, 0)"
+                " ON CONFLICT (q) DO UPDATE SET last = max(last, excluded.last)",
+                (q, last),
+            )
 
     @staticmethod
     def _last(db: sqlite3.Connection, q: str) -> int:
@@ -234,7 +240,7 @@ class SQLiteStore(SideStore):
                 )
         with self._read() as db:
             rows = db.execute(
-                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND h = 0 AND e > ? ORDER BY s LIMIT ?",  # noqa: S608
+                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND h = 0 AND e > ? ORDER BY s LIMIT ?",
                 (q, now, limit),
             )
             messages = [_message(row) for row in rows]
@@ -247,7 +253,7 @@ class SQLiteStore(SideStore):
             for message in messages:
                 row = db.execute(
                     "UPDATE messages SET h = ?, c = ?, ct = ?, n = n + 1, e = max(e, ?)"
-                    f" WHERE q = ? AND id = ? AND h = 0 RETURNING {COLUMNS}",  # noqa: S608
+                    f" WHERE q = ? AND id = ? AND h = 0 RETURNING {COLUMNS}",
                     (claim.expires, claim.id, claim.ttl, claim.keep_until, q, message.id),
                 ).fetchone()
                 if row:
@@ -280,14 +286,14 @@ class SQLiteStore(SideStore):
             values.append(now)
         with self._read() as db:
             rows = db.execute(
-                f"SELECT {COLUMNS} FROM messages WHERE {where} ORDER BY s LIMIT ?", (*values, limit)  # noqa: S608
+                f"SELECT {COLUMNS} FROM messages WHERE {where} ORDER BY s LIMIT ?", (*values, limit)
             )
             return [_message(row) for row in rows]
 
     def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
         with self._read() as db:
             rows = db.execute(
-                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND e > ? AND id IN ({_marks(ids)})",  # noqa: S608
+                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND e > ? AND id IN ({_marks(ids)})",
                 (q, self.now(), *ids),
             )
             return [_message(row) for row in rows]
@@ -298,7 +304,7 @@ class SQLiteStore(SideStore):
     def _edge(self, q: str, order: str) -> Message | None:
         with self._read() as db:
             row = db.execute(
-                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND e > ? ORDER BY s {order} LIMIT 1",  # noqa: S608
+                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND e > ? ORDER BY s {order} LIMIT 1",
                 (q, self.now()),
             ).fetchone()
         return _message(row) if row else None
@@ -307,14 +313,14 @@ class SQLiteStore(SideStore):
         with self._write() as db:
             return db.execute(
                 "DELETE FROM messages WHERE q = ? AND (c IS NULL OR h <= ?)"
-                f" AND id IN ({_marks(ids)})",  # noqa: S608
+                f" AND id IN ({_marks(ids)})",
                 (q, self.now(), *ids),
             ).rowcount
 
     def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
         with self._write() as db:
             return db.execute(
-                f"DELETE FROM messages WHERE q = ? AND h > ? AND id IN ({_marks(ids)})"  # noqa: S608
+                f"DELETE FROM messages WHERE q = ? AND h > ? AND id IN ({_marks(ids)})"
                 f" AND +c IN ({_marks(claims)})",
                 (q, self.now(), *ids, *claims),
             ).rowcount
@@ -350,7 +356,7 @@ class SQLiteStore(SideStore):
         now = self.now()
         with self._read() as db:
             rows = db.execute(
-                f"SELECT {COLUMNS} FROM messages WHERE c = ? AND q = ? AND h > ? AND e > ? ORDER BY s",  # noqa: S608
+                f"SELECT {COLUMNS} FROM messages WHERE c = ? AND q = ? AND h > ? AND e > ? ORDER BY s",
                 (claim_id, q, now, now),
             )
             return [_message(row) for row in rows]

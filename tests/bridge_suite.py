@@ -1,5 +1,6 @@
 """What every bridge with a backlog has to do: inherit BridgeSuite and provide `bridge` and `queue` fixtures."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,9 @@ from tests.threads import together
 #: Threads that do the same thing at the same moment, and what each of them posts.
 CROWD = 8
 BATCHES = 5
+
+#: Messages posted one by one while somebody reads: enough for every way in which the two may meet.
+STREAM = 200
 
 #: More than one AMQP frame holds (128 KiB).
 SEVERAL_FRAMES = 300 * 1024
@@ -114,6 +118,31 @@ class BridgeSuite:
         for part in (posted[:1], posted[1:5], posted[5:]):
             bridge.publish(queue, envelopes(*part))
         assert bodies(drain(bridge, queue, limit)) == posted
+
+    @pytest.mark.parametrize("limit", [1, 10])
+    def test_reader_sees_the_order_of_a_writer_that_is_still_writing(
+        self, bridge: Bridge, queue: str, limit: int
+    ) -> None:
+        posted = [f"{number:03}" for number in range(STREAM)]
+        written = threading.Event()
+
+        def write() -> None:
+            try:
+                for body in posted:
+                    bridge.publish(queue, envelopes(body))
+            finally:
+                written.set()
+
+        def read() -> list[str]:
+            got: list[str] = []
+            while True:
+                last_round = written.is_set()
+                got += bodies(drain(bridge, queue, limit))
+                if last_round:
+                    return got
+
+        _, got = together(write, read)
+        assert got == posted
 
     @pytest.mark.parametrize("limit", [1, 3])
     def test_fetch_takes_no_more_than_asked_for(self, bridge: Bridge, queue: str, limit: int) -> None:

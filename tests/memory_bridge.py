@@ -12,13 +12,19 @@ from bridges.errors import QueueMissing
 
 
 class MemoryBatch(Batch):
-    """A batch that knows its queue."""
+    """A batch that knows its queue, and that it can be ended only once."""
 
-    __slots__ = ("queue",)
+    __slots__ = ("queue", "ended")
 
     def __init__(self, envelopes: list[Envelope], queue: str):
         super().__init__(envelopes)
         self.queue = queue
+        self.ended = False
+
+    def end(self) -> None:
+        """It is settled or requeued now."""
+        assert not self.ended, "a batch is settled or requeued once"
+        self.ended = True
 
 
 class MemoryBridge(Bridge):
@@ -55,10 +61,12 @@ class MemoryBridge(Bridge):
             return MemoryBatch([waiting.popleft() for _ in range(min(limit, len(waiting)))], queue)
 
     def settle(self, batch: Batch) -> None:
-        batch.envelopes = []
+        assert isinstance(batch, MemoryBatch)
+        batch.end()
 
     def requeue(self, batch: Batch) -> None:
         assert isinstance(batch, MemoryBatch)
+        batch.end()
         returned = [replace(envelope, redelivered=True) for envelope in batch.envelopes]
         with self._lock:
             self._queues.get(batch.queue, deque()).extendleft(reversed(returned))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import threading
 import time
 from collections.abc import Sequence
@@ -16,6 +18,8 @@ from bridges.amqp.pool import Pool
 from bridges.amqp.uri import broker_uris, tls_options
 from bridges.base import Batch, Bridge, Envelope
 from bridges.errors import BridgeUnavailable, OutcomeUnknown, QueueMissing
+
+LOG = logging.getLogger(__name__)
 
 #: Share of the timeout that the first try to publish gets; a second one with the same message ids has the rest.
 FIRST_TRY = 0.5
@@ -89,7 +93,7 @@ class AMQPBridge(Bridge):
                 self._keeper = threading.Thread(target=self._keep, name="amqp-keeper", daemon=True)
                 self._keeper.start()
         connection = Connection(
-            self._uris,
+            random.sample(self._uris, len(self._uris)),  # spread over the cluster
             ssl=self._tls or False,
             connect_timeout=self.timeout,
             heartbeat=self._options.heartbeat,
@@ -100,8 +104,11 @@ class AMQPBridge(Bridge):
     def _keep(self) -> None:
         """Tick idle connections three times in a heartbeat."""
         while not self._closing.wait(self._options.heartbeat / 3):
-            self._publishers.tick()
-            self._fetchers.tick()
+            for pool in (self._publishers, self._fetchers):
+                try:
+                    pool.tick()
+                except Exception:  # it must go on whatever happened once
+                    LOG.exception("keeping idle connections alive failed")
 
     def close(self) -> None:
         self._closing.set()
@@ -113,10 +120,12 @@ class AMQPBridge(Bridge):
 
     def ping(self) -> None:
         for pool in (self._publishers, self._fetchers):
-            with _translated(), pool.link() as link:
+            link = pool.take()
+            if link.blocked:  # it would not answer, and is kept: it knows of the alarm, and of its end
+                pool.put(link)
+                link.check_not_blocked()
+            with _translated(), pool.returning(link):
                 link.round_trip()
-                if link.blocked:
-                    raise BridgeUnavailable("the broker takes no messages now: memory or disk alarm")
 
     # -- queues -------------------------------------------------------------------------------------------------
 
@@ -249,7 +258,7 @@ def _envelope(delivery: amqp.Message) -> Envelope:
         ttl = None
     body = delivery.body
     return Envelope(
-        body=body if isinstance(body, bytes) else bytes(body or b"", "utf-8"),
+        body=body if isinstance(body, bytes) else body.encode(),  # py-amqp: "" when there was no body frame
         message_id=properties.get("message_id"),
         ttl=ttl,
         timestamp=properties.get("timestamp"),

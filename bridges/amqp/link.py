@@ -18,7 +18,7 @@ from kombu import Connection
 
 from bridges.amqp.encoder import encode
 from bridges.base import Envelope
-from bridges.errors import BridgeUnavailable, OutcomeUnknown, QueueMissing
+from bridges.errors import BrokerBlocked, OutcomeUnknown, QueueMissing
 
 #: Method id of basic.nack, a RabbitMQ extension that py-amqp has no method for.
 BASIC_NACK = (60, 120)
@@ -85,12 +85,16 @@ class Link:
     def _on_unblocked(self) -> None:
         self.blocked = False
 
+    def check_not_blocked(self) -> None:
+        """Raises BrokerBlocked while the broker has an alarm, as far as this connection has been told."""
+        if self.blocked:
+            raise BrokerBlocked("the broker takes no messages now: memory or disk alarm")
+
     # -- publishing ---------------------------------------------------------------------------------------------
 
     def publish(self, queue: str, envelopes: Sequence[Envelope], deadline: float) -> None:
         """Send a batch in one write and wait for all its confirms, till ``deadline`` (monotonic seconds)."""
-        if self.blocked:
-            raise BridgeUnavailable("the broker takes no messages now: memory or disk alarm")
+        self.check_not_blocked()
         first = self._published + 1
         self._published += len(envelopes)
         self._unconfirmed = set(range(first, self._published + 1))

@@ -12,9 +12,11 @@ from kombu.exceptions import OperationalError
 from bridges.amqp.link import LINK_ERRORS, Link
 from bridges.errors import BridgeUnavailable
 
-#: Seconds for which a failed connection attempt answers for those that come after it, so that with a dead broker not
-#: every request waits for its own timeout.
-FAIL_FAST = 0.5
+#: What a connection attempt raises; kombu wraps some of it.
+CONNECT_ERRORS: tuple[type[Exception], ...] = (*LINK_ERRORS, OperationalError)
+
+#: Seconds for which a failed connection attempt answers for those that come right after it.
+FAIL_FAST = 0.2
 
 
 class Pool:
@@ -28,7 +30,8 @@ class Pool:
         self._open = 0
         self._lock = threading.Lock()
         self._closed = False
-        self._failed: tuple[float, str] = (float("-inf"), "")
+        self._failed: tuple[float, str] | None = None
+        self._trial = threading.Lock()
 
     @property
     def open(self) -> int:
@@ -70,8 +73,14 @@ class Pool:
     def link(self) -> Iterator[Link]:
         """A link for one exchange; dropped when the exchange fails."""
         link = self.take()
-        try:
+        with self.returning(link):
             yield link
+
+    @contextmanager
+    def returning(self, link: Link) -> Iterator[None]:
+        """Give a link back that was taken: put it, or drop it when what is done with it fails."""
+        try:
+            yield
         except BaseException:
             self.drop(link)
             raise
@@ -104,15 +113,28 @@ class Pool:
             return self._idle.pop() if self._idle else None
 
     def _new(self) -> Link:
-        failed_at, reason = self._failed
-        if time.monotonic() - failed_at < FAIL_FAST:
+        """Connect. Once that has failed only one thread at a time tries: not every request waits for its timeout."""
+        failed = self._failed
+        if failed is None:
+            return self._try()
+        failed_at, reason = failed
+        if not self._trial.acquire(blocking=False):
             raise BridgeUnavailable(reason)
         try:
+            if time.monotonic() - failed_at < FAIL_FAST:
+                raise BridgeUnavailable(reason)
+            return self._try()
+        finally:
+            self._trial.release()
+
+    def _try(self) -> Link:
+        try:
             link = self._connect()
-        except (*LINK_ERRORS, OperationalError) as error:
+        except CONNECT_ERRORS as error:
             reason = f"cannot connect to the broker: {error}"
             self._failed = (time.monotonic(), reason)
             raise BridgeUnavailable(reason) from error
+        self._failed = None
         with self._lock:
             self._open += 1
         return link

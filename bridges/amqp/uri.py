@@ -11,6 +11,9 @@ from bridges.errors import BridgeMisconfigured
 #: kombu's names for the two transports; both are py-amqp.
 TRANSPORTS = {"amqp": "pyamqp", "amqps": "amqps"}
 
+#: Not a word of the URI itself: what is malformed may be the password.
+MALFORMED = "[bridge] uri: an address is not host[:port]; in user and password write : / @ as %3A %2F %40"
+
 
 def broker_uris(uri: str, hosts: list[str]) -> list[str]:
     """One kombu URI for each broker of the cluster.
@@ -18,7 +21,10 @@ def broker_uris(uri: str, hosts: list[str]) -> list[str]:
     ``uri`` may name several brokers (``amqp://user:pass@a:5672,b:5672/vhost``); ``hosts`` adds more, as host[:port].
     A path that is missing or ``/`` means the default vhost.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise BridgeMisconfigured(MALFORMED) from error
     if parts.scheme not in TRANSPORTS or not parts.netloc:
         raise BridgeMisconfigured("[bridge] uri: write amqp://user:password@host:5672/vhost, or amqps://")
     if parts.query:
@@ -31,9 +37,9 @@ def broker_uris(uri: str, hosts: list[str]) -> list[str]:
         try:
             host, _ = urlsplit(own).hostname, urlsplit(own).port
         except ValueError as error:
-            raise BridgeMisconfigured(f"[bridge] uri: {address!r}: {error}") from error
+            raise BridgeMisconfigured(MALFORMED) from error
         if not host:
-            raise BridgeMisconfigured(f"[bridge] uri: {address!r} has no host name")
+            raise BridgeMisconfigured(MALFORMED)
         uris.append(own)
     return uris
 

@@ -111,7 +111,7 @@ def _project(environ: dict[str, Any], identity: Identity) -> str:
     if not header:
         raise InvalidInput("The X-Project-ID header is missing or empty", "Project-Id Missing")
     if len(header) > MAX_PROJECT or not _PROJECT.match(header):
-        raise InvalidInput(f"A project id is at most {MAX_PROJECT} printable ASCII characters without commas", QUEUE_TITLE)
+        raise InvalidInput(f"A project id is 1 to {MAX_PROJECT} printable ASCII characters, no commas", QUEUE_TITLE)
     return header
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import NotFound as NoSuchPath
 
-from bridges.errors import BridgeError
+from bridges.errors import BridgeError, BrokerBlocked
 from bridges.errors import OutcomeUnknown as PublishOutcomeUnknown
 from gateway.auth.base import Unauthenticated
 from gateway.core.errors import Busy, Conflict, CoreError, Forbidden, InvalidInput, NotFound
@@ -57,6 +58,9 @@ def answer(error: Exception) -> Answer:
             503, "Service unavailable",
             "The broker did not confirm the messages in time; they may have been enqueued or not.",
         )
+    if isinstance(error, BrokerBlocked):
+        LOG.warning("publish: %s", error)
+        return _answer(503, "Service unavailable", "The message broker takes no messages now; try again.")
     if isinstance(error, BridgeError):
         LOG.warning("broker: %s", error)
         return _answer(503, "Service unavailable", "The message broker can't be reached now; try again.")
@@ -70,9 +74,11 @@ def answer(error: Exception) -> Answer:
         return _answer(405, "Method not allowed", f"Allowed here: {allowed}", {"Allow": allowed})
     if isinstance(error, RequestEntityTooLarge):
         return _answer(400, "Invalid request body", "The request body is larger than this service takes")
+    if isinstance(error, NoSuchPath):
+        return _answer(404, "Not found", "There is nothing at this path.")
     if isinstance(error, HTTPException) and error.code is not None and 400 <= error.code < 500:
         return _answer(error.code, error.name, error.description or error.name)
-    LOG.exception("unexpected error")
+    LOG.error("unexpected error", exc_info=error)
     return _answer(500, "Internal server error", "An unexpected error happened; the log has it by the request's id.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from gateway.api.queues import path_of
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.ids import USABLE_ID
 from gateway.core.messages import Post
+from storage.base import Message
 
 
 def post(call: Call, queue: str) -> Answer:
@@ -51,7 +53,7 @@ def list_(call: Call, queue: str) -> Answer:
     limit = query.limit(args, call.core.limits.max_messages_per_page)
     echo, claimed, delayed = (query.boolean(args, name) for name in ("echo", "include_claimed", "include_delayed"))
     info = call.queue(queue)
-    page = []
+    page: Sequence[Message] = ()
     if info is not None:
         not_from = None if echo else call.client
         page = call.core.messages.list(info, args.get("marker"), limit, not_from, claimed, delayed)

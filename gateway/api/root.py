@@ -40,8 +40,8 @@ def versions() -> Answer:
 
 
 def _resource(template: str, allow: list[str], **query: str) -> dict[str, Any]:
-    variables = {name: f"param/{name}" for name in ("queue_name", "message_id", "claim_id") if f"{{{name}}}" in template}
-    variables |= {name: f"param/{name}" for name in query}
+    in_path = [name for name in ("queue_name", "message_id", "claim_id") if f"{{{name}}}" in template]
+    variables = {name: f"param/{name}" for name in (*in_path, *query)}
     if query:
         template += "{?" + ",".join(query) + "}"
     hints: dict[str, Any] = {"allow": allow, "formats": {"application/json": {}}}

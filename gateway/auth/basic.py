@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
+import logging
 import os
+import re
 import secrets
 import threading
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from cachetools import TTLCache
 
 from gateway.auth.base import AuthStrategy, Identity, Unauthenticated
 
+LOG = logging.getLogger(__name__)
+
 CHALLENGE = 'Basic realm="marconi", charset="UTF-8"'
 
 #: Seconds for which a password that was right is not hashed again: bcrypt is slow on purpose.
@@ -25,6 +28,8 @@ REMEMBERED_AT_MOST = 10_000
 
 #: Longest password that bcrypt looks at, in bytes; it refuses longer ones.
 MAX_PASSWORD = 72
+
+BCRYPT_HASH = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}\Z", re.ASCII)
 
 #: Hash that an unknown user's password is checked against, so that the answer takes as long as for a known one.
 NOBODY = bcrypt.hashpw(secrets.token_bytes(16).hex().encode(), bcrypt.gensalt())
@@ -58,7 +63,7 @@ class BasicAuth(AuthStrategy):
             raise Unauthenticated("Send a user name and password (HTTP Basic authentication)", CHALLENGE)
         try:
             name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # not base64, not ASCII, not UTF-8
             colon = ""
         if not colon:
             raise Unauthenticated("The Authorization header is malformed", CHALLENGE)
@@ -88,7 +93,12 @@ class BasicAuth(AuthStrategy):
         stamp = (status.st_mtime_ns, status.st_size)
         with self._lock:
             if stamp != self._stamp:
-                self._users = read_users(self._path)
+                try:
+                    self._users = read_users(self._path)
+                except (OSError, ValueError) as error:
+                    if self._stamp is None:
+                        raise ValueError(f"[basic] htpasswd_file: {error}") from error
+                    LOG.error("[basic] htpasswd_file: %s; going on with the users known last", error)
                 self._right.clear()
                 self._stamp = stamp
             return self._users
@@ -103,7 +113,7 @@ def read_users(path: str) -> dict[str, User]:
             if not line or line.startswith("#"):
                 continue
             name, hash_, project = (line.split(":", 2) + ["", ""])[:3]
-            if not name or not hash_.startswith(("$2a$", "$2b$", "$2y$")):
+            if not name or not BCRYPT_HASH.match(hash_):
                 raise ValueError(
                     f"{path}, line {number}: not of the form name:bcrypt-hash[:project] (htpasswd -B makes it)"
                 )

@@ -43,7 +43,7 @@ class Core:
         self.queues = Queues(self.bridge, self.store, MetadataRules(limits, seal is not None))
         publishing = Publishing(self.bridge, self.store, self.queues)
         landing = Landing(self.bridge, self.store, ids)
-        dead_letters = DeadLetters(self.store, self.queues, publishing)
+        dead_letters = DeadLetters(self.store, self.queues, publishing, ids)
         self.claims = Claims(self.store, landing, dead_letters, limits)
         self.messages = Messages(
             self.bridge, self.store, self.queues, publishing, landing, self.claims, limits, ids, seal
@@ -63,6 +63,8 @@ class Core:
                     MESSAGES.labels("expired").inc(self.store.maintain())
                 except StoreError as error:
                     LOG.warning("housekeeping: %s", error)
+                except Exception:  # it must go on whatever happened once
+                    LOG.exception("housekeeping failed")
 
     def close(self) -> None:
         """End the housekeeping and give all connections back."""

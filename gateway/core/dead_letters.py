@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import uuid4
 
+from gateway.core.ids import IdMaker, made_at
 from gateway.core.publishing import Publishing
 from gateway.core.queues import QueueInfo, Queues
 from gateway.metrics import MESSAGES
@@ -17,10 +18,11 @@ HOLD = 60
 class DeadLetters:
     """Moves messages to their dead-letter queue."""
 
-    def __init__(self, store: SideStore, queues: Queues, publishing: Publishing):
+    def __init__(self, store: SideStore, queues: Queues, publishing: Publishing, ids: IdMaker):
         self._store = store
         self._queues = queues
         self._publishing = publishing
+        self._ids = ids
 
     def sort_out(self, info: QueueInfo, free: list[Message]) -> list[Message]:
         """Those of the free messages that may be claimed once more; the others are moved."""
@@ -44,6 +46,8 @@ class DeadLetters:
         letters = [
             replace(
                 message, hidden_until=0, claim=None, claim_ttl=0, claims=0,
+                # A native producer may use an id again, and both messages may end up there.
+                id=message.id if made_at(message.id) else self._ids.make(now)[0],
                 # The id says when the message was posted; its ttl counts from now.
                 expires=now + ttl * 1000 if ttl else message.expires,
             )

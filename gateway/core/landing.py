@@ -13,7 +13,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -129,6 +128,8 @@ class Landing:
             if len(got) == limit or not self._bridge.has_backlog:
                 return
             if leased:
+                if got:
+                    return  # whoever lands now makes more of them free; the next claim gets those
                 time.sleep(LEASE_RETRY)
                 continue
             if time.monotonic() - looked > SETTLING and looks < LOOKS:
@@ -158,7 +159,7 @@ class Landing:
 
     # -- free ---------------------------------------------------------------------------------------------------
 
-    def land_free(self, info: QueueInfo, wanted: Callable[[list[Message]], int]) -> bool:
+    def land_free(self, info: QueueInfo, wanted: Callable[[Sequence[Message]], int]) -> bool:
         """Land messages free, under the lease, as long as ``wanted`` asks for more.
 
         ``wanted`` is called with each batch that has landed, first with an empty one once nobody else can land, and
@@ -218,25 +219,13 @@ class Landing:
         """Store a batch, then acknowledge it (rule 2); the messages that are landed now."""
         try:
             now = self._store.now()
-            living: dict[str, Message] = {}
-            for envelope in batch.envelopes:
-                message = self._message(info, envelope, now)
-                if message.id in living:
-                    if _is_copy(envelope):
-                        continue
-                    message.id = self._ids.make(now)[0]
-                if message.expires > now:
-                    living[message.id] = message
-                else:
-                    MESSAGES.labels("expired").inc()
-            prepare(list(living.values()))
-            left_out = self._store.land(info.key, list(living.values())) if living else set()
-            namesakes = [living[e.message_id] for e in batch.envelopes if e.message_id in left_out and not _is_copy(e)]
+            landing = self._messages(info, batch.envelopes, now)
+            messages = [message for message, _ in landing]
+            prepare(messages)
+            left_out = self._store.land(info.key, messages) if messages else set()
+            namesakes = [message for message, is_copy in landing if message.id in left_out and not is_copy]
             if namesakes:
-                # A native producer has used an id again for another message; that is no reason to lose it.
                 for message, id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
-                    left_out.discard(message.id)
-                    living[id_] = living.pop(message.id)
                     message.id = id_
                 left_out |= self._store.land(info.key, namesakes)
         except BaseException:
@@ -246,8 +235,28 @@ class Landing:
             self._bridge.settle(batch)
         except BridgeError as error:
             # All is stored. The broker will deliver it again, and the ids make that landing a no-op.
-            LOG.warning("queue %s: acknowledging %d landed messages failed: %s", info.key, len(living), error)
-        return sorted((m for m in living.values() if m.id not in left_out), key=attrgetter("seq"))
+            LOG.warning("queue %s: acknowledging %d landed messages failed: %s", info.key, len(messages), error)
+        return [message for message in messages if message.id not in left_out]
+
+    def _messages(self, info: QueueInfo, envelopes: Sequence[Envelope], now: int) -> list[tuple[Message, bool]]:
+        """The living messages in a batch, each with: is another one with its id the same message again?
+
+        Ours have unique ids. A native producer's are trusted only when the broker says that it delivers anew: one that
+        is used again for another message is no reason to lose that.
+        """
+        landing: dict[str, tuple[Message, bool]] = {}
+        for envelope in envelopes:
+            message = self._message(info, envelope, now)
+            is_copy = envelope.redelivered or CLIENT_HEADER in envelope.headers
+            if message.id in landing:
+                if is_copy:
+                    continue
+                message.id = self._ids.make(now)[0]
+            if message.expires > now:
+                landing[message.id] = (message, is_copy)
+            else:
+                MESSAGES.labels("expired").inc()
+        return list(landing.values())
 
     def _message(self, info: QueueInfo, envelope: Envelope, now: int) -> Message:
         """A landed message made from what came out of the broker."""
@@ -277,10 +286,3 @@ class Landing:
         except StoreError as error:
             LOG.warning("queue %s: claim %s stays till its ttl is over: %s", info.key, claim_id, error)
 
-
-def _is_copy(envelope: Envelope) -> bool:
-    """Is a second message with this one's id the same message again?
-
-    Ours have unique ids. A native producer's are trusted only when the broker says that it delivers anew.
-    """
-    return envelope.redelivered or CLIENT_HEADER in envelope.headers

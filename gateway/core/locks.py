@@ -3,50 +3,74 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.core.errors import Busy
 
 
+class _Waiter:
+    """Somebody in the line; ``granted`` is set by whoever lets it in, under the lock's mutex."""
+
+    __slots__ = ("alone", "granted")
+
+    def __init__(self, alone: bool):
+        self.alone = alone
+        self.granted = threading.Event()
+
+
 class SharedLock:
-    """Held by any number of sharers or by one owner; a waiting owner goes before later sharers."""
+    """Held by any number of sharers or by one owner; first come, first served, so that nobody starves."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._mutex = threading.Lock()
+        self._line: deque[_Waiter] = deque()
         self._sharers = 0
         self._owned = False
-        self._waiting = 0
 
     @contextmanager
     def shared(self, timeout: float) -> Iterator[None]:
         """Hold together with other sharers. Raises Busy after ``timeout`` seconds."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: not self._owned and not self._waiting, timeout):
-                raise Busy("other requests have kept this queue busy for too long")
-            self._sharers += 1
+        self._acquire(_Waiter(alone=False), timeout)
         try:
             yield
         finally:
-            with self._changed:
+            with self._mutex:
                 self._sharers -= 1
-                self._changed.notify_all()
+                self._admit()
 
     @contextmanager
     def exclusive(self, timeout: float) -> Iterator[None]:
         """Hold alone. Raises Busy after ``timeout`` seconds."""
-        with self._changed:
-            self._waiting += 1
-            try:
-                if not self._changed.wait_for(lambda: not self._owned and not self._sharers, timeout):
-                    raise Busy("other requests have kept this queue busy for too long")
-                self._owned = True
-            finally:
-                self._waiting -= 1
-                self._changed.notify_all()
+        self._acquire(_Waiter(alone=True), timeout)
         try:
             yield
         finally:
-            with self._changed:
+            with self._mutex:
                 self._owned = False
-                self._changed.notify_all()
+                self._admit()
+
+    def _acquire(self, waiter: _Waiter, timeout: float) -> None:
+        with self._mutex:
+            self._line.append(waiter)
+            self._admit()
+        if waiter.granted.wait(timeout):
+            return
+        with self._mutex:
+            if waiter.granted.is_set():  # in the very last moment
+                return
+            self._line.remove(waiter)
+            self._admit()  # who stood behind it may fit in with those inside
+        raise Busy("other requests have kept this queue busy for too long")
+
+    def _admit(self) -> None:
+        """Let in those at the head of the line that fit together with those inside."""
+        while self._line and not self._owned:
+            if self._line[0].alone:
+                if self._sharers:
+                    return
+                self._owned = True
+            else:
+                self._sharers += 1
+            self._line.popleft().granted.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
@@ -113,25 +113,26 @@ class Messages:
 
     def list(
         self, info: QueueInfo, marker: str | None, limit: int, not_from: str | None, claimed: bool, delayed: bool
-    ) -> list[Message]:
+    ) -> Sequence[Message]:
         """A page of living messages behind ``marker``, oldest first, landing more from the backlog as needed."""
         after = self._position(info, marker)
         if after is None:
             return []
 
-        def read() -> list[Message]:
+        def read() -> Iterable[Message]:
             return self._store.list_messages(
                 info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed
             )
 
-        page = read()
-        if len(page) < limit and self._bridge.has_backlog and after < MAX_POSITION:
-            def wanted(landed: list[Message]) -> int:
-                nonlocal page
+        page = [*read()]
+        # To ask for the depth first spares those who poll an empty queue the lease. A message that is just being
+        # landed by others is missed here, but not for good: its position is behind this page.
+        if len(page) < limit and self._bridge.has_backlog and after < MAX_POSITION and self._bridge.depth(info.broker):
+            def wanted(landed: Sequence[Message]) -> int:
                 if landed:
-                    page += [m for m in landed if m.client != not_from and m.seq > after]
+                    page.extend(m for m in landed if m.client != not_from and m.seq > after)
                 else:
-                    page = read()
+                    page[:] = read()
                 return limit - len(page)
 
             complete = self._landing.land_free(info, wanted)
@@ -150,7 +151,7 @@ class Messages:
         found = self._store.get_messages(info.key, [marker])
         return found[0].seq if found else None
 
-    def get(self, info: QueueInfo, ids: Sequence[str]) -> list[Message]:
+    def get(self, info: QueueInfo, ids: Sequence[str]) -> Sequence[Message]:
         """Those of the messages that live, in the order asked for."""
         found = {message.id: message for message in self._store.get_messages(info.key, ids)}
         missing = [id_ for id_ in ids if id_ not in found]
@@ -181,7 +182,7 @@ class Messages:
         youngest = max(made_at(id_) or 0 for id_ in sought)
         rounds = 0
 
-        def wanted(landed: list[Message]) -> int:
+        def wanted(landed: Sequence[Message]) -> int:
             nonlocal rounds
             rounds += 1
             # The first call is for what others have landed just before.
@@ -240,26 +241,30 @@ class Messages:
         ids = list(dict.fromkeys(ids))
         deleted = self._store.delete_claimed(info.key, ids, claim_ids) if claim_ids else 0
         deleted += self._store.delete_unclaimed(info.key, ids)
-        claimed: set[str] = set()
+        held: set[str] = set()
         if deleted < len(ids):
-            claimed = {message.id for message in self._store.get_messages(info.key, ids)}
-            deleted += self._delete_waiting(info, [id_ for id_ in ids if id_ not in claimed])
+            held = {message.id for message in self._store.get_messages(info.key, ids)}
+            found, held_since = self._delete_waiting(info, [id_ for id_ in ids if id_ not in held])
+            deleted += found
+            held |= held_since
         MESSAGES.labels("deleted").inc(deleted)
-        return claimed
+        return held
 
-    def _delete_waiting(self, info: QueueInfo, ids: Sequence[str]) -> int:
-        """Delete messages that may still wait in the broker; how many have been found there.
+    def _delete_waiting(self, info: QueueInfo, ids: Sequence[str]) -> tuple[int, set[str]]:
+        """Delete messages that may still wait in the broker: how many were, and those that are claimed by now.
 
         What does not come by soon gets a tombstone, so that it is dropped when it does.
         """
         found, unresolved = self._seek(info, ids, batches=1)
+        now = self._store.now()
+        held = {id_ for id_, message in found.items() if message.claim is not None and message.hidden_until > now}
+        doomed = found.keys() - held
         if unresolved:
             lifetime = self._limits.max_message_ttl * 1000
-            landed = self._store.tombstone(info.key, {id_: (made_at(id_) or 0) + lifetime for id_ in unresolved})
-            return self._store.delete_unclaimed(info.key, [*found, *landed])
-        return self._store.delete_unclaimed(info.key, list(found)) if found else 0
+            doomed |= self._store.tombstone(info.key, {id_: (made_at(id_) or 0) + lifetime for id_ in unresolved})
+        return (self._store.delete_unclaimed(info.key, list(doomed)) if doomed else 0), held
 
-    def pop(self, info: QueueInfo, limit: int) -> list[Message]:
+    def pop(self, info: QueueInfo, limit: int) -> Sequence[Message]:
         """Take the oldest messages out of the queue for good.
 
         They are claimed first: a gateway that dies in between leaves them to be claimed by others later.
@@ -275,11 +280,11 @@ class Messages:
 
     # -- claimed ------------------------------------------------------------------------------------------------
 
-    def claim(self, info: QueueInfo, ttl: int | None, grace: int | None, limit: int) -> list[Message]:
+    def claim(self, info: QueueInfo, ttl: int | None, grace: int | None, limit: int) -> Sequence[Message]:
         """Claim messages (see Claims.create) and open their bodies."""
         return self._opened(info, self._claims.create(info, ttl, grace, limit))
 
-    def claimed(self, info: QueueInfo, claim_id: str) -> list[Message]:
+    def claimed(self, info: QueueInfo, claim_id: str) -> Sequence[Message]:
         """The messages that a claim still holds, at least one, with their bodies open."""
         return self._opened(info, self._claims.get(info, claim_id))
 
@@ -296,7 +301,7 @@ class Messages:
         message.body = self._seal.close(message.body, _seal_context(project, message))
         message.encrypted = True
 
-    def _opened(self, info: QueueInfo, messages: list[Message]) -> list[Message]:
+    def _opened(self, info: QueueInfo, messages: Sequence[Message]) -> Sequence[Message]:
         for message in messages:
             if message.encrypted:
                 self._open(info, message)

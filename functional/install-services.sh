@@ -1,0 +1,19 @@
+#!/bin/sh
+# Installs the system packages that the functional tests and `make hybrid` need, where they are missing.
+# mongod is not among them: it comes as a Python package.
+set -eu
+
+missing=""
+[ -x /usr/sbin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null 2>&1 || missing="rabbitmq-server"
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "Missing: $missing. Install it with this system's package manager." >&2
+    exit 1
+fi
+if [ "$(id -u)" = 0 ]; then as_root=""; else as_root="sudo"; fi
+
+echo "Installing $missing (the tests start private nodes of their own; the system's service is not started)"
+$as_root apt-get update -qq
+# RUNLEVEL=1: the package's service stays down (invoke-rc.d starts nothing in single-user mode).
+$as_root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing

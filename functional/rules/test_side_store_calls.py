@@ -1,0 +1,113 @@
+"""What a request costs in side-store calls, counted by the driver's own command monitoring."""
+
+import uuid
+
+import pymongo.monitoring
+import pytest
+
+#: Commands that the driver sends by itself or that make the connection.
+HOUSEKEEPING = {"hello", "ismaster", "endSessions", "ping", "createIndexes", "killCursors"}
+
+
+class Counter(pymongo.monitoring.CommandListener):
+    """Counts the commands of all clients that are made while it is registered."""
+
+    def __init__(self):
+        self.commands = []
+
+    def started(self, event):
+        if event.command_name not in HOUSEKEEPING:
+            self.commands.append(event.command_name)
+
+    def succeeded(self, event):
+        pass
+
+    def failed(self, event):
+        pass
+
+
+@pytest.fixture
+def counter(monkeypatch):
+    counter = Counter()
+    listeners = pymongo.monitoring._LISTENERS
+    monkeypatch.setattr(
+        pymongo.monitoring, "_LISTENERS", listeners._replace(command_listeners=[counter])
+    )
+    return counter
+
+
+@pytest.fixture
+def client(counter, app):
+    client = app.test_client()
+    client.environ_base.update(HTTP_CLIENT_ID=str(uuid.uuid4()), HTTP_X_PROJECT_ID=uuid.uuid4().hex)
+    return client
+
+
+@pytest.fixture
+def path(client, queue):
+    """Path of a queue that the gateway knows, since it has just been used."""
+    path = f"/v2/queues/{queue}"
+    assert client.put(path).status_code == 201
+    assert client.get(f"{path}/messages").status_code == 200
+    return path
+
+
+def post(client, path, count):
+    answer = client.post(f"{path}/messages", json={"messages": [{"body": n} for n in range(count)]})
+    assert answer.status_code == 201, answer.text
+
+
+def test_counter_counts(client, counter, path):
+    assert counter.commands
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_post_needs_no_call(client, counter, path, count):
+    counter.commands.clear()
+
+    post(client, path, count)
+
+    assert counter.commands == []
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_claim_from_the_backlog_needs_two_calls(client, counter, path, count):
+    post(client, path, count)
+    counter.commands.clear()
+
+    answer = client.post(f"{path}/claims?limit={count}")
+
+    assert len(answer.json["messages"]) == count
+    assert counter.commands == ["find", "insert"]
+
+
+def test_claim_of_landed_messages_needs_two_calls(client, counter, path):
+    post(client, path, 5)
+    client.get(f"{path}/messages?echo=true&limit=5")
+    counter.commands.clear()
+
+    answer = client.post(f"{path}/claims?limit=5")
+
+    assert len(answer.json["messages"]) == 5
+    assert counter.commands == ["find", "update"]
+
+
+def test_delete_with_claim_needs_one_call(client, counter, path):
+    post(client, path, 1)
+    message = client.post(f"{path}/claims").json["messages"][0]
+    counter.commands.clear()
+
+    assert client.delete(message["href"]).status_code == 204
+
+    assert counter.commands == ["delete"]
+
+
+def test_list_of_landed_messages_needs_one_call(client, counter, path):
+    post(client, path, 5)
+    client.get(f"{path}/messages?echo=true&limit=5")
+    counter.commands.clear()
+
+    answer = client.get(f"{path}/messages?echo=true&limit=5")
+
+    assert len(answer.json["messages"]) == 5
+    assert counter.commands == ["find"]

@@ -1,0 +1,57 @@
+"""A side-store, a bridge and a core for each test; nothing here needs a service."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.conf import load
+from gateway.core.core import Core
+from gateway.core.limits import Limits
+from gateway.core.queues import QueueInfo
+from gateway.core.seal import KEY_SIZE, Seal
+from storage.sqlite import SQLiteStore
+from tests.memory_bridge import MemoryBridge
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteStore]:
+    store = SQLiteStore(f"sqlite:///{tmp_path}/marconi.db", SimpleNamespace(timeout=5.0))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def bridge() -> MemoryBridge:
+    return MemoryBridge()
+
+
+@pytest.fixture
+def core(bridge: MemoryBridge, store: SQLiteStore) -> Iterator[Core]:
+    core = Core(bridge, store, Limits(), Seal(bytes(KEY_SIZE)))
+    yield core
+    core.close()
+
+
+@pytest.fixture
+def info(core: Core) -> QueueInfo:
+    """A queue that exists."""
+    return core.queues.ensure("project", "queue")
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Callable[..., Any]:
+    """Make a configuration with a file of its own: `configured(wsgi={"port": 1}, DEFAULT={…})`."""
+
+    def make(**sections: dict[str, object]) -> Any:
+        file = tmp_path / "marconi.conf"
+        sections.setdefault("side_store", {}).setdefault("uri", f"sqlite:///{tmp_path}/marconi.db")
+        file.write_text("".join(
+            f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
+            for section, options in sections.items()
+        ))
+        return load(config_files=[str(file)])
+
+    return make

@@ -1,0 +1,202 @@
+"""The HTTP application: every route answers every error in one shape."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout
+
+from bridges.errors import BridgeError, BridgeMisconfigured, BridgeUnavailable, OutcomeUnknown, QueueMissing
+from gateway import metrics
+from gateway.api.errors import RETRY_AFTER, STATUSES, answer
+from gateway.app import ROUTES, make_app
+from gateway.auth.base import Unauthenticated
+from gateway.core.core import Core
+from gateway.core.errors import CoreError
+from storage.errors import StoreError, StoreMisconfigured, StoreUnavailable
+
+#: In the text of an exception that clients must not see.
+INSIDE = "internal detail 10.0.0.1"
+
+#: What clients see of the exceptions that are meant for them.
+OUTSIDE = "meant for the client"
+
+HEADERS = {"Client-ID": str(uuid4()), "X-Project-ID": "project", "Accept": "application/json"}
+
+#: Every route and method, with names in place of the variables.
+CALLS = [
+    (route, method, route.replace("<queue>", "q").replace("<message_id>", "m").replace("<claim_id>", "c"))
+    for route, handlers in ROUTES.items()
+    for method in handlers
+]
+IDS = [f"{method} {route}" for route, method, _ in CALLS]
+
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
+
+
+def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
+    for sub in kind.__subclasses__():
+        yield sub
+        yield from subclasses(sub)
+
+
+#: Exceptions and the status that each becomes.
+ERRORS: list[tuple[Exception, int]] = [
+    *((kind(OUTSIDE), status) for kind, status in STATUSES.items()),
+    *((kind(INSIDE), 503) for kind in (BridgeError, *subclasses(BridgeError), StoreError, *subclasses(StoreError))),
+    (Unauthenticated(OUTSIDE, "Basic"), 401),
+    (RequestEntityTooLarge(), 400),
+    (BadRequest(OUTSIDE), 400),
+    (RequestTimeout(), 408),
+    *((kind(INSIDE), 500) for kind in (RuntimeError, KeyError, AssertionError, MemoryError, TimeoutError)),
+]
+
+
+@pytest.fixture
+def client(configured: Callable[..., Any], core: Core) -> FlaskClient:
+    return make_app(configured(), core).test_client()
+
+
+def is_canonical(data: bytes, title: str | None = None) -> bool:
+    """Is it the JSON that every error has?"""
+    document = json.loads(data)
+    return (
+        set(document) == {"title", "description"}
+        and all(isinstance(text, str) and text for text in document.values())
+        and title in (None, document["title"])
+    )
+
+
+def test_every_class_of_errors_has_a_status() -> None:
+    assert {kind for kind in subclasses(CoreError) if kind.__module__.startswith("gateway.")} == set(STATUSES)
+    assert {type(error) for error, _ in ERRORS} >= {
+        BridgeMisconfigured, BridgeUnavailable, OutcomeUnknown, QueueMissing, StoreMisconfigured, StoreUnavailable,
+    }
+
+
+@pytest.mark.parametrize(("route", "method", "path"), CALLS, ids=IDS)
+def test_every_error_has_one_shape(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, route: str, method: str, path: str
+) -> None:
+    for error, status in ERRORS:
+        def fail(*_: Any, error: Exception = error, **__: Any) -> Any:
+            raise error
+
+        monkeypatch.setitem(ROUTES[route], method, fail)
+        response = client.open(path, method=method, headers=HEADERS)
+        assert response.status_code == status, repr(error)
+        assert response.content_type == "application/json"
+        assert method == "HEAD" or is_canonical(response.data), repr(error)
+        assert b"internal" not in response.data and b"10.0.0.1" not in response.data
+        assert response.headers["X-Openstack-Request-Id"].startswith("req-")
+        assert (response.headers.get("Retry-After") == str(RETRY_AFTER)) == (status == 503)
+
+
+@pytest.mark.parametrize(("route", "method", "path"), CALLS, ids=IDS)
+def test_every_call_answers_when_all_is_well(client: FlaskClient, route: str, method: str, path: str) -> None:
+    response = client.open(path, method=method, headers=HEADERS)
+    assert response.status_code < 500
+    if response.status_code >= 400 and method != "HEAD":
+        assert is_canonical(response.data)
+    assert UUID(response.headers["X-Openstack-Request-Id"].removeprefix("req-"))
+
+
+@pytest.mark.parametrize(("route", "path"), sorted({(route, path) for route, _, path in CALLS}))
+def test_other_methods_are_refused_with_those_there_are(client: FlaskClient, route: str, path: str) -> None:
+    there = set(ROUTES[route]) | ({"HEAD"} if "GET" in ROUTES[route] else set())
+    for method in METHODS - there:
+        response = client.open(path, method=method, headers=HEADERS)
+        assert response.status_code == 405, method
+        assert method == "HEAD" or is_canonical(response.data, "Method not allowed")
+        assert set(response.headers["Allow"].split(", ")) == there
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/queues", "/v2/nothing", "/v2/queues/q/nothing", "/v3", "/favicon.ico", "/v2//queues"]
+)
+def test_unknown_paths_are_not_found(client: FlaskClient, path: str) -> None:
+    response = client.get(path, headers=HEADERS)
+    assert response.status_code == 404
+    assert is_canonical(response.data)
+
+
+@pytest.mark.parametrize("path", ["/v2/ping", "/v2/queues/q", "/v2/queues", "/"])
+def test_head_is_get_without_the_body(client: FlaskClient, path: str) -> None:
+    client.put("/v2/queues/q", headers=HEADERS)
+    head, get = client.head(path, headers=HEADERS), client.get(path, headers=HEADERS)
+    assert head.data == b""
+    if path != "/v2/queues/q":  # which has a HEAD of its own
+        assert head.status_code == get.status_code
+        assert head.headers.get("Content-Type") == get.headers.get("Content-Type")
+    assert head.status_code in (204, 200, 300)
+
+
+@pytest.mark.parametrize(("path", "twin"), [("/v2", "/v2/"), ("/v2/queues/", "/v2/queues")])
+def test_last_slash_does_not_matter(client: FlaskClient, path: str, twin: str) -> None:
+    assert client.get(path, headers=HEADERS).data == client.get(twin, headers=HEADERS).data
+
+
+def test_answer_without_a_body_has_no_content_type(client: FlaskClient) -> None:
+    response = client.put("/v2/queues/q", headers=HEADERS)
+    assert (response.status_code, response.data) == (201, b"")
+    assert "Content-Type" not in response.headers
+
+
+def test_body_beyond_the_limit_is_a_bad_request(client: FlaskClient) -> None:
+    response = client.post("/v2/queues/q/messages", headers=HEADERS, data=b"x" * (262144 + 1))
+    assert response.status_code == 400
+    assert is_canonical(response.data)
+
+
+def test_accept_is_looked_at_before_anything_else(client: FlaskClient) -> None:
+    response = client.get("/v2/queues", headers={"Accept": "text/html"})
+    assert response.status_code == 406
+    assert is_canonical(response.data)
+
+
+@pytest.mark.parametrize("missing", ["Client-ID", "X-Project-ID"])
+def test_headers_are_required_everywhere_below_v2(client: FlaskClient, missing: str) -> None:
+    headers = {name: value for name, value in HEADERS.items() if name != missing}
+    for _, method, path in CALLS:
+        assert client.open(path, method=method, headers=headers).status_code == 400, f"{method} {path}"
+
+
+def test_unexpected_error_is_logged_with_its_trace(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError(INSIDE)
+
+    monkeypatch.setitem(ROUTES["/v2/queues"], "GET", fail)
+    assert client.get("/v2/queues", headers=HEADERS).status_code == 500
+    assert INSIDE in caplog.text and "Traceback" in caplog.text
+
+
+def test_unknown_publish_outcome_is_told_apart() -> None:
+    """A client that retries at once must know that the message may be there twice."""
+    _, unknown, _ = answer(OutcomeUnknown("x"))
+    _, refused, _ = answer(BridgeUnavailable("x"))
+    assert b"may have been enqueued" in unknown
+    assert b"may have been enqueued" not in refused
+
+
+def test_metrics_are_served(client: FlaskClient) -> None:
+    client.get("/v2/queues", headers=HEADERS)
+    response = client.get("/metrics")
+    assert response.status_code == 200
+    assert b'marconi_request_seconds_count{method="GET",route="/v2/queues",status="200"}' in response.data
+
+
+def test_strange_methods_do_not_fill_the_memory(client: FlaskClient) -> None:
+    """A time series for each method that somebody thinks of would be kept for ever."""
+    def series() -> int:
+        return sum(len(metric.samples) for metric in metrics.REQUESTS.collect())
+
+    client.open("/v2/queues", method="STRANGE", headers=HEADERS)
+    before = series()
+    for number in range(20):
+        assert client.open("/v2/queues", method=f"STRANGE{number}", headers=HEADERS).status_code == 405
+    assert series() == before

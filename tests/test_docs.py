@@ -1,0 +1,164 @@
+"""Documentation that is true: nothing served is missing from it, its examples work, its links lead somewhere."""
+
+import configparser
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from urllib.parse import unquote
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from bridges.base import Bridge
+from bridges.errors import BridgeMisconfigured
+from gateway import drivers, metrics
+from gateway.app import ROUTES
+from gateway.conf import list_opts, load
+from tests.bridge_suite import BridgeSuite
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+#: Served beside ROUTES.
+MORE_ROUTES = {("GET", "/"), ("GET", "/metrics")}
+
+#: Folders of other people's Markdown.
+FOREIGN = {".git", ".venv", ".tox", ".pytest_cache", "node_modules", "build", "var"}
+
+PAGES = sorted(page for page in ROOT.rglob("*.md") if not FOREIGN & set(page.relative_to(ROOT).parts))
+
+
+def module_from(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def table_rows(page: Path) -> Iterator[list[str]]:
+    """The cells of every table row."""
+    for line in page.read_text().splitlines():
+        if line.startswith("| "):
+            yield [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+# -- completeness ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["docs/configuration.md", "etc/marconi.conf.sample"])
+def test_generated_file_is_up_to_date(path: str) -> None:
+    generate = module_from(DOCS / "generate.py")
+    assert (ROOT / path).read_text() == generate.FILES[path](), "run `make docs`"
+
+
+def test_every_option_has_help() -> None:
+    assert [option.name for _, options in list_opts() for option in options if not option.help] == []
+
+
+def test_routes_in_the_documentation_are_those_served() -> None:
+    served = {(method, route) for route, handlers in ROUTES.items() for method in handlers}
+    documented = {
+        (row[0].strip("`"), row[1].strip("`"))
+        for row in table_rows(DOCS / "api.md")
+        if len(row) == 3 and row[1].startswith("`/")
+    }
+    assert documented == served | MORE_ROUTES
+
+
+def test_metrics_in_the_documentation_are_those_served() -> None:
+    served = {
+        metric.name
+        for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)
+        for metric in value.describe()
+    }
+    documented = {row[0].strip("`") for row in table_rows(DOCS / "operations.md") if row[0].startswith("`marconi_")}
+    assert documented == served
+
+
+# -- links ----------------------------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links, by GitHub's rule."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / unquote(path) if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+# -- examples -------------------------------------------------------------------------------------------------------
+
+
+def test_production_configuration_has_only_options_that_exist(tmp_path: Path) -> None:
+    (example,) = blocks(ROOT / "README.md", "ini")
+    file = tmp_path / "marconi.conf"
+    file.write_text(example)
+    conf = load(config_files=[str(file)])
+    parsed = configparser.RawConfigParser(default_section="")
+    parsed.read(file)
+    for section in parsed.sections():
+        group = conf if section == "DEFAULT" else conf[section]
+        for option, text in parsed[section].items():
+            value = getattr(group, option)  # raises for an unknown option and for a bad value
+            assert str(value).lower() == text.lower(), f"[{section}] {option}"
+
+
+@pytest.fixture
+def example_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/drivers.md's bridge, installed: a module, and the metadata that pip would write."""
+    code, setup, *_ = blocks(DOCS / "drivers.md", "python")
+    (tmp_path / "marconi_memory.py").write_text(code)
+    metadata = tmp_path / "marconi_memory-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: marconi-memory\nVersion: 1.0\n")
+    found = re.search(r'"(marconi\.bridges)": \["(.*)"\]', setup)
+    assert found
+    (metadata / "entry_points.txt").write_text(f"[{found[1]}]\n{found[2]}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "marconi_memory", raising=False)
+
+
+@pytest.mark.usefixtures("example_driver")
+class TestExampleDriver(BridgeSuite):
+    """The bridge of docs/drivers.md does what every bridge does."""
+
+    @pytest.fixture
+    def bridge(self, example_driver: None) -> Bridge:
+        bridge = drivers.make(drivers.BRIDGES, "memory://", SimpleNamespace(max_depth=1000))
+        assert isinstance(bridge, Bridge)
+        return bridge
+
+    @pytest.fixture
+    def queue(self, bridge: Bridge) -> str:
+        bridge.create("queue")
+        return "queue"
+
+    def test_its_options_can_be_configured(self, tmp_path: Path) -> None:
+        file = tmp_path / "marconi.conf"
+        file.write_text("[bridge]\nuri = memory://\nmax_depth = 5\n")
+        conf = load(config_files=[str(file)])
+        assert conf.bridge.max_depth == 5
+
+    def test_it_refuses_other_uris(self) -> None:
+        with pytest.raises(BridgeMisconfigured):
+            drivers.make(drivers.BRIDGES, "memory://host", SimpleNamespace(max_depth=1))

@@ -1,0 +1,58 @@
+"""Drivers by URI scheme."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from bridges.amqp import AMQPBridge
+from bridges.base import Bridge
+from bridges.loopback import LoopbackBridge
+from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, driver_classes, make
+from storage.base import SideStore
+from storage.errors import StoreMisconfigured
+from storage.mongodb import MongoDBStore
+from storage.sqlite import SQLiteStore
+
+
+def defaults(kind: type[Bridge] | type[SideStore]) -> SimpleNamespace:
+    return SimpleNamespace(**{option.dest: option.default for option in kind.OPTS})
+
+
+@pytest.mark.parametrize(
+    ("group", "uri", "kind"),
+    [
+        (BRIDGES, "loopback://", LoopbackBridge),
+        (BRIDGES, "amqp://guest:guest@localhost/", AMQPBridge),
+        (BRIDGES, "amqps://guest:guest@localhost/", AMQPBridge),
+        (SIDE_STORES, "sqlite:///marconi.db", SQLiteStore),
+        (SIDE_STORES, "mongodb://localhost/marconi", MongoDBStore),
+    ],
+)
+def test_driver_is_chosen_by_scheme(group: str, uri: str, kind: type[Bridge] | type[SideStore]) -> None:
+    driver = make(group, uri, defaults(kind))
+    assert type(driver) is kind
+    assert driver.connections() == 0  # it connects on first use
+    driver.close()
+
+
+@pytest.mark.parametrize("uri", ["redis://localhost", "", "://", "mongodb://localhost"])
+def test_unknown_scheme_is_refused_with_those_there_are(uri: str) -> None:
+    with pytest.raises(UnknownScheme, match="amqp, amqps, loopback"):
+        make(BRIDGES, uri, None)
+
+
+def test_each_driver_is_listed_once() -> None:
+    assert {AMQPBridge, LoopbackBridge} <= set(driver_classes(BRIDGES))
+    assert {MongoDBStore, SQLiteStore} <= set(driver_classes(SIDE_STORES))
+    for group in (BRIDGES, SIDE_STORES):
+        assert len(driver_classes(group)) == len(set(driver_classes(group)))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["mongodb://", "mongodb://host:port/db", "mongodb://user:pa/ss@host/db", "mongodb://host/a b",
+     "mongodb://host/a$b"],
+)
+def test_mongodb_uri_that_cannot_be_used_is_refused(uri: str) -> None:
+    with pytest.raises(StoreMisconfigured, match=r"\[side_store\] uri"):
+        make(SIDE_STORES, uri, defaults(MongoDBStore))

@@ -1,0 +1,197 @@
+"""Those who claim and those who list, at once: nobody gets a message behind one that is just being landed (rule 4)."""
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from gateway.core.core import Core
+from gateway.core.ids import IdMaker
+from gateway.core.landing import Landing
+from gateway.core.messages import Post
+from gateway.core.queues import QueueInfo
+from storage.base import Message
+from tests.memory_bridge import MemoryBridge
+from tests.test_landing import bodies, claim, land_free, native
+from tests.threads import DEADLINE, in_background, together
+
+#: Messages that one producer posts, and other gateways that list them meanwhile.
+STREAM = 120
+LISTERS = 3
+
+#: Seconds within which a call that does not wait for anything is over.
+SOON = 0.2
+
+#: Longer than in the product: on a busy machine a thread may be kept waiting between its look and its fetch.
+SETTLING = 0.05
+
+
+@pytest.fixture
+def landing(core: Core) -> Landing:
+    return core.messages._landing
+
+
+@pytest.fixture
+def elsewhere(core: Core) -> Landing:
+    """Another gateway on the same broker and side-store."""
+    return Landing(core.bridge, core.store, IdMaker())
+
+
+class SlowLand:
+    """Stops a gateway between its fetch and its write."""
+
+    def __init__(self, landing: Landing, monkeypatch: pytest.MonkeyPatch):
+        self.fetched = threading.Event()
+        self.go_on = threading.Event()
+        self._land = landing._store.land
+        monkeypatch.setattr(landing, "_store", _Instead(landing._store, self))
+
+    def __call__(self, q: str, messages: Sequence[Message]) -> set[str]:
+        self.fetched.set()
+        assert self.go_on.wait(DEADLINE)
+        return set(self._land(q, messages))
+
+
+class _Instead:
+    """A side-store with another `land`."""
+
+    def __init__(self, store: Any, land: SlowLand):
+        self._store = store
+        self.land = land
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize("where", ["the same gateway", "another gateway"])
+def test_claimer_waits_for_a_lister_that_is_landing(
+    landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    claimer = landing if where == "the same gateway" else elsewhere
+    bridge.publish(info.broker, native(*"12345"))
+    slow = SlowLand(landing, monkeypatch)
+    lister = in_background(lambda: land_free(landing, info, 2))
+    assert slow.fetched.wait(DEADLINE)
+    claimed = in_background(lambda: claim(claimer, info, 2))
+    with pytest.raises(TimeoutError):
+        claimed.result(SOON)
+    slow.go_on.set()
+    assert bodies(claimed.result(DEADLINE)) == ["1", "2"]
+    assert bodies(lister.result(DEADLINE)[0]) == ["1", "2"]
+
+
+@pytest.mark.parametrize("where", ["the same gateway", "another gateway"])
+def test_claimers_do_not_wait_for_each_other(
+    landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    bridge.publish(info.broker, native(*"12"))
+    slow = SlowLand(landing, monkeypatch)
+    first = in_background(lambda: claim(landing, info, 1, "first"))
+    assert slow.fetched.wait(DEADLINE)
+    if where == "another gateway":
+        assert bodies(claim(elsewhere, info, 1, "second")) == ["2"]
+        slow.go_on.set()
+    else:
+        second = in_background(lambda: claim(landing, info, 1, "second"))
+        slow.go_on.set()
+        assert bodies(second.result(DEADLINE)) == ["2"]
+    assert bodies(first.result(DEADLINE)) == ["1"]
+
+
+@pytest.mark.parametrize("call", ["get", "delete"])
+def test_message_that_is_just_being_claimed_is_not_taken_for_gone(
+    core: Core, landing: Landing, info: QueueInfo, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """It is in the broker no more and not yet in the side-store."""
+    (id_,) = core.messages.post(info.project, info.name, "client", [Post(b"1")], 100)
+    slow = SlowLand(landing, monkeypatch)
+    claimed = in_background(lambda: claim(landing, info))
+    assert slow.fetched.wait(DEADLINE)
+    asked = in_background({
+        "get": lambda: core.messages.get(info, [id_]),
+        "delete": lambda: core.messages.delete_many(info, [id_], None),
+    }[call])
+    with contextlib.suppress(TimeoutError):
+        asked.result(SOON)  # it may well wait for the claimer
+    slow.go_on.set()
+    assert bodies(claimed.result(DEADLINE)) == ["1"]
+    if call == "delete":
+        # Claimed before it could be deleted, so it stays and the caller is told; or it is gone for good.
+        assert asked.result(DEADLINE) == {id_} or core.store.get_claim(info.key, "claim") == []
+    else:
+        assert bodies(asked.result(DEADLINE)) == ["1"]
+
+
+def test_claimers_answer_when_a_dead_gateway_holds_the_lease(
+    core: Core, landing: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They give up in time, and what had landed before is not kept from them."""
+    monkeypatch.setattr("gateway.core.landing.LANDING_BUDGET", 0.1)
+    bridge.publish(info.broker, native(*"12"))
+    land_free(landing, info, 1)
+    core.store.acquire_lease(info.key, "dead", 60)
+    assert bodies(claim(landing, info, 5)) == ["1"]
+
+
+def test_only_claimer_gets_a_producers_messages_in_order_while_others_list(
+    core: Core, landing: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.core.landing.SETTLING", SETTLING)
+    posted = [str(number) for number in range(STREAM)]
+    done = threading.Event()
+
+    def post() -> None:
+        for body in posted:
+            bridge.publish(info.broker, native(body))
+
+    def take() -> list[str]:
+        got: list[str] = []
+        try:
+            while len(got) < STREAM:
+                got += bodies(claim(landing, info, 3, f"claim-{len(got)}"))
+        finally:
+            done.set()
+        return got
+
+    def list_(gateway: Landing) -> None:
+        while not done.is_set():
+            land_free(gateway, info, 2)
+
+    listers = [Landing(core.bridge, core.store, IdMaker()) for _ in range(LISTERS)]
+    _, got, *_ = together(post, take, *[lambda gateway=gateway: list_(gateway) for gateway in listers])
+    assert got == posted
+
+
+def test_many_claimers_and_listers_lose_nothing_and_get_nothing_twice(
+    core: Core, landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo
+) -> None:
+    posted = [str(number) for number in range(STREAM)]
+    bridge.publish(info.broker, native(*posted))
+    taken = threading.Semaphore(0)
+
+    def take(gateway: Landing, worker: int) -> list[str]:
+        got: list[str] = []
+        rounds = 0
+        while batch := bodies(claim(gateway, info, 3, f"claim-{worker}-{rounds}")):
+            rounds += 1
+            got += batch
+        taken.release()
+        return got
+
+    def walk(gateway: Landing) -> list[str]:
+        seen: list[str] = []
+        while not taken.acquire(blocking=False):
+            seen += bodies(land_free(gateway, info, 2)[0])
+        return seen
+
+    gateways = [landing, elsewhere]
+    calls = [lambda n=n: take(gateways[n % 2], n) for n in range(4)] + [lambda: walk(elsewhere)]
+    *claimed, landed = together(*calls)
+    left = claim(landing, info, STREAM, "left")
+    got = [body for part in claimed for body in part] + bodies(left)
+    assert sorted(got, key=int) == posted
+    assert len(set(landed)) == len(landed)
