@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,6 +102,8 @@ class MongoDBStore(SideStore):
     @contextmanager
     def _calls(self) -> Iterator[None]:
         """Make indexes on the first call that reaches the server; translate the driver's exceptions.
+
+        Inside of it now() is the server's clock; before the first call it is only this machine's.
 
         Once a call has waited for its whole timeout in vain, only one at a time goes on trying: the others fail at
         once instead of waiting too.
@@ -204,8 +206,8 @@ class MongoDBStore(SideStore):
     # -- landing ------------------------------------------------------------------------------------------------
 
     def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
-        now = self.now()
         with self._calls():
+            now = self.now()
             try:
                 lease = self._messages.find_one_and_update(
                     {"_id": _lease_id(q), "$or": [{"h": LEASE_FREE}, {"until": {"$lte": now}}]},
@@ -238,12 +240,7 @@ class MongoDBStore(SideStore):
                 self._messages.insert_many([_document(q, m) for m in messages], ordered=False)
                 return set()
             except BulkWriteError as error:
-                failures = error.details["writeErrors"]
-                if error.details["writeConcernErrors"] or any(f["code"] != DUPLICATE_KEY for f in failures):
-                    raise
-                left_out = {messages[f["index"]].id for f in failures}
-                self._messages.delete_many({"_id": {"$in": _keys(q, left_out)}, "h": None})  # used tombstones
-                return left_out
+                return {messages[index].id for index in _duplicates(error)}
 
     def free(self, q: str, limit: int) -> tuple[list[Message], bool]:
         with self._calls():
@@ -295,16 +292,16 @@ class MongoDBStore(SideStore):
         claimed: bool = False,
         delayed: bool = False,
     ) -> list[Message]:
-        now = self.now()
-        visible: list[dict[str, Any]] = [{"h": {"$lte": now}}]
-        if claimed:
-            visible.append({"c": {"$exists": True}})
-        if delayed:
-            visible.append({"c": None})
-        query: dict[str, Any] = {"q": q, "s": {"$gt": after}, "e": {"$gt": DatetimeMS(now)}, "$or": visible}
-        if not_from is not None:
-            query["u"] = {"$ne": not_from}
         with self._calls():
+            now = self.now()
+            visible: list[dict[str, Any]] = [{"h": {"$lte": now}}]
+            if claimed:
+                visible.append({"c": {"$exists": True}})
+            if delayed:
+                visible.append({"c": None})
+            query: dict[str, Any] = {"q": q, "s": {"$gt": after}, "e": {"$gt": DatetimeMS(now)}, "$or": visible}
+            if not_from is not None:
+                query["u"] = {"$ne": not_from}
             return [_message(d) for d in self._messages.find(query, hint="position").sort("s").limit(limit)]
 
     def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
@@ -323,26 +320,27 @@ class MongoDBStore(SideStore):
         return _message(found) if found else None
 
     def delete_unclaimed(self, q: str, ids: Sequence[str]) -> int:
-        query = {**LANDED, "$or": [{"h": {"$lte": self.now()}}, {"c": None}]}
-        return self._delete(_keys(q, ids), query)
+        return self._delete(_keys(q, ids), lambda now: {**LANDED, "$or": [{"h": {"$lte": now}}, {"c": None}]})
 
     def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
-        return self._delete(_keys(q, ids), {"h": {"$gt": self.now()}, "c": {"$in": list(claims)}})
+        return self._delete(_keys(q, ids), lambda now: {"h": {"$gt": now}, "c": {"$in": list(claims)}})
 
-    def _delete(self, keys: list[str], query: dict[str, Any]) -> int:
+    def _delete(self, keys: list[str], condition: Callable[[int], dict[str, Any]]) -> int:
         with self._calls():
+            query = condition(self.now())
             if len(keys) == 1:  # unlike delete_many, the driver repeats this one by itself after a failover
                 return self._messages.delete_one({"_id": keys[0], **query}).deleted_count
             return self._messages.delete_many({"_id": {"$in": keys}, **query}).deleted_count
 
     def tombstone(self, q: str, expires: Mapping[str, int]) -> set[str]:
+        if not expires:
+            return set()
         documents = [{"_id": f"{q}/{id_}", "q": q, "e": DatetimeMS(until)} for id_, until in expires.items()]
         with self._calls():
             try:
                 self._messages.insert_many(documents, ordered=False)
             except BulkWriteError as error:
-                if error.details["writeConcernErrors"]:
-                    raise
+                _duplicates(error)
             landed = self._messages.find({"_id": {"$in": _keys(q, expires)}, **LANDED}, projection=["_id"])
             return {d["_id"].rpartition("/")[2] for d in landed}
 
@@ -351,8 +349,8 @@ class MongoDBStore(SideStore):
             self._messages.delete_many({"q": q, "_id": {"$ne": _lease_id(q)}})
 
     def stats(self, q: str) -> Stats:
-        now = self.now()
         with self._calls():
+            now = self.now()
             groups = self._messages.aggregate([
                 {"$match": {"q": q, "e": {"$gt": DatetimeMS(now)}, **LANDED}},
                 {"$group": {
@@ -372,8 +370,8 @@ class MongoDBStore(SideStore):
     # -- claims -------------------------------------------------------------------------------------------------
 
     def get_claim(self, q: str, claim_id: str) -> list[Message]:
-        now = self.now()
         with self._calls():
+            now = self.now()
             found = self._messages.find({"c": claim_id, "q": q, "h": {"$gt": now}, "e": {"$gt": DatetimeMS(now)}})
             return [_message(d) for d in found.sort("s")]
 
@@ -403,6 +401,14 @@ def _keys(q: str, ids: Any) -> list[str]:
 
 def _lease_id(q: str) -> str:
     return f"{q}/"  # no message id is empty
+
+
+def _duplicates(error: BulkWriteError) -> list[int]:
+    """Which documents were there already. Raises the error again when that is not all that went wrong."""
+    failures = error.details["writeErrors"]
+    if error.details["writeConcernErrors"] or any(failure["code"] != DUPLICATE_KEY for failure in failures):
+        raise error
+    return [failure["index"] for failure in failures]
 
 
 def _queue(document: Mapping[str, Any]) -> Queue:

@@ -42,6 +42,9 @@ CREATE TABLE IF NOT EXISTS leases (
 ) WITHOUT ROWID;
 """
 
+#: Seconds between two tries to switch a new file to write-ahead logging.
+WAL_RETRY = 0.01
+
 COLUMNS = "id, p, e, b, u, x, s, h, c, ct, n"
 
 
@@ -76,12 +79,24 @@ class SQLiteStore(SideStore):
             os.makedirs(folder, exist_ok=True)
         # A connection stays with its thread, but is closed by whichever thread closes the store.
         db = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode=WAL")
+        self._switch_to_wal(db)
         db.execute("PRAGMA synchronous=FULL")
         db.executescript(SCHEMA)
         with self._open_lock:
             self._open.append(db)
         return db
+
+    def _switch_to_wal(self, db: sqlite3.Connection) -> None:
+        """Of processes that open a new file at the same moment one succeeds: this pragma ignores the busy timeout."""
+        deadline = time.monotonic() + self.timeout
+        while True:
+            try:
+                db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(WAL_RETRY)
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
@@ -221,8 +236,9 @@ class SQLiteStore(SideStore):
     def _insert(db: sqlite3.Connection, q: str, messages: Sequence[Message]) -> set[str]:
         left_out = set()
         for m in messages:
-            if db.execute("DELETE FROM tombstones WHERE q = ? AND id = ?", (q, m.id)).rowcount or not db.execute(
-                "INSERT OR IGNORE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            if not db.execute(
+                "INSERT INTO messages SELECT ?1, ?2, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+                " WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE q = ?1 AND id = ?2) ON CONFLICT (q, id) DO NOTHING",
                 (q, m.id, m.seq, m.hidden_until, m.claim, m.claim_ttl, m.claims, m.posted, m.expires, m.client,
                  m.encrypted, m.body),
             ).rowcount:

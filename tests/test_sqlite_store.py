@@ -1,5 +1,6 @@
 """The side-store in one SQLite file."""
 
+import contextlib
 import multiprocessing
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from storage.errors import StoreMisconfigured, StoreUnavailable
 from storage.sqlite import SQLiteStore
 from tests.storage_suite import HOUR, SideStoreSuite, add, ids_of, listed, new, new_claim
-from tests.threads import DEADLINE, together
+from tests.threads import DEADLINE, in_background, together
 
 #: PRAGMA synchronous, as SQLite numbers it.
 SYNCHRONOUS_FULL = 2
@@ -125,6 +126,20 @@ class TestTrouble:
         other.close()
         add(store, "p/q", "m")
         assert listed(store, "p/q") == ["m"]
+        store.close()
+
+    def test_file_that_somebody_else_is_just_making(self, path: Path) -> None:
+        """Workers that start together on a new file meet while one of them switches it to the write-ahead log."""
+        other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        other.execute("CREATE TABLE anything (a)")
+        other.execute("BEGIN EXCLUSIVE")
+        store = open_store(path)
+        ping = in_background(store.ping)
+        with contextlib.suppress(TimeoutError):
+            ping.result(SHORT_TIMEOUT)
+        other.execute("COMMIT")
+        ping.result(DEADLINE)
+        other.close()
         store.close()
 
     def test_disk_that_is_full(self, store: SQLiteStore) -> None:

@@ -24,9 +24,10 @@ LOG = logging.getLogger(__name__)
 #: Share of the timeout that the first try to publish gets; a second one with the same message ids has the rest.
 FIRST_TRY = 0.5
 
-#: RabbitMQ 4 drops a quorum queue's message after 20 returns to the queue unless told not to
-#: (RabbitMQ documentation, "Quorum Queues", poison message handling). A crashed gateway is no poison message.
-DELIVERY_LIMIT_SINCE = 4
+#: Times that a message may go back to a quorum queue. Without a limit RabbitMQ puts what goes back at the end of the
+#: queue, with one in its old place (RabbitMQ documentation, "Quorum Queues", repeated requeues); RabbitMQ 4's default
+#: of 20 would drop messages after that many crashes. So: a limit that is never reached.
+DELIVERY_LIMIT = 1_000_000
 
 
 class AMQPBatch(Batch):
@@ -151,8 +152,8 @@ class AMQPBridge(Bridge):
         if server.get("product") != "RabbitMQ":
             return {}
         arguments: dict[str, Any] = {"x-queue-type": self._options.queue_type}
-        if self._options.queue_type == "quorum" and int(server["version"].split(".")[0]) >= DELIVERY_LIMIT_SINCE:
-            arguments["x-delivery-limit"] = -1
+        if self._options.queue_type == "quorum":
+            arguments["x-delivery-limit"] = DELIVERY_LIMIT
         return arguments
 
     def delete(self, queue: str) -> None:
@@ -174,9 +175,12 @@ class AMQPBridge(Bridge):
         start = time.monotonic()
         try:
             self._publish(queue, envelopes, start + self.timeout * FIRST_TRY)
-        except OutcomeUnknown:
+        except OutcomeUnknown as unknown:
             # The same message ids: what arrives twice lands once.
-            self._publish(queue, envelopes, start + self.timeout)
+            try:
+                self._publish(queue, envelopes, start + self.timeout)
+            except BridgeUnavailable as error:
+                raise unknown from error
 
     def _publish(self, queue: str, envelopes: Sequence[Envelope], deadline: float) -> None:
         link = self._publishers.take()
@@ -230,13 +234,10 @@ class AMQPBridge(Bridge):
     def requeue(self, batch: Batch) -> None:
         assert isinstance(batch, AMQPBatch)
         if batch.link is not None:
+            # With the connection gone the broker puts all of it back in its place. A nack would not do: quorum queues
+            # without a delivery limit, as others may have declared them, put what is nacked at their end.
             link, batch.link = batch.link, None
-            try:
-                link.requeue()
-            except LINK_ERRORS:
-                self._fetchers.drop(link)  # the broker gives it all back by itself
-            else:
-                self._fetchers.put(link)
+            self._fetchers.drop(link)
 
 
 class _translated:

@@ -20,9 +20,6 @@ from bridges.amqp.encoder import encode
 from bridges.base import Envelope
 from bridges.errors import BrokerBlocked, OutcomeUnknown, QueueMissing
 
-#: Method id of basic.nack, a RabbitMQ extension that py-amqp has no method for.
-BASIC_NACK = (60, 120)
-
 
 class Link:
     """``connection`` is a kombu connection that is not open yet; ``timeout`` bounds each call, in seconds."""
@@ -157,6 +154,15 @@ class Link:
 
     def fetch(self, queue: str, limit: int) -> list[amqp.Message]:
         """Up to ``limit`` deliveries of what waits in the queue. Raises QueueMissing."""
+        if limit > 1:
+            # Never more credit than there are messages: a quorum queue would use what is left of it for messages that
+            # are published till the cancel, take those back, and let others overtake them meanwhile.
+            waiting = self.depth(queue)
+            if waiting is None:
+                raise QueueMissing(queue)
+            if waiting == 0:
+                return []
+            limit = min(limit, waiting)
         try:
             if limit == 1:
                 message = self.channel.basic_get(queue)
@@ -171,7 +177,7 @@ class Link:
         return deliveries
 
     def _consume(self, queue: str, limit: int) -> list[amqp.Message]:
-        """What is ready, up to ``limit``, in three round trips: a get would take one for each message.
+        """What is ready, up to ``limit``, in three or four round trips: a get would take one for each message.
 
         Consume and cancel are not pipelined: RabbitMQ 3.10 crashes the channel on that.
         """
@@ -192,10 +198,6 @@ class Link:
     def ack(self) -> None:
         """Acknowledge all that was fetched last."""
         self.channel.basic_ack(self.last_tag, multiple=True)
-
-    def requeue(self) -> None:
-        """Give back all that was fetched last."""
-        self.channel.send_method(BASIC_NACK, "Lbb", (self.last_tag, True, True))
 
     def round_trip(self) -> None:
         """Ask the broker something harmless and wait for its answer."""

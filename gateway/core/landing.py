@@ -223,7 +223,7 @@ class Landing:
             messages = [message for message, _ in landing]
             prepare(messages)
             left_out = self._store.land(info.key, messages) if messages else set()
-            namesakes = [message for message, is_copy in landing if message.id in left_out and not is_copy]
+            namesakes = self._namesakes(info, [entry for entry in landing if entry[0].id in left_out])
             if namesakes:
                 for message, id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
                     message.id = id_
@@ -238,25 +238,38 @@ class Landing:
             LOG.warning("queue %s: acknowledging %d landed messages failed: %s", info.key, len(messages), error)
         return [message for message in messages if message.id not in left_out]
 
-    def _messages(self, info: QueueInfo, envelopes: Sequence[Envelope], now: int) -> list[tuple[Message, bool]]:
-        """The living messages in a batch, each with: is another one with its id the same message again?
-
-        Ours have unique ids. A native producer's are trusted only when the broker says that it delivers anew: one that
-        is used again for another message is no reason to lose that.
-        """
-        landing: dict[str, tuple[Message, bool]] = {}
+    def _messages(
+        self, info: QueueInfo, envelopes: Sequence[Envelope], now: int
+    ) -> list[tuple[Message, Envelope]]:
+        """The living messages in a batch, each id once."""
+        landing: dict[str, tuple[Message, Envelope]] = {}
         for envelope in envelopes:
             message = self._message(info, envelope, now)
-            is_copy = envelope.redelivered or CLIENT_HEADER in envelope.headers
             if message.id in landing:
-                if is_copy:
+                other = landing[message.id][0]
+                if CLIENT_HEADER in envelope.headers or (envelope.redelivered and other.body == message.body):
                     continue
                 message.id = self._ids.make(now)[0]
             if message.expires > now:
-                landing[message.id] = (message, is_copy)
+                landing[message.id] = (message, envelope)
             else:
                 MESSAGES.labels("expired").inc()
         return list(landing.values())
+
+    def _namesakes(self, info: QueueInfo, left_out: Sequence[tuple[Message, Envelope]]) -> list[Message]:
+        """Those of the messages left out that are others than the ones that have landed under their ids.
+
+        Ours have unique ids, so these are the same message again. A native producer may use an id twice, and that is
+        no reason to lose a message: its ids count only when the broker delivers anew, and the body is the same.
+        """
+        foreign = [(message, envelope) for message, envelope in left_out if CLIENT_HEADER not in envelope.headers]
+        if not foreign:
+            return []
+        there = {m.id: m.body for m in self._store.get_messages(info.key, [message.id for message, _ in foreign])}
+        return [
+            message for message, envelope in foreign
+            if not envelope.redelivered or there.get(message.id, message.body) != message.body
+        ]
 
     def _message(self, info: QueueInfo, envelope: Envelope, now: int) -> Message:
         """A landed message made from what came out of the broker."""
