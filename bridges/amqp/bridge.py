@@ -30,6 +30,10 @@ FIRST_TRY = 0.5
 DELIVERY_LIMIT = 1_000_000
 
 
+#: Header that RabbitMQ adds by itself.
+DELIVERY_COUNT = "x-delivery-count"
+
+
 class AMQPBatch(Batch):
     """A batch that keeps the link on which its messages are unacknowledged."""
 
@@ -265,6 +269,6 @@ def _envelope(delivery: amqp.Message) -> Envelope:
         timestamp=properties.get("timestamp"),
         content_type=properties.get("content_type"),
         content_encoding=properties.get("content_encoding"),
-        headers=properties.get("application_headers") or {},
+        headers={k: v for k, v in properties.get("application_headers", {}).items() if k != DELIVERY_COUNT},
         redelivered=delivery.delivery_info["redelivered"],
     )

@@ -160,9 +160,8 @@ class Link:
             waiting = self.depth(queue)
             if waiting is None:
                 raise QueueMissing(queue)
-            if waiting == 0:
-                return []
-            limit = min(limit, waiting)
+            # A get even for none: while a quorum queue has no leader RabbitMQ says 0, but a get waits for one.
+            limit = max(1, min(limit, waiting))
         try:
             if limit == 1:
                 message = self.channel.basic_get(queue)

@@ -32,7 +32,9 @@ def test_posted_messages_survive_the_death_of_the_broker(own_rabbitmq, mongodb, 
     own_rabbitmq.kill()
     own_rabbitmq.start()
 
-    claimed = [message["id"] for message in claim(api, queue)[1]]
+    claimed = []
+    while messages := claim(api, queue)[1]:
+        claimed += [message["id"] for message in messages]
     assert claimed == posted
 
 
