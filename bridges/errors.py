@@ -21,5 +21,13 @@ class QueueMissing(BridgeError):
     """The broker has no such queue; none of the messages in question was enqueued."""
 
 
+class ExchangeMissing(BridgeError):
+    """The broker has no such exchange; nothing was published or bound."""
+
+
+class Unroutable(BridgeError):
+    """No queue is bound to the exchange for some of the messages; these are not enqueued, others may be."""
+
+
 class BridgeMisconfigured(BridgeError):
     """The URI or an option of the bridge can't be used; the text says which and why."""

@@ -130,7 +130,7 @@ class AMQPSuite(BridgeSuite):
         got = drain(bridge, queue, limit)
         assert [replace(envelope, headers=without_count(envelope.headers)) for envelope in got] == [
             Envelope(b"bare", content_type=None),
-            Envelope(b"\xff\x00", "their id", 60_000, 1_700_000_000, "image/png", "gzip", headers),
+            Envelope(b"\xff\x00", "their id", 60_000, 1_700_000_000, "image/png", "gzip", headers, 3, "c", "r", "t", "a"),
         ]
 
     def test_connections_that_the_broker_has_killed_are_replaced(
@@ -285,7 +285,11 @@ class TestAlarm:
 
     @pytest.mark.parametrize("known", [True, False], ids=["open-connection", "new-connection"])
     def test_publishing_fails_in_time_and_fetching_goes_on(self, rabbitmq: RabbitMQ, known: bool) -> None:
-        with opened(rabbitmq.uri, timeout=SHORT_TIMEOUT) as bridge, made(bridge) as queue:
+        with (
+            opened(rabbitmq.uri) as patient,
+            made(patient) as queue,
+            opened(rabbitmq.uri, timeout=SHORT_TIMEOUT) as bridge,
+        ):
             if known:
                 bridge.publish(queue, envelopes("before"))
             else:

@@ -15,6 +15,7 @@ from gateway.api import claims, messages, queues, root
 from gateway.api.call import JSON, Service, admit, check_queue_name
 from gateway.api.errors import Answer, answer
 from gateway.auth import strategy
+from gateway.core.bridging import AccessRules
 from gateway.core.core import Core, read_key
 from gateway.core.limits import Limits
 from gateway.core.seal import Seal
@@ -61,6 +62,8 @@ def make_core(conf: Any) -> Core:
         make(SIDE_STORES, conf.side_store.uri, conf.side_store),
         Limits.from_options(conf.transport),
         seal,
+        AccessRules(conf.bridging.allow, conf.admin_mode),
+        conf.bridging.max_body,
     )
 
 

@@ -9,6 +9,7 @@ from oslo_config import cfg
 
 from bridges.errors import BridgeError
 from gateway.auth import UnknownStrategy, strategy
+from gateway.core.bridging import AccessRules
 from gateway.core.core import read_key
 from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
 from gateway.masking import without_password
@@ -22,6 +23,7 @@ def check(conf: Any) -> bool:
     parts: tuple[tuple[str, Callable[[], str]], ...] = (
         ("authentication", lambda: _authentication(conf)),
         ("encryption", lambda: _encryption(conf)),
+        ("bridging", lambda: _bridging(conf)),
         ("bridge", lambda: _reach(BRIDGES, conf.bridge)),
         ("side-store", lambda: _reach(SIDE_STORES, conf.side_store)),
     )
@@ -46,6 +48,12 @@ def _encryption(conf: Any) -> str:
         return "no key: queues can't be encrypted"
     read_key(conf.encryption.key)
     return "key is set"
+
+
+def _bridging(conf: Any) -> str:
+    AccessRules(conf.bridging.allow, conf.admin_mode)
+    rules = len(conf.bridging.allow)
+    return f"{rules} rules" if rules else "no rules: nothing of others can be bridged"
 
 
 def _reach(group: str, options: Any) -> str:

@@ -138,6 +138,19 @@ ENCRYPTION_OPTS = (
     ),
 )
 
+BRIDGING_OPTS = (
+    cfg.ListOpt(
+        "allow", default=[],
+        help="What may be bridged by whom: rules separated by commas, each of four patterns, PROJECT RIGHT VHOST"
+             " OBJECT, like `shop read / queue:orders-*, * write / exchange:events`. RIGHT is read or write. Nothing"
+             " else may be bridged.",
+    ),
+    cfg.IntOpt(
+        "max_body", default=1024 * 1024, min=1024, max=MAX_POST_SIZE,
+        help="Bytes of a native message's body, decompressed, at the most; what is larger is put aside as poison.",
+    ),
+)
+
 BASIC_OPTS = (
     cfg.StrOpt(
         "htpasswd_file",
@@ -155,6 +168,7 @@ def _options() -> Iterable[tuple[str | None, Sequence[cfg.Opt]]]:
     yield "transport", TRANSPORT_OPTS
     yield "signed_url", SIGNED_URL_OPTS
     yield "encryption", ENCRYPTION_OPTS
+    yield "bridging", BRIDGING_OPTS
     yield "basic", BASIC_OPTS
 
 

@@ -30,7 +30,7 @@ REQUESTS = Histogram(
     buckets=BUCKETS,
 )
 MESSAGES = Counter(
-    "marconi_messages", "Messages by what happened to them: posted, claimed, deleted, expired, dead-lettered.",
+    "marconi_messages", "Messages by what happened to them: posted, claimed, deleted, expired, dead-lettered, poison.",
     ["event"],
 )
 BRIDGE_CALLS = Histogram(
@@ -45,7 +45,7 @@ CONNECTIONS = Gauge(
 )
 
 #: Calls that never leave the process.
-LOCAL_CALLS = frozenset({"now", "connections", "close"})
+LOCAL_CALLS = frozenset({"now", "connections", "close", "at", "own_vhost"})
 
 
 def timed(target: Any, histogram: Histogram) -> Any:

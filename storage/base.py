@@ -32,7 +32,8 @@ class Message:
     """A landed message.
 
     ``posted``, ``expires`` and ``hidden_until`` are milliseconds; ``hidden_until`` 0 means free. A message that is
-    hidden and has a ``claim`` is claimed, one without is delayed. ``claim_ttl`` is in seconds.
+    hidden and has a ``claim`` is claimed, one without is delayed. ``claim_ttl`` is in seconds. ``properties``: those of
+    a foreign message, where they are wanted, as a JSON object.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Message:
     claim: str | None = None
     claim_ttl: int = 0
     claims: int = 0
+    properties: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -426,11 +426,13 @@ def _document(q: str, m: Message) -> dict[str, Any]:
         document["t"] = m.claim_ttl
     if m.encrypted:
         document["x"] = True
+    if m.properties is not None:
+        document["r"] = m.properties
     return document
 
 
 def _message(d: Mapping[str, Any]) -> Message:
     return Message(
         d["_id"].rpartition("/")[2], d["p"], int(d["e"]), d["b"], d["u"], d.get("x", False),
-        d["s"], d["h"], d.get("c"), d.get("t", 0), d["n"],
+        d["s"], d["h"], d.get("c"), d.get("t", 0), d["n"], d.get("r"),
     )

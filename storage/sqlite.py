@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS queues (
 CREATE UNIQUE INDEX IF NOT EXISTS queues_by_name ON queues (project, name);
 CREATE TABLE IF NOT EXISTS messages (
     q TEXT NOT NULL, id TEXT NOT NULL, s INTEGER NOT NULL, h INTEGER NOT NULL, c TEXT, ct INTEGER NOT NULL,
-    n INTEGER NOT NULL, p INTEGER NOT NULL, e INTEGER NOT NULL, u TEXT NOT NULL, x INTEGER NOT NULL, b BLOB NOT NULL
+    n INTEGER NOT NULL, p INTEGER NOT NULL, e INTEGER NOT NULL, u TEXT NOT NULL, x INTEGER NOT NULL, b BLOB NOT NULL,
+    r BLOB
 );
 CREATE UNIQUE INDEX IF NOT EXISTS messages_by_id ON messages (q, id);
 CREATE INDEX IF NOT EXISTS messages_by_visibility ON messages (q, h, s);
@@ -45,7 +46,7 @@ CREATE TABLE IF NOT EXISTS leases (
 #: Seconds between two tries to switch a new file to write-ahead logging.
 WAL_RETRY = 0.01
 
-COLUMNS = "id, p, e, b, u, x, s, h, c, ct, n"
+COLUMNS = "id, p, e, b, u, x, s, h, c, ct, n, r"
 
 
 class SQLiteStore(SideStore):
@@ -237,10 +238,10 @@ class SQLiteStore(SideStore):
         left_out = set()
         for m in messages:
             if not db.execute(
-                "INSERT INTO messages SELECT ?1, ?2, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+                "INSERT INTO messages SELECT ?1, ?2, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
                 " WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE q = ?1 AND id = ?2) ON CONFLICT (q, id) DO NOTHING",
                 (q, m.id, m.seq, m.hidden_until, m.claim, m.claim_ttl, m.claims, m.posted, m.expires, m.client,
-                 m.encrypted, m.body),
+                 m.encrypted, m.body, m.properties),
             ).rowcount:
                 left_out.add(m.id)
         return left_out
@@ -394,5 +395,5 @@ def _marks(values: Sequence[str]) -> str:
 
 
 def _message(row: tuple[Any, ...]) -> Message:
-    id_, posted, expires, body, client, encrypted, seq, hidden, claim, ttl, claims = row
-    return Message(id_, posted, expires, body, client, bool(encrypted), seq, hidden, claim, ttl, claims)
+    id_, posted, expires, body, client, encrypted, seq, hidden, claim, ttl, claims, properties = row
+    return Message(id_, posted, expires, body, client, bool(encrypted), seq, hidden, claim, ttl, claims, properties)

@@ -47,19 +47,40 @@ def messages(data: bytes) -> list[tuple[pika.spec.Basic.Publish, pika.frame.Head
 
 
 def test_message_goes_to_the_queue_through_the_default_exchange() -> None:
-    ((method, _, _),) = messages(encode(CHANNEL, "marconi.p.q", [Envelope(b"1")], USUAL_FRAME))
+    ((method, _, _),) = messages(encode(CHANNEL, "", "marconi.p.q", [Envelope(b"1")], USUAL_FRAME))
     assert (method.exchange, method.routing_key) == ("", "marconi.p.q")
     assert method.mandatory is True
     assert method.immediate is False
 
 
+def test_message_may_go_to_an_exchange_and_need_not_arrive() -> None:
+    data = encode(CHANNEL, "orders", "new", [Envelope(b"1")], USUAL_FRAME, mandatory=False)
+    ((method, _, _),) = messages(data)
+    assert (method.exchange, method.routing_key, method.mandatory) == ("orders", "new", False)
+
+
+def test_all_properties_arrive() -> None:
+    envelope = Envelope(b"1", priority=9, correlation_id="c", reply_to="r", type="t", app_id="a")
+    ((_, header, _),) = messages(encode(CHANNEL, "", "q", [envelope], USUAL_FRAME))
+    properties = header.properties
+    assert (properties.priority, properties.correlation_id, properties.reply_to) == (9, "c", "r")
+    assert (properties.type, properties.app_id) == ("t", "a")
+
+
+def test_headers_of_all_json_types_arrive() -> None:
+    headers = {"text": "a", "int": -5, "large": 2**40, "true": True, "null": None, "list": [1, "b"],
+               "object": {"deep": {"er": 1}}}
+    ((_, header, _),) = messages(encode(CHANNEL, "", "q", [Envelope(b"1", headers=headers)], USUAL_FRAME))
+    assert header.properties.headers == headers
+
+
 def test_message_is_persistent() -> None:
-    ((_, header, _),) = messages(encode(CHANNEL, "q", [Envelope(b"1")], USUAL_FRAME))
+    ((_, header, _),) = messages(encode(CHANNEL, "", "q", [Envelope(b"1")], USUAL_FRAME))
     assert header.properties.delivery_mode == 2
 
 
 def test_what_is_not_set_is_not_sent() -> None:
-    ((_, header, _),) = messages(encode(CHANNEL, "q", [Envelope(b"1", content_type=None)], USUAL_FRAME))
+    ((_, header, _),) = messages(encode(CHANNEL, "", "q", [Envelope(b"1", content_type=None)], USUAL_FRAME))
     assert vars(header.properties) == vars(pika.spec.BasicProperties(delivery_mode=2))
 
 
@@ -80,7 +101,7 @@ def test_properties_are_read_back(
     timestamp: int | None,
 ) -> None:
     envelope = Envelope(b"{}", message_id, ttl, timestamp, content_type, content_encoding, headers)
-    ((_, header, _),) = messages(encode(CHANNEL, "q", [envelope], USUAL_FRAME))
+    ((_, header, _),) = messages(encode(CHANNEL, "", "q", [envelope], USUAL_FRAME))
     assert vars(header.properties) == vars(pika.spec.BasicProperties(
         content_type=content_type,
         content_encoding=content_encoding,
@@ -100,7 +121,7 @@ def test_properties_are_read_back(
 @pytest.mark.parametrize("frame_max", [SMALL_FRAME, USUAL_FRAME])
 def test_body_is_cut_into_frames_that_fit(size: int, frame_max: int) -> None:
     body = (bytes(range(256)) * (size // 256 + 1))[:size]
-    ((_, header, fragments),) = messages(encode(CHANNEL, "q", [Envelope(body)], frame_max))
+    ((_, header, fragments),) = messages(encode(CHANNEL, "", "q", [Envelope(body)], frame_max))
     assert header.body_size == size
     assert b"".join(fragments) == body
     assert all(0 < len(fragment) <= frame_max - OVERHEAD for fragment in fragments)
@@ -109,13 +130,13 @@ def test_body_is_cut_into_frames_that_fit(size: int, frame_max: int) -> None:
 
 @given(st.lists(st.binary(max_size=2 * SMALL_FRAME), max_size=5))
 def test_batch_is_one_message_after_the_other(bodies: list[bytes]) -> None:
-    found = messages(encode(CHANNEL, "q", [Envelope(body) for body in bodies], SMALL_FRAME))
+    found = messages(encode(CHANNEL, "", "q", [Envelope(body) for body in bodies], SMALL_FRAME))
     assert [b"".join(fragments) for _, _, fragments in found] == bodies
 
 
 def test_messages_with_different_headers_do_not_get_mixed_up() -> None:
     batch = [Envelope(b"1", headers={"marconi-client": name}) for name in ("a", "b", "a")]
-    found = messages(encode(CHANNEL, "q", batch, USUAL_FRAME))
+    found = messages(encode(CHANNEL, "", "q", batch, USUAL_FRAME))
     assert [header.properties.headers for _, header, _ in found] == [{"marconi-client": n} for n in ("a", "b", "a")]
 
 
@@ -123,4 +144,4 @@ def test_messages_with_different_headers_do_not_get_mixed_up() -> None:
 def test_text_that_does_not_fit_a_short_string_is_refused(text: str) -> None:
     """A wrong length would make garbage of all that follows."""
     with pytest.raises(ValueError, match="range"):
-        encode(CHANNEL, "q", [Envelope(b"1", message_id=text)], USUAL_FRAME)
+        encode(CHANNEL, "", "q", [Envelope(b"1", message_id=text)], USUAL_FRAME)

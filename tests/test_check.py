@@ -28,6 +28,7 @@ def test_embedded_default_is_fine(configured: Configured, capsys: pytest.Capture
         "configuration": f"ok {tmp_path}/marconi.conf",
         "authentication": "ok noauth",
         "encryption": "ok no key: queues can't be encrypted",
+        "bridging": "ok no rules: nothing of others can be bridged",
         "bridge": "ok loopback://",
         "side-store": f"ok sqlite:///{tmp_path}/marconi.db",
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.core import Core
+from gateway.core.core import DEFAULT_MAX_BODY, Core
 from gateway.core.ids import IdMaker
 from gateway.core.landing import Landing
 from gateway.core.messages import Post
@@ -36,7 +36,7 @@ def landing(core: Core) -> Landing:
 @pytest.fixture
 def elsewhere(core: Core) -> Landing:
     """Another gateway on the same broker and side-store."""
-    return Landing(core.bridge, core.store, IdMaker())
+    return Landing(core.bridge, core.store, IdMaker(), DEFAULT_MAX_BODY)
 
 
 class SlowLand:
@@ -161,7 +161,7 @@ def test_only_claimer_gets_a_producers_messages_in_order_while_others_list(
         while not done.is_set():
             land_free(gateway, info, 2)
 
-    listers = [Landing(core.bridge, core.store, IdMaker()) for _ in range(LISTERS)]
+    listers = [Landing(core.bridge, core.store, IdMaker(), DEFAULT_MAX_BODY) for _ in range(LISTERS)]
     _, got, *_ = together(post, take, *[lambda gateway=gateway: list_(gateway) for gateway in listers])
     assert got == posted
 

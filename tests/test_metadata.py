@@ -8,7 +8,7 @@ from gateway.core.errors import Conflict, InvalidInput
 from gateway.core.limits import Limits
 from gateway.core.metadata import MetadataRules
 
-RULES = MetadataRules(Limits(), can_encrypt=True)
+RULES = MetadataRules(Limits(), can_encrypt=True, can_bridge=True)
 
 NAME = "dead-letters"
 
@@ -54,7 +54,7 @@ def test_null_is_the_default() -> None:
 
 
 def test_encryption_needs_a_key() -> None:
-    rules = MetadataRules(Limits(), can_encrypt=False)
+    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
     with pytest.raises(InvalidInput, match=r"\[encryption\] key"):
         rules.check({"_enable_encrypt_messages": True})
     assert rules.check({"_enable_encrypt_messages": False}) == {"_enable_encrypt_messages": False}
@@ -62,7 +62,7 @@ def test_encryption_needs_a_key() -> None:
 
 @pytest.mark.parametrize(("size", "fits"), [(100, True), (101, False)])
 def test_size_is_limited(size: int, fits: bool) -> None:
-    rules = MetadataRules(Limits(max_queue_metadata=100), can_encrypt=False)
+    rules = MetadataRules(Limits(max_queue_metadata=100), can_encrypt=False, can_bridge=True)
     metadata = {"a": "x" * (size - len('{"a":""}'))}
     if fits:
         assert rules.check(metadata) == metadata
@@ -93,7 +93,7 @@ def test_defaults_are_shown() -> None:
 
 
 def test_operators_limit_holds_for_queues_made_before_it() -> None:
-    rules = MetadataRules(Limits(max_messages_post_size=1000), can_encrypt=False)
+    rules = MetadataRules(Limits(max_messages_post_size=1000), can_encrypt=False, can_bridge=True)
     assert rules.resolve({"_max_messages_post_size": 5000}).max_post_size == 1000
 
 

@@ -7,17 +7,19 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import quote, unquote, urlsplit
 
 import amqp
+from amqp.exceptions import NotFound
 from kombu import Connection
 from oslo_config import cfg
 
 from bridges.amqp.link import LINK_ERRORS, Link
 from bridges.amqp.pool import Pool
 from bridges.amqp.uri import broker_uris, tls_options
-from bridges.base import Batch, Bridge, Envelope
-from bridges.errors import BridgeUnavailable, OutcomeUnknown, QueueMissing
+from bridges.base import Batch, Binding, Bridge, Envelope
+from bridges.errors import BridgeUnavailable, ExchangeMissing, OutcomeUnknown, QueueMissing, Unroutable
 
 LOG = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ class AMQPBatch(Batch):
 
 class AMQPBridge(Bridge):
     """``amqp://user:password@host[:port][,host...]/vhost``, or ``amqps://`` with TLS."""
+
+    reaches_foreign: ClassVar[bool] = True
 
     OPTS = (
         cfg.ListOpt(
@@ -82,6 +86,7 @@ class AMQPBridge(Bridge):
     def __init__(self, uri: str, options: Any):
         self.timeout = options.timeout
         self._options = options
+        self._uri = uri
         self._uris = broker_uris(uri, options.hosts)
         self._tls = tls_options(options) if uri.startswith("amqps:") else None
         self._publishers = Pool(lambda: self._connect(confirm=True), options.pool_size, self.timeout)
@@ -91,6 +96,7 @@ class AMQPBridge(Bridge):
         self._closing = threading.Event()
         self._keeper_lock = threading.Lock()
         self._keeper: threading.Thread | None = None
+        self._others: dict[str, AMQPBridge] = {}
 
     def _connect(self, *, confirm: bool) -> Link:
         with self._keeper_lock:
@@ -119,9 +125,12 @@ class AMQPBridge(Bridge):
         self._closing.set()
         self._publishers.close()
         self._fetchers.close()
+        for other in self._others.values():
+            other.close()
 
     def connections(self) -> int:
-        return self._publishers.open + self._fetchers.open
+        own = self._publishers.open + self._fetchers.open
+        return own + sum(other.connections() for other in self._others.values())
 
     def ping(self) -> None:
         for pool in (self._publishers, self._fetchers):
@@ -176,23 +185,38 @@ class AMQPBridge(Bridge):
     # -- messages -----------------------------------------------------------------------------------------------
 
     def publish(self, queue: str, envelopes: Sequence[Envelope]) -> None:
-        start = time.monotonic()
         try:
-            self._publish(queue, envelopes, start + self.timeout * FIRST_TRY)
+            self.publish_to("", queue, envelopes, mandatory=True)
+        except Unroutable as error:
+            raise QueueMissing(queue) from error
+
+    def publish_to(self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool) -> None:
+        start = time.monotonic()
+
+        def publish(share: float) -> None:
+            self._publish(exchange, routing_key, envelopes, start + self.timeout * share, mandatory)
+
+        try:
+            publish(FIRST_TRY)
         except OutcomeUnknown as unknown:
             # The same message ids: what arrives twice lands once.
             try:
-                self._publish(queue, envelopes, start + self.timeout)
+                publish(1)
             except BridgeUnavailable as error:
                 raise unknown from error
 
-    def _publish(self, queue: str, envelopes: Sequence[Envelope], deadline: float) -> None:
+    def _publish(
+        self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], deadline: float, mandatory: bool
+    ) -> None:
         link = self._publishers.take()
         try:
-            link.publish(queue, envelopes, deadline)
-        except QueueMissing:
+            link.publish(exchange, routing_key, envelopes, deadline, mandatory)
+        except Unroutable:
             self._publishers.put(link)
             raise
+        except NotFound as error:
+            self._publishers.drop(link)
+            raise ExchangeMissing(exchange) from error
         except LINK_ERRORS as error:
             self._publishers.drop(link)
             raise OutcomeUnknown(f"the connection to the broker broke before it confirmed: {error}") from error
@@ -244,6 +268,41 @@ class AMQPBridge(Bridge):
             self._fetchers.drop(link)
 
 
+    # -- foreign ------------------------------------------------------------------------------------------------
+
+    def at(self, vhost: str | None) -> Bridge:
+        if vhost is None or vhost == self.own_vhost():
+            return self
+        with self._keeper_lock:
+            other = self._others.get(vhost)
+            if other is None:
+                uri = urlsplit(self._uri)._replace(path=f"/{quote(vhost, safe='')}").geturl()
+                other = self._others[vhost] = AMQPBridge(uri, self._options)
+            return other
+
+    def own_vhost(self) -> str:
+        return unquote(urlsplit(self._uris[0]).path[1:])
+
+    def exists(self, queue: str) -> bool:
+        with _translated(), self._fetchers.link() as link:
+            return link.depth(queue) is not None
+
+    def bind(self, queue: str, binding: Binding) -> None:
+        with _translated(), self._fetchers.link() as link:
+            if link.depth(queue) is None:
+                raise QueueMissing(queue)
+            try:
+                for key in binding.keys or ("",):
+                    link.bind(queue, binding.exchange, key, binding.arguments)
+            except NotFound as error:
+                raise ExchangeMissing(binding.exchange) from error
+
+    def peek(self, queue: str, limit: int) -> list[Envelope]:
+        batch = self.fetch(queue, limit)
+        self.requeue(batch)
+        return batch.envelopes
+
+
 class _translated:
     """AMQP exceptions become bridge errors at this boundary."""
 
@@ -270,5 +329,12 @@ def _envelope(delivery: amqp.Message) -> Envelope:
         content_type=properties.get("content_type"),
         content_encoding=properties.get("content_encoding"),
         headers={k: v for k, v in properties.get("application_headers", {}).items() if k != DELIVERY_COUNT},
+        priority=properties.get("priority"),
+        correlation_id=properties.get("correlation_id"),
+        reply_to=properties.get("reply_to"),
+        type=properties.get("type"),
+        app_id=properties.get("app_id"),
         redelivered=delivery.delivery_info["redelivered"],
+        exchange=delivery.delivery_info["exchange"],
+        routing_key=delivery.delivery_info["routing_key"],
     )

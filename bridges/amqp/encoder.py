@@ -6,9 +6,12 @@ hot path worth its own few lines. Frames and properties: AMQP 0-9-1 specificatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
+from typing import Any
+
+from amqp.serialization import dumps
 
 from bridges.base import Envelope
 
@@ -23,16 +26,19 @@ _PERSISTENT = b"\x02"
 
 # Property flags, in the order in which the values follow.
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS = 1 << 15, 1 << 14, 1 << 13
-_DELIVERY_MODE, _EXPIRATION, _MESSAGE_ID, _TIMESTAMP = 1 << 12, 1 << 8, 1 << 7, 1 << 6
+_DELIVERY_MODE, _PRIORITY, _CORRELATION_ID, _REPLY_TO = 1 << 12, 1 << 11, 1 << 10, 1 << 9
+_EXPIRATION, _MESSAGE_ID, _TIMESTAMP, _TYPE, _APP_ID = 1 << 8, 1 << 7, 1 << 6, 1 << 5, 1 << 3
 
 _frame_start = Struct(">BHI").pack
 _content_header = Struct(">HHQH").pack
 _u64 = Struct(">Q").pack
 
 
-def encode(channel: int, queue: str, envelopes: Sequence[Envelope], frame_max: int) -> bytes:
-    """Frames that publish ``envelopes`` to a queue through the default exchange, mandatory and persistent."""
-    method = _publish_frame(channel, queue)
+def encode(
+    channel: int, exchange: str, routing_key: str, envelopes: Sequence[Envelope], frame_max: int, mandatory: bool = True
+) -> bytes:
+    """Frames that publish ``envelopes``, persistent. The default exchange "" has a queue's name as routing key."""
+    method = _publish_frame(channel, exchange, routing_key, mandatory)
     room = frame_max - FRAME_OVERHEAD
     parts: list[bytes] = []
     for envelope in envelopes:
@@ -50,10 +56,10 @@ def encode(channel: int, queue: str, envelopes: Sequence[Envelope], frame_max: i
 
 
 @lru_cache(maxsize=4096)
-def _publish_frame(channel: int, queue: str) -> bytes:
+def _publish_frame(channel: int, exchange: str, routing_key: str, mandatory: bool) -> bytes:
     payload = b"".join((
         _BASIC_CLASS.to_bytes(2, "big"), _PUBLISH_METHOD.to_bytes(2, "big"), b"\0\0",  # reserved
-        _shortstr(""), _shortstr(queue), bytes((_MANDATORY,)),
+        _shortstr(exchange), _shortstr(routing_key), bytes((_MANDATORY if mandatory else 0,)),
     ))
     return _frame_start(_METHOD_FRAME, channel, len(payload)) + payload + _FRAME_END
 
@@ -69,8 +75,17 @@ def _header(envelope: Envelope) -> bytes:
         values.append(_shortstr(envelope.content_encoding))
     if envelope.headers:
         flags |= _HEADERS
-        values.append(_table(tuple(envelope.headers.items())))
+        values.append(_table(envelope.headers))
     values.append(_PERSISTENT)
+    if envelope.priority is not None:
+        flags |= _PRIORITY
+        values.append(bytes((envelope.priority,)))
+    if envelope.correlation_id is not None:
+        flags |= _CORRELATION_ID
+        values.append(_shortstr(envelope.correlation_id))
+    if envelope.reply_to is not None:
+        flags |= _REPLY_TO
+        values.append(_shortstr(envelope.reply_to))
     if envelope.ttl is not None:
         flags |= _EXPIRATION
         values.append(_shortstr(str(envelope.ttl)))
@@ -80,6 +95,12 @@ def _header(envelope: Envelope) -> bytes:
     if envelope.timestamp is not None:
         flags |= _TIMESTAMP
         values.append(_u64(envelope.timestamp))
+    if envelope.type is not None:
+        flags |= _TYPE
+        values.append(_shortstr(envelope.type))
+    if envelope.app_id is not None:
+        flags |= _APP_ID
+        values.append(_shortstr(envelope.app_id))
     return _content_header(_BASIC_CLASS, 0, len(envelope.body), flags) + b"".join(values)
 
 
@@ -88,11 +109,16 @@ def _shortstr(text: str) -> bytes:
     return bytes((len(data),)) + data
 
 
+def _table(headers: Mapping[str, Any]) -> bytes:
+    if all(type(value) is str for value in headers.values()):
+        return _string_table(tuple(headers.items()))
+    return bytes(dumps("F", (dict(headers),)))
+
+
 @lru_cache(maxsize=4096)
-def _table(items: tuple[tuple[str, str], ...]) -> bytes:
-    """A field table of strings, the only headers the gateway sets."""
+def _string_table(items: tuple[tuple[str, str], ...]) -> bytes:
+    """A field table of strings: the only headers on the gateway's own queues, and few different ones."""
     table = b"".join(
         _shortstr(key) + b"S" + len(value.encode()).to_bytes(4, "big") + value.encode() for key, value in items
     )
     return len(table).to_bytes(4, "big") + table
-

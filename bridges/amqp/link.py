@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import amqp
@@ -18,7 +18,7 @@ from kombu import Connection
 
 from bridges.amqp.encoder import encode
 from bridges.base import Envelope
-from bridges.errors import BrokerBlocked, OutcomeUnknown, QueueMissing
+from bridges.errors import BrokerBlocked, OutcomeUnknown, QueueMissing, Unroutable
 
 
 class Link:
@@ -89,14 +89,21 @@ class Link:
 
     # -- publishing ---------------------------------------------------------------------------------------------
 
-    def publish(self, queue: str, envelopes: Sequence[Envelope], deadline: float) -> None:
-        """Send a batch in one write and wait for all its confirms, till ``deadline`` (monotonic seconds)."""
+    def publish(
+        self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], deadline: float, mandatory: bool
+    ) -> None:
+        """Send a batch in one write and wait for all its confirms, till ``deadline`` (monotonic seconds).
+
+        Raises Unroutable, and amqp's NotFound when there is no such exchange; the channel is of no use then.
+        """
         self.check_not_blocked()
         first = self._published + 1
         self._published += len(envelopes)
         self._unconfirmed = set(range(first, self._published + 1))
         self._nacked, self._returned = False, 0
-        self._amqp.transport.write(encode(self.channel.channel_id, queue, envelopes, self._amqp.frame_max))
+        self._amqp.transport.write(
+            encode(self.channel.channel_id, exchange, routing_key, envelopes, self._amqp.frame_max, mandatory)
+        )
         self._amqp.bytes_sent += 1  # keeps py-amqp's heartbeat from being sent on top
         while self._unconfirmed:
             left = deadline - time.monotonic()
@@ -109,9 +116,9 @@ class Link:
                 self._amqp.drain_events(timeout=left)
             except TimeoutError:
                 continue
-        if self._returned == len(envelopes):
-            raise QueueMissing(queue)
-        if self._returned or self._nacked:
+        if self._returned:
+            raise Unroutable(f"{self._returned} of {len(envelopes)} messages")
+        if self._nacked:
             raise OutcomeUnknown("the broker has refused some of the messages")
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
@@ -146,6 +153,14 @@ class Link:
             return False
         return True
 
+    def bind(self, queue: str, exchange: str, key: str, arguments: Mapping[str, Any]) -> None:
+        """Bind a queue to an exchange. Raises amqp's NotFound when there is none of one of them."""
+        try:
+            self.channel.queue_bind(queue, exchange, key, arguments=dict(arguments))
+        except NotFound:
+            self._reopened()
+            raise
+
     def _reopened(self) -> None:
         """A channel error closes the channel; py-amqp has opened it anew, without its prefetch count."""
         self._prefetch = 0
@@ -163,11 +178,11 @@ class Link:
             # A get even for none: while a quorum queue has no leader RabbitMQ says 0, but a get waits for one.
             limit = max(1, min(limit, waiting))
         try:
-            if limit == 1:
-                message = self.channel.basic_get(queue)
-                deliveries = [message] if message else []
-            else:
-                deliveries = self._consume(queue, limit)
+            deliveries = self._consume(queue, limit) if limit > 1 else []
+            # Only a get says for certain that there is nothing: a quorum queue that recovers may give a consumer
+            # nothing yet, though messages wait.
+            if not deliveries and (message := self.channel.basic_get(queue)) is not None:
+                deliveries = [message]
         except NotFound as error:
             self._reopened()
             raise QueueMissing(queue) from error

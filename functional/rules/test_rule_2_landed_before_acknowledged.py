@@ -87,7 +87,7 @@ def test_landing_again_after_a_crash_before_the_acknowledgement_is_a_no_op(make_
     first.bridge.settle = lambda batch: batch.link.close()
     first_claim = first.messages.claim(info, None, None, 10)
     wait_until(lambda: second.bridge.depth(info.broker) == 2, 10, "the broker to take the messages back")
-    second_claim = second.messages.claim(info, None, None, 10)
+    second_claim = second.messages.claim(second.queues.ensure(project, queue), None, None, 10)
 
     assert [message.id for message in first_claim] == posted
     assert second_claim == []
@@ -107,7 +107,8 @@ def test_message_that_did_not_land_goes_back_to_the_broker(make_hybrid_core, que
     with pytest.raises(StoreUnavailable):
         first.messages.claim(info, None, None, 10)
 
-    assert [message.id for message in second.messages.claim(info, None, None, 10)] == posted
+    elsewhere = second.queues.ensure(project, queue)
+    assert [message.id for message in second.messages.claim(elsewhere, None, None, 10)] == posted
 
 
 def test_acknowledged_messages_are_gone_from_the_broker(api, pika_connection, queue):

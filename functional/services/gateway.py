@@ -15,7 +15,8 @@ from functional.services.process import Missing, Service
 #: Seconds for one answer to the question whether the gateway is up.
 PROBE_TIMEOUT = 2.0
 
-#: Configuration: section, option, value. Booleans and numbers are written as an operator would.
+#: Configuration: section, option, value. Booleans and numbers are written as an operator would, a list as one line for
+#: each of its items.
 Options = Mapping[str, Mapping[str, object]]
 
 
@@ -90,4 +91,6 @@ def render(options: Options) -> str:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(item) for item in value)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -41,7 +41,12 @@ def _post(message: Any) -> Post:
         raise InvalidInput("Each message must be a JSON object", body.TITLE)
     if "body" not in message:
         raise InvalidInput("Missing parameter body in a message", body.TITLE)
-    return Post(body.encode(message["body"]), body.integer(message, "ttl"), body.integer(message, "delay"))
+    properties = message.get("properties")
+    if properties is not None and not isinstance(properties, dict):
+        raise InvalidInput("'properties' must be an object", body.TITLE)
+    return Post(
+        body.encode(message["body"]), body.integer(message, "ttl"), body.integer(message, "delay"), properties
+    )
 
 
 def list_(call: Call, queue: str) -> Answer:
@@ -60,8 +65,13 @@ def list_(call: Call, queue: str) -> Answer:
     path = path_of(queue)
     return 200, orjson.dumps({
         "messages": render.messages(path, page, call.core.store.now(), call.service.enable_checksum),
-        "links": query.next_link(f"{path}/messages", args, str(page[-1].seq)) if page else [],
+        "links": query.next_link(f"{path}/messages", args, _marker(page[-1])) if page else [],
     }), {}
+
+
+def _marker(last: Message) -> str:
+    """What a page behind this message begins with: its position, or its place in a queue that is only looked at."""
+    return str(last.seq) if last.seq >= 0 else f"peek-{-last.seq}"
 
 
 def _get_many(call: Call, queue: str, ids: list[str]) -> Answer:

@@ -38,7 +38,7 @@ def put(call: Call, queue: str) -> Answer:
     """Make a queue, or give an existing one new metadata."""
     data = call.body()
     metadata = body.parse_object(data) if data else None
-    made = call.core.queues.create(call.project, queue, metadata)
+    made = call.core.queues.create(call.project, queue, metadata, call.identity.roles)
     return 201 if made else 204, b"", {"Location": path_of(queue)}
 
 
@@ -59,7 +59,7 @@ def patch(call: Call, queue: str) -> Answer:
     data = call.body()
     if call.request.headers.get("Content-Type") != PATCH_TYPE:
         raise UnsupportedMediaType(f"Accept-Patch: {PATCH_TYPE}")
-    patched = call.core.queues.patch(call.project, queue, body.parse(data))
+    patched = call.core.queues.patch(call.project, queue, body.parse(data), call.identity.roles)
     return 200, orjson.dumps(patched), {}
 
 

@@ -33,11 +33,14 @@ def popped(item: Message, now: int, checksum: bool) -> dict[str, Any]:
 
 
 def _common(item: Message, now: int) -> dict[str, Any]:
-    return {
+    shown = {
         "ttl": (item.expires - item.posted) // 1000,
         "age": max(0, now - item.posted) // 1000,
         "body": orjson.Fragment(item.body),
     }
+    if item.properties is not None:
+        shown["properties"] = orjson.Fragment(item.properties)
+    return shown
 
 
 def messages(path: str, items: Iterable[Message], now: int, checksum: bool) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from gateway.core.dead_letters import DeadLetters
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.landing import Landing
 from gateway.core.limits import MIN_CLAIM_GRACE, MIN_CLAIM_TTL, Limits
-from gateway.core.queues import QueueInfo
+from gateway.core.queues import QueueInfo, Queues
 from gateway.metrics import MESSAGES
 from storage.base import Claim, Message, SideStore
 
@@ -19,8 +19,11 @@ LOG = logging.getLogger(__name__)
 class Claims:
     """The claims of all queues."""
 
-    def __init__(self, store: SideStore, landing: Landing, dead_letters: DeadLetters, limits: Limits):
+    def __init__(
+        self, store: SideStore, queues: Queues, landing: Landing, dead_letters: DeadLetters, limits: Limits
+    ):
         self._store = store
+        self._queues = queues
         self._landing = landing
         self._dead_letters = dead_letters
         self._limits = limits
@@ -32,6 +35,8 @@ class Claims:
 
     def take(self, info: QueueInfo, claim_id: str, ttl: int, grace: int, limit: int) -> list[Message]:
         """Claim up to ``limit`` messages under a given id; bodies are as they are stored."""
+
+        self._queues.attend(info)
 
         def accept(found: list[Message]) -> list[Message]:
             return self._dead_letters.sort_out(info, found)

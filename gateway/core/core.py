@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 from bridges.base import Bridge
+from gateway.core.bridging import AccessRules
 from gateway.core.claims import Claims
 from gateway.core.dead_letters import DeadLetters
 from gateway.core.ids import IdMaker
@@ -25,6 +26,12 @@ from storage.errors import StoreError
 
 LOG = logging.getLogger(__name__)
 
+#: No queue may be bridged.
+NOTHING_ALLOWED = AccessRules([], admin_mode=False)
+
+#: Bytes of a native message's body at the most, unless the operator says otherwise.
+DEFAULT_MAX_BODY = 1024 * 1024
+
 #: Seconds between two looks at the number of open connections.
 SAMPLING = 5.0
 
@@ -33,20 +40,32 @@ MAINTAIN_EVERY = 12
 
 
 class Core:
-    """Everything behind the HTTP layer. ``bridge`` and ``store`` belong to it: close() closes them."""
+    """Everything behind the HTTP layer. ``bridge`` and ``store`` belong to it: close() closes them.
 
-    def __init__(self, bridge: Bridge, store: SideStore, limits: Limits, seal: Seal | None = None):
+    ``access``: what may be bridged; ``max_body``: bytes of a native message's body at the most.
+    """
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        store: SideStore,
+        limits: Limits,
+        seal: Seal | None = None,
+        access: AccessRules = NOTHING_ALLOWED,
+        max_body: int = DEFAULT_MAX_BODY,
+    ):
         self.bridge: Any = timed(bridge, BRIDGE_CALLS)
         self.store: Any = timed(store, STORE_CALLS)
         self.limits = limits
         ids = IdMaker()
-        self.queues = Queues(self.bridge, self.store, MetadataRules(limits, seal is not None))
+        rules = MetadataRules(limits, can_encrypt=seal is not None, can_bridge=bridge.reaches_foreign)
+        self.queues = Queues(self.bridge, self.store, rules, access)
         publishing = Publishing(self.bridge, self.store, self.queues)
-        landing = Landing(self.bridge, self.store, ids)
+        landing = Landing(self.bridge, self.store, ids, max_body)
         dead_letters = DeadLetters(self.store, self.queues, publishing, ids)
-        self.claims = Claims(self.store, landing, dead_letters, limits)
+        self.claims = Claims(self.store, self.queues, landing, dead_letters, limits)
         self.messages = Messages(
-            self.bridge, self.store, self.queues, publishing, landing, self.claims, limits, ids, seal
+            self.store, self.queues, publishing, landing, self.claims, limits, ids, seal
         )
         self._closing = threading.Event()
         self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeper", daemon=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from uuid import uuid4
 
@@ -10,6 +11,8 @@ from gateway.core.publishing import Publishing
 from gateway.core.queues import QueueInfo, Queues
 from gateway.metrics import MESSAGES
 from storage.base import Claim, Message, SideStore
+
+LOG = logging.getLogger(__name__)
 
 #: Seconds for which a message is hidden while it moves. A gateway that dies in between leaves it to the next one.
 HOLD = 60
@@ -32,10 +35,14 @@ class DeadLetters:
             return free
         dead = [message for message in free if message.claims >= most]
         if dead:
-            self._move(info, dead, target)
+            letters = self._queues.ensure(info.project, target)
+            if letters.settings.bridging is not None:
+                LOG.warning("queue %s: its dead-letter queue is bridged, which it can't be", info.key)
+                return free
+            self._move(info, dead, letters)
         return [message for message in free if message.claims < most]
 
-    def _move(self, info: QueueInfo, dead: list[Message], target: str) -> None:
+    def _move(self, info: QueueInfo, dead: list[Message], target: QueueInfo) -> None:
         # Claimed first, so that of two gateways only one moves a message; deleted last, so that none is lost.
         now = self._store.now()
         hold = Claim(f"dead-letter-{uuid4().hex}", HOLD, now + HOLD * 1000, now + 2 * HOLD * 1000)
@@ -53,6 +60,6 @@ class DeadLetters:
             )
             for message in ours
         ]
-        self._publishing.publish(self._queues.ensure(info.project, target), letters)
+        self._publishing.publish(target, letters)
         self._store.delete_claimed(info.key, [message.id for message in ours], [hold.id])
         MESSAGES.labels("dead-lettered").inc(len(ours))

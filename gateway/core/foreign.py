@@ -1,14 +1,47 @@
-"""Bodies of messages from native AMQP producers, as JSON."""
+"""Messages of native AMQP clients: their bodies and properties as JSON, and the other way round."""
 
 from __future__ import annotations
 
 import base64
+import binascii
+import zlib
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
 
 import orjson
 
+from bridges.base import Envelope
+from gateway.core.bridging import MAX_NAME, check_table, is_short
+from gateway.core.oslo import wrap as oslo_wrap
 
-def to_json(body: bytes, content_type: str | None) -> bytes:
-    """The body itself if it is JSON; UTF-8 text as a JSON string; anything else as base64 with its content type."""
+#: Window bits that let zlib take gzip as well as zlib headers.
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+
+#: Content encodings that are decoded; anything else (utf-8, say) is left as it is.
+_COMPRESSED = {"gzip": _GZIP_OR_ZLIB, "x-gzip": _GZIP_OR_ZLIB, "deflate": _GZIP_OR_ZLIB}
+
+#: Properties that are shown under their own names when they are set.
+_SHOWN = (
+    "content_type", "content_encoding", "priority", "correlation_id", "reply_to", "type", "app_id", "message_id",
+    "timestamp",
+)
+
+#: Properties that a poster may set to a string, on a queue that is bridged to a target.
+_SETTABLE = ("content_type", "content_encoding", "correlation_id", "reply_to", "type", "app_id")
+
+
+class Poison(Exception):
+    """A message that can't be shown; the text says why."""
+
+
+def to_json(envelope: Envelope, max_body: int) -> bytes:
+    """The body itself if it is JSON; UTF-8 text as a JSON string; anything else as base64 with its content type.
+
+    gzip and deflate are undone first. Raises Poison when that fails, or when the body is over ``max_body`` bytes.
+    """
+    body = _decompressed(envelope, max_body)
     try:
         orjson.loads(body)
         return body
@@ -17,4 +50,94 @@ def to_json(body: bytes, content_type: str | None) -> bytes:
     try:
         return orjson.dumps(body.decode())
     except UnicodeDecodeError:
-        return orjson.dumps({"base64": base64.b64encode(body).decode(), "content_type": content_type})
+        return orjson.dumps({"base64": base64.b64encode(body).decode(), "content_type": envelope.content_type})
+
+
+def _decompressed(envelope: Envelope, max_body: int) -> bytes:
+    body = envelope.body
+    if len(body) > max_body:
+        raise Poison(f"its body of {len(body)} bytes is over the limit of {max_body}")
+    bits = _COMPRESSED.get((envelope.content_encoding or "").lower())
+    if bits is None or not body:
+        return body
+    unzip = zlib.decompressobj(bits)
+    try:
+        plain = unzip.decompress(body, max_body + 1)
+    except zlib.error:
+        try:  # some producers' deflate has no header
+            unzip = zlib.decompressobj(-zlib.MAX_WBITS)
+            plain = unzip.decompress(body, max_body + 1)
+        except zlib.error as error:
+            raise Poison(f"its body is not {envelope.content_encoding}: {error}") from error
+    if len(plain) > max_body:
+        raise Poison(f"its body is over the limit of {max_body} bytes when decompressed")
+    if not unzip.eof:
+        raise Poison(f"its {envelope.content_encoding} body is cut off")
+    return plain
+
+
+def from_json(body: bytes, content_type: str | None) -> tuple[bytes, str]:
+    """What a native client gets: ``(body, content type)``; undoes to_json."""
+    value = orjson.loads(body)
+    if isinstance(value, dict) and value.keys() == {"base64", "content_type"} and isinstance(value["base64"], str):
+        try:
+            raw = base64.b64decode(value["base64"], validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"base64: {error}") from error
+        return raw, content_type or str(value["content_type"] or "application/octet-stream")
+    if isinstance(value, str) and content_type is not None and "json" not in content_type.lower():
+        return value.encode(), content_type
+    return body, content_type or "application/json"
+
+
+def envelope(body: bytes, wanted: Mapping[str, Any], oslo: bool, project: str) -> Envelope:
+    """A message for a native client: a JSON body and the AMQP properties that its poster wants.
+
+    Raises ValueError for what AMQP can't carry.
+    """
+    if oslo:
+        if wanted:
+            raise ValueError("a notification has the properties that oslo.messaging gives it, and no others")
+        return Envelope(oslo_wrap(body, project), content_encoding="utf-8", priority=0)
+    if unknown := sorted(set(wanted) - {"headers", "priority", *_SETTABLE}):
+        raise ValueError(f"properties that can't be set: {', '.join(unknown)}")
+    for name in _SETTABLE:
+        if name in wanted and not is_short(wanted[name]):
+            raise ValueError(f"property {name} must be a string of at most {MAX_NAME} bytes")
+    priority, headers = wanted.get("priority"), wanted.get("headers", {})
+    if priority is not None and (type(priority) is not int or not 0 <= priority < 256):
+        raise ValueError("property priority must be an integer from 0 to 255")
+    if not isinstance(headers, dict):
+        raise ValueError("property headers must be an object")
+    check_table(headers, "headers")
+    raw, content_type = from_json(body, wanted.get("content_type"))
+    if not is_short(content_type):
+        raise ValueError(f"the content type must be a string of at most {MAX_NAME} bytes")
+    others = {name: wanted[name] for name in _SETTABLE if name in wanted and name != "content_type"}
+    return Envelope(raw, content_type=content_type, headers=headers, priority=priority, **others)
+
+
+def properties(envelope: Envelope) -> bytes:
+    """The AMQP properties that are set, the headers and the way the message came, as a JSON object."""
+    shown: dict[str, Any] = {"exchange": envelope.exchange, "routing_key": envelope.routing_key}
+    shown |= {name: value for name in _SHOWN if (value := getattr(envelope, name)) is not None}
+    if envelope.ttl is not None:
+        shown["expiration"] = str(envelope.ttl)
+    if envelope.headers:
+        shown["headers"] = envelope.headers
+    return orjson.dumps(shown, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _plain(value: Any) -> Any:
+    """Values of a field table that JSON has no type for."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        data = bytes(value)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return {"base64": base64.b64encode(data).decode()}
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)

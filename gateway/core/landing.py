@@ -13,16 +13,18 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from bridges.base import Batch, Bridge, Envelope
-from bridges.errors import BridgeError
+from bridges.errors import BridgeError, QueueMissing
 from gateway.core.errors import Busy
-from gateway.core.foreign import to_json
+from gateway.core.foreign import Poison, properties, to_json
 from gateway.core.ids import IdMaker, made_at, usable
 from gateway.core.locks import SharedLock
-from gateway.core.queues import QueueInfo
+from gateway.core.oslo import unwrap
+from gateway.core.queues import QueueInfo, poison_name
 from gateway.core.seal import CIPHER
 from gateway.metrics import MESSAGES
 from storage.base import LEASE_MARGIN, LEASE_RETRY, TAG_BITS, Claim, Message, SideStore, number
@@ -35,6 +37,9 @@ CLIENT_HEADER = "marconi-client"
 
 #: AMQP header that names the cipher of a sealed body.
 CIPHER_HEADER = "marconi-cipher"
+
+#: AMQP header that says why a message was put aside.
+REASON_HEADER = "marconi-reason"
 
 #: Seconds within which a claimer fetches after it has seen no lease, and for which a lister that has just got the
 #: lease waits for such claimers in other processes.
@@ -60,10 +65,11 @@ LATEST = 253_370_764_800_000
 class Landing:
     """The way from a bridge to a side-store."""
 
-    def __init__(self, bridge: Bridge, store: SideStore, ids: IdMaker):
+    def __init__(self, bridge: Bridge, store: SideStore, ids: IdMaker, max_body: int):
         self._bridge = bridge
         self._store = store
         self._ids = ids
+        self._max_body = max_body
         self._owner = uuid4().hex
         # Claimers land without a lease: their positions are told apart by a tag for each process.
         self._tag = 1 + secrets.randbelow((1 << TAG_BITS) - 1)
@@ -125,7 +131,7 @@ class Landing:
             got += taken
             if len(taken) < len(found):
                 continue  # others were quicker, or some went to the dead letters
-            if len(got) == limit or not self._bridge.has_backlog:
+            if len(got) == limit or not info.has_backlog:
                 return
             if leased:
                 if got:
@@ -141,7 +147,7 @@ class Landing:
 
     def _land_claimed(self, info: QueueInfo, claim: Claim, limit: int) -> tuple[list[Message], bool]:
         """Fetch and land claimed; what was landed, and whether it is worth fetching again."""
-        batch = self._bridge.fetch(info.broker, limit)
+        batch = info.bridge.fetch(info.broker, limit)
         if not batch.envelopes:
             return [], False
 
@@ -175,13 +181,13 @@ class Landing:
                 while more:
                     if time.monotonic() > deadline:
                         break
-                    batch = self._bridge.fetch(info.broker, min(more, LANDING_BATCH))
+                    batch = info.bridge.fetch(info.broker, min(more, LANDING_BATCH))
                     if not batch.envelopes:
                         more = 0
                         break
                     if time.monotonic() - leased_at > LEASE_USE:
                         # A landing must be over before somebody else can take the lease.
-                        self._bridge.requeue(batch)
+                        info.bridge.requeue(batch)
                         self._store.release_lease(info.key, self._owner, last)
                         last, leased_at = self._lease(info, deadline)
                         continue
@@ -229,10 +235,10 @@ class Landing:
                     message.id = id_
                 left_out |= self._store.land(info.key, namesakes)
         except BaseException:
-            self._bridge.requeue(batch)
+            info.bridge.requeue(batch)
             raise
         try:
-            self._bridge.settle(batch)
+            info.bridge.settle(batch)
         except BridgeError as error:
             # All is stored. The broker will deliver it again, and the ids make that landing a no-op.
             LOG.warning("queue %s: acknowledging %d landed messages failed: %s", info.key, len(messages), error)
@@ -241,13 +247,17 @@ class Landing:
     def _messages(
         self, info: QueueInfo, envelopes: Sequence[Envelope], now: int
     ) -> list[tuple[Message, Envelope]]:
-        """The living messages in a batch, each id once."""
+        """The living messages in a batch, each id once; poison is put aside."""
         landing: dict[str, tuple[Message, Envelope]] = {}
         for envelope in envelopes:
-            message = self._message(info, envelope, now)
+            try:
+                message = self.message(info, envelope, now)
+            except Poison as poison:
+                self._put_aside(info, envelope, str(poison))
+                continue
             if message.id in landing:
                 other = landing[message.id][0]
-                if CLIENT_HEADER in envelope.headers or (envelope.redelivered and other.body == message.body):
+                if _is_ours(info, envelope) or (envelope.redelivered and other.body == message.body):
                     continue
                 message.id = self._ids.make(now)[0]
             if message.expires > now:
@@ -262,7 +272,7 @@ class Landing:
         Ours have unique ids, so these are the same message again. A native producer may use an id twice, and that is
         no reason to lose a message: its ids count only when the broker delivers anew, and the body is the same.
         """
-        foreign = [(message, envelope) for message, envelope in left_out if CLIENT_HEADER not in envelope.headers]
+        foreign = [(message, envelope) for message, envelope in left_out if not _is_ours(info, envelope)]
         if not foreign:
             return []
         there = {m.id: m.body for m in self._store.get_messages(info.key, [message.id for message, _ in foreign])}
@@ -271,9 +281,22 @@ class Landing:
             if not envelope.redelivered or there.get(message.id, message.body) != message.body
         ]
 
-    def _message(self, info: QueueInfo, envelope: Envelope, now: int) -> Message:
-        """A landed message made from what came out of the broker."""
-        client = envelope.headers.get(CLIENT_HEADER)
+    def _put_aside(self, info: QueueInfo, envelope: Envelope, reason: str) -> None:
+        """Move a message that can't be shown to a queue for the operator's eyes, so that it blocks nothing."""
+        aside = poison_name(info.project, info.name)
+        LOG.warning("queue %s: a message goes to %s: %s", info.key, aside, reason)
+        moved = replace(envelope, headers={**envelope.headers, REASON_HEADER: reason}, ttl=None)
+        try:
+            self._bridge.publish(aside, [moved])
+        except QueueMissing:
+            self._bridge.create(aside)
+            self._bridge.publish(aside, [moved])
+        MESSAGES.labels("poison").inc()
+
+    def message(self, info: QueueInfo, envelope: Envelope, now: int) -> Message:
+        """A landed message made from what came out of the broker. Raises Poison."""
+        bridging = info.settings.bridging
+        client = envelope.headers[CLIENT_HEADER] if _is_ours(info, envelope) else None
         ttl = info.settings.default_ttl * 1000 if envelope.ttl is None else envelope.ttl
         id_ = usable(envelope.message_id) if envelope.message_id else self._ids.make(now)[0]
         made = made_at(id_) if client is not None else None
@@ -282,14 +305,16 @@ class Landing:
         else:
             # A native producer's clock is unknown and its timestamp optional: the ttl runs from the landing.
             posted, expires = now, now + ttl
-        sealed = envelope.headers.get(CIPHER_HEADER) == CIPHER
+        sealed = bridging is None and envelope.headers.get(CIPHER_HEADER) == CIPHER
+        body = envelope.body if sealed else to_json(envelope, self._max_body)
         return Message(
             id=id_,
             posted=posted,
             expires=min(expires, LATEST),
-            body=envelope.body if sealed else to_json(envelope.body, envelope.content_type),
+            body=unwrap(body) if bridging and bridging.oslo else body,
             client=client if isinstance(client, str) else "",
             encrypted=sealed,
+            properties=properties(envelope) if bridging and bridging.properties else None,
         )
 
     def _release_quietly(self, info: QueueInfo, claim_id: str) -> None:
@@ -299,3 +324,7 @@ class Landing:
         except StoreError as error:
             LOG.warning("queue %s: claim %s stays till its ttl is over: %s", info.key, claim_id, error)
 
+
+def _is_ours(info: QueueInfo, envelope: Envelope) -> bool:
+    """Has a gateway posted this message? On bridged queues a header of ours says nothing: it may be anybody's."""
+    return info.settings.bridging is None and CLIENT_HEADER in envelope.headers

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4, uuid5
 
-from bridges.base import Bridge
+from bridges.errors import ExchangeMissing, Unroutable
+from gateway.core import foreign
+from gateway.core.bridging import Bridging, Target
 from gateway.core.claims import Claims
 from gateway.core.errors import Busy, Forbidden, InvalidInput
 from gateway.core.ids import USABLE_ID, IdMaker, made_at
@@ -22,6 +25,15 @@ from storage.base import Message, SideStore, Stats
 #: A listing's marker: a landing position. Clients may pass a message's id instead.
 MARKER = re.compile(r"[0-9]{1,20}\Z")
 
+#: Marker of a page that ended with the n-th message of a queue that is only looked at.
+PEEK_MARKER = re.compile(r"peek-([0-9]{1,4})\Z")
+
+#: How deep into somebody else's queue a list looks: all that is in front is fetched and given back each time.
+PEEK_DEPTH = 100
+
+#: Messages without an id that are only looked at get one made from their body, in this namespace.
+PEEKED_IDS = UUID("a3c9b0e6-9d0c-5a55-8d6e-7065656b6564")
+
 #: Largest landing position: a signed 64-bit integer.
 MAX_POSITION = 2**63 - 1
 
@@ -31,11 +43,15 @@ CLOCK_SKEW = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A message to post; ``ttl`` and ``delay`` (seconds) are None for the queue's defaults."""
+    """A message to post; ``ttl`` and ``delay`` (seconds) are None for the queue's defaults.
+
+    ``properties``: AMQP properties, for a queue that is bridged to a target.
+    """
 
     body: bytes
     ttl: int | None = None
     delay: int | None = None
+    properties: dict[str, Any] | None = None
 
 
 class Messages:
@@ -43,7 +59,6 @@ class Messages:
 
     def __init__(
         self,
-        bridge: Bridge,
         store: SideStore,
         queues: Queues,
         publishing: Publishing,
@@ -53,7 +68,6 @@ class Messages:
         ids: IdMaker,
         seal: Seal | None,
     ):
-        self._bridge = bridge
         self._store = store
         self._queues = queues
         self._publishing = publishing
@@ -78,6 +92,10 @@ class Messages:
             )
         now = self._store.now()
         ids = self._ids.make(now, len(posts))
+        if settings.bridging is not None:
+            if settings.bridging.target is None:
+                raise Forbidden(f"Queue {name} is bridged for reading only; its _bridge has no target")
+            return self._post_to_target(project, settings.bridging, settings.bridging.target, ids, posts, now)
         direct: list[Message] = []
         delayed: list[Message] = []
         for id_, post in zip(ids, posts, strict=True):
@@ -85,6 +103,8 @@ class Messages:
             delay = settings.default_delay if post.delay is None else post.delay
             self._check("ttl", ttl, MIN_MESSAGE_TTL, self._limits.max_message_ttl)
             self._check("delay", delay, 0, self._limits.max_message_delay)
+            if post.properties is not None:
+                raise InvalidInput("properties are for queues that are bridged to a target")
             message = Message(id_, now, now + ttl * 1000, post.body, client)
             if settings.encrypt:
                 self._close(project, message)
@@ -104,6 +124,36 @@ class Messages:
         MESSAGES.labels("posted").inc(len(posts))
         return ids
 
+    def _post_to_target(
+        self, project: str, bridging: Bridging, target: Target, ids: list[str], posts: Sequence[Post], now: int
+    ) -> list[str]:
+        """Publish to an exchange of others; the ids, which the messages carry there."""
+        envelopes = []
+        for id_, post in zip(ids, posts, strict=True):
+            if post.ttl is not None:
+                self._check("ttl", post.ttl, MIN_MESSAGE_TTL, self._limits.max_message_ttl)
+            if post.delay:
+                raise InvalidInput("A message for a bridge's target can't be delayed")
+            try:
+                envelopes.append(foreign.envelope(post.body, post.properties or {}, bridging.oslo, project))
+            except ValueError as error:
+                raise InvalidInput(str(error), "Invalid request body") from error
+            envelopes[-1].message_id = id_ if not bridging.oslo else None
+            envelopes[-1].timestamp = now // 1000 if not bridging.oslo else None
+            envelopes[-1].ttl = post.ttl * 1000 if post.ttl is not None else None
+        bridge = self._queues.bridge_at(target.vhost)
+        try:
+            bridge.publish_to(target.exchange, target.routing_key, envelopes, mandatory=target.mandatory)
+        except ExchangeMissing as error:
+            raise Busy(f"The broker has no exchange {target.exchange}, which this queue is bridged to") from error
+        except Unroutable as error:
+            raise Busy(
+                f"No queue of the broker takes messages of exchange {target.exchange!r} with routing key"
+                f" {target.routing_key!r}; some of the messages may have been enqueued"
+            ) from error
+        MESSAGES.labels("posted").inc(len(posts))
+        return ids
+
     @staticmethod
     def _check(name: str, value: int, lowest: int, highest: int) -> None:
         if not lowest <= value <= highest:
@@ -115,6 +165,8 @@ class Messages:
         self, info: QueueInfo, marker: str | None, limit: int, not_from: str | None, claimed: bool, delayed: bool
     ) -> Sequence[Message]:
         """A page of living messages behind ``marker``, oldest first, landing more from the backlog as needed."""
+        if info.has_backlog and not info.lands:
+            return [*self._look(info, marker, limit, not_from, claimed, delayed)]
         after = self._position(info, marker)
         if after is None:
             return []
@@ -124,10 +176,12 @@ class Messages:
                 info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed
             )
 
+        self._queues.attend(info)
         page = [*read()]
         # To ask for the depth first spares those who poll an empty queue the lease. A message that is just being
         # landed by others is missed here, but not for good: its position is behind this page.
-        if len(page) < limit and self._bridge.has_backlog and after < MAX_POSITION and self._bridge.depth(info.broker):
+        if len(page) < limit and info.lands and after < MAX_POSITION and info.bridge.depth(info.broker):
+
             def wanted(landed: Sequence[Message]) -> int:
                 if landed:
                     page.extend(m for m in landed if m.client != not_from and m.seq > after)
@@ -139,6 +193,50 @@ class Messages:
             if not page and not complete:
                 raise Busy("the messages in front of the wanted ones are still being landed; try again")
         return self._opened(info, page[:limit])
+
+    def _look(
+        self, info: QueueInfo, marker: str | None, limit: int, not_from: str | None, claimed: bool, delayed: bool
+    ) -> Sequence[Message]:
+        """A page of somebody else's queue: what is landed, claims given up for one, then what waits at its front.
+
+        The latter stays there. Its positions are those in the queue, negative, counted from the front.
+        """
+        self._queues.attend(info)
+        peeked = PEEK_MARKER.match(marker or "")
+        page: list[Message] = []
+        skip = 0
+        if peeked:
+            skip = int(peeked[1])
+        else:
+            after = self._position(info, marker)
+            if after is None:
+                return []
+            page = self._store.list_messages(
+                info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed
+            )
+        if len(page) < limit:
+            page += self._peek(info, skip, limit - len(page))
+        return page
+
+    def _peek(self, info: QueueInfo, skip: int, count: int) -> Sequence[Message]:
+        """Messages from the front of a broker queue behind the first ``skip``; not deeper than PEEK_DEPTH."""
+        depth = min(skip + count, PEEK_DEPTH)
+        if depth <= skip:
+            return []
+        now = self._store.now()
+        found = []
+        for place, envelope in enumerate(info.bridge.peek(info.broker, depth), 1):
+            if place <= skip:
+                continue
+            try:
+                message = self._landing.message(info, envelope, now)
+            except foreign.Poison:
+                continue  # a claim puts it aside
+            if envelope.message_id is None:
+                message.id = str(uuid5(PEEKED_IDS, envelope.body.hex()))
+            message.seq = -place
+            found.append(message)
+        return found
 
     def _position(self, info: QueueInfo, marker: str | None) -> int | None:
         """The position behind which a page starts; None for a marker that leads nowhere."""
@@ -177,7 +275,7 @@ class Messages:
             id_ for id_ in ids if (made := made_at(id_)) is not None and oldest < made < now + CLOCK_SKEW
         }
         found: dict[str, Message] = {}
-        if not sought or not self._bridge.has_backlog:
+        if not sought or not info.lands:
             return found, set()
         youngest = max(made_at(id_) or 0 for id_ in sought)
         rounds = 0
@@ -205,9 +303,13 @@ class Messages:
         Of the backlog only this gateway's own posts are known, so the newest message is the newest it knows of; the
         oldest is landed if it has to be.
         """
+        self._queues.attend(info)
         landed, waiting = self._queues.stats(info)
         if not waiting:
             return landed, 0
+        if landed.oldest is None and not info.lands:
+            front = next(iter(self._peek(info, 0, 1)), None)
+            return replace(landed, oldest=front, newest=front), waiting
         if landed.oldest is None:
             self._landing.land_free(info, lambda landed: 0 if landed else 1)
             landed, waiting = self._queues.stats(info)

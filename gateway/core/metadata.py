@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from gateway.core import bridging
 from gateway.core.errors import Conflict, InvalidInput
 from gateway.core.limits import MIN_MESSAGE_TTL, Limits
 
@@ -39,14 +40,19 @@ class Settings:
     dead_letter_queue: str | None
     dead_letter_ttl: int | None
     encrypt: bool
+    bridging: bridging.Bridging | None = None
 
 
 class MetadataRules:
-    """Checks and defaults that follow from the operator's limits. ``can_encrypt``: is there a key."""
+    """Checks and defaults that follow from the operator's limits.
 
-    def __init__(self, limits: Limits, can_encrypt: bool):
+    ``can_encrypt``: is there a key; ``can_bridge``: is there a broker.
+    """
+
+    def __init__(self, limits: Limits, can_encrypt: bool, can_bridge: bool):
         self._limits = limits
         self._can_encrypt = can_encrypt
+        self._can_bridge = can_bridge
         self._defaults: dict[str, Any] = {
             "_max_messages_post_size": limits.max_messages_post_size,
             "_default_message_ttl": limits.default_message_ttl,
@@ -66,6 +72,7 @@ class MetadataRules:
             "_enable_encrypt_messages": self._check_encryption,
             "_flavor": _flavor,
             "_retry_policy": _retry_policy,
+            bridging.KEY: self._check_bridge,
         }
 
     def check(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,6 +88,10 @@ class MetadataRules:
                 except ValueError as error:
                     raise InvalidInput(f"Queue metadata {key}: {error}", "Invalid metadata") from error
             kept[key] = value
+        if "target" in kept.get(bridging.KEY, {}):
+            for key in ("_enable_encrypt_messages", "_default_message_delay"):
+                if kept.get(key):
+                    raise InvalidInput(f"Queue metadata {key}: does not go with a bridge's target", "Invalid metadata")
         try:
             # Four levels deeper than it is: a page of queues must have room around it.
             size = len(orjson.dumps([[[[kept]]]])) - 8
@@ -108,6 +119,7 @@ class MetadataRules:
             dead_letter_queue=full["_dead_letter_queue"],
             dead_letter_ttl=full["_dead_letter_queue_messages_ttl"],
             encrypt=full["_enable_encrypt_messages"],
+            bridging=bridging.parse(full[bridging.KEY]) if full.get(bridging.KEY) is not None else None,
         )
 
     def patch(self, metadata: Mapping[str, Any], operations: Any) -> dict[str, Any]:
@@ -127,6 +139,11 @@ class MetadataRules:
             else:
                 patched[key] = operation["value"]
         return self.check(patched)
+
+    def _check_bridge(self, value: Any) -> None:
+        if not self._can_bridge:
+            raise ValueError("this service has no broker whose queues could be bridged")
+        bridging.parse(value)
 
     def _check_encryption(self, value: Any) -> None:
         if not isinstance(value, bool):

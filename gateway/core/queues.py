@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -12,9 +13,12 @@ from urllib.parse import quote
 import orjson
 from cachetools import TTLCache
 
-from bridges.base import Bridge
+from bridges.base import Binding, Bridge
+from bridges.errors import ExchangeMissing, QueueMissing
+from gateway.core.bridging import KEY, AccessRules, parse
 from gateway.core.errors import Conflict, InvalidInput, NotFound
 from gateway.core.metadata import MetadataRules, Settings
+from gateway.metrics import BRIDGE_CALLS, timed
 from storage.base import SideStore, Stats
 
 #: Seconds for which a queue's metadata is used without asking the side-store. Another gateway's change acts later by
@@ -36,13 +40,25 @@ PATCH_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
-    """A queue that exists. ``key`` is its name in the side-store, ``broker`` the one on the broker."""
+    """A queue that exists.
+
+    ``key`` is its name in the side-store, ``broker`` that of the queue on the broker that it reads from, which
+    ``bridge`` reaches. ``has_backlog``: can there be anything to read.
+    """
 
     project: str
     name: str
     key: str
     broker: str
+    bridge: Bridge
+    has_backlog: bool
     settings: Settings
+
+    @property
+    def lands(self) -> bool:
+        """Do lists take messages off the broker? Not off other people's queues, unless they are told to."""
+        bridging = self.settings.bridging
+        return self.has_backlog and (bridging is None or bridging.lands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +80,31 @@ def broker_name(project: str, name: str) -> str:
     Dots and anything unusual in the project are percent-encoded, so that no two pairs share a name; a project that
     makes it too long is replaced by ``#`` and its hash.
     """
-    full = f"marconi.{quote(project, safe='').replace('.', '%2E')}.{name}"
+    return _broker_name("marconi", project, name)
+
+
+def poison_name(project: str, name: str) -> str:
+    """The queue on the broker for messages of a queue that can't be shown: ``marconi-poison.<project>.<queue>``."""
+    return _broker_name("marconi-poison", project, name)
+
+
+def _broker_name(prefix: str, project: str, name: str) -> str:
+    full = f"{prefix}.{quote(project, safe='').replace('.', '%2E')}.{name}"
     if len(full) > MAX_BROKER_NAME:
-        full = f"marconi.#{hashlib.sha256(project.encode()).hexdigest()}.{name}"
+        full = f"{prefix}.#{hashlib.sha256(project.encode()).hexdigest()}.{name}"
     return full
 
 
 class Queues:
     """Everything about queues but the messages in them."""
 
-    def __init__(self, bridge: Bridge, store: SideStore, rules: MetadataRules):
+    def __init__(self, bridge: Bridge, store: SideStore, rules: MetadataRules, access: AccessRules):
         self._bridge = bridge
         self._store = store
         self._rules = rules
+        self._access = access
+        self._vhosts: dict[str, Bridge] = {}
+        self._attended: TTLCache[str, bool] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
         #: What acts on a queue that does not exist yet.
         self.default_settings = rules.resolve({})
         self._known: TTLCache[str, QueueInfo | None] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
@@ -115,19 +143,97 @@ class Queues:
 
     def _info(self, project: str, name: str, metadata: bytes) -> QueueInfo:
         settings = self._rules.resolve(orjson.loads(metadata))
-        return QueueInfo(project, name, queue_key(project, name), broker_name(project, name), settings)
+        bridging = settings.bridging
+        source = bridging.source if bridging else None
+        return QueueInfo(
+            project, name, queue_key(project, name),
+            source.queue if source and source.queue else broker_name(project, name),
+            self.bridge_at(source.vhost) if source else self._bridge,
+            self._bridge.has_backlog and (bridging is None or source is not None),
+            settings,
+        )
+
+    def bridge_at(self, vhost: str | None) -> Bridge:
+        """The bridge for a virtual host; None is the gateway's own."""
+        if vhost is None or vhost == self._bridge.own_vhost():
+            return self._bridge
+        with self._lock:
+            if vhost not in self._vhosts:
+                self._vhosts[vhost] = timed(self._bridge.at(vhost), BRIDGE_CALLS)
+            return self._vhosts[vhost]
+
+    def attend(self, info: QueueInfo) -> None:
+        """Look after what a bridged queue reads from, at most once in KNOWN_FOR seconds.
+
+        Raises NotFound when it is missing; once it is there (again) the next call finds it.
+        """
+        source = info.settings.bridging.source if info.settings.bridging else None
+        if source is None:
+            return
+        with self._lock:
+            if info.key in self._attended:
+                return
+        if source.binding is not None:
+            self._bind(info.bridge, info.broker, source.binding)
+        elif not info.bridge.exists(info.broker):
+            raise NotFound(f"The broker has no queue {info.broker}, which this queue is bridged to")
+        with self._lock:
+            self._attended[info.key] = True
+
+    @staticmethod
+    def _bind(bridge: Bridge, queue: str, binding: Binding) -> None:
+        try:
+            try:
+                bridge.bind(queue, binding)
+            except QueueMissing:
+                bridge.create(queue)
+                bridge.bind(queue, binding)
+        except ExchangeMissing as error:
+            raise NotFound(
+                f"The broker has no exchange {binding.exchange}, which this queue is bridged to"
+            ) from error
 
     # -- one queue ----------------------------------------------------------------------------------------------
 
-    def create(self, project: str, name: str, metadata: Mapping[str, Any] | None) -> bool:
-        """Make a queue here and on the broker; True if it is new. An existing one gets ``metadata`` if given."""
-        checked = None
+    def create(
+        self, project: str, name: str, metadata: Mapping[str, Any] | None, roles: Sequence[str] = ()
+    ) -> bool:
+        """Make a queue here and on the broker; True if it is new. An existing one gets ``metadata`` if given.
+
+        ``roles`` are those of the caller, for what may be bridged.
+        """
+        data = None
         if metadata is not None:
-            checked = orjson.dumps(self._check(name, self._rules.check(metadata)))
-        self._bridge.create(broker_name(project, name))
-        made = self._store.create_queue(queue_key(project, name), checked)
+            checked = self._check(name, self._rules.check(metadata))
+            found = self._store.get_queue(queue_key(project, name))
+            self._check_bridging(project, roles, orjson.loads(found.metadata) if found else None, checked)
+            data = orjson.dumps(checked)
+        self._make(self._info(project, name, data) if data else self.find(project, name), project, name)
+        made = self._store.create_queue(queue_key(project, name), data)
         self.forget(project, name)
         return made
+
+    def _make(self, info: QueueInfo | None, project: str, name: str) -> None:
+        """The broker's side of a queue: what is somebody else's is left alone."""
+        bridging = info.settings.bridging if info else None
+        if info is None or bridging is None:
+            self._bridge.create(broker_name(project, name))
+        elif bridging.source is not None and bridging.source.binding is not None:
+            info.bridge.create(info.broker)
+            with suppress(NotFound):  # the exchange may come later
+                self._bind(info.bridge, info.broker, bridging.source.binding)
+
+    def _check_bridging(
+        self, project: str, roles: Sequence[str], old: Mapping[str, Any] | None, new: Mapping[str, Any]
+    ) -> None:
+        """Raises Forbidden for what the caller may not bridge, Conflict when messages would change their source."""
+        before, after = (old or {}).get(KEY), new.get(KEY)
+        if before == after:
+            return
+        if after is not None:
+            self._access.check(project, roles, self._bridge.own_vhost(), parse(after))
+        if old is not None and (before or {}).get("source") != (after or {}).get("source"):
+            raise Conflict("The source of a queue that exists can't be changed; delete the queue first")
 
     def exists(self, project: str, name: str) -> bool:
         """Is there such a queue now?"""
@@ -138,14 +244,16 @@ class Queues:
         found = self._store.get_queue(queue_key(project, name))
         return self._rules.show(orjson.loads(found.metadata) if found else {})
 
-    def patch(self, project: str, name: str, operations: Any) -> dict[str, Any]:
-        """Change the metadata by a JSON patch; the result as clients see it."""
+    def patch(self, project: str, name: str, operations: Any, roles: Sequence[str] = ()) -> dict[str, Any]:
+        """Change the metadata by a JSON patch; the result as clients see it. ``roles`` as for create."""
         key = queue_key(project, name)
         for _ in range(PATCH_TRIES):
             found = self._store.get_queue(key)
             if found is None:
                 raise NotFound(f"Queue {name} does not exist")
-            patched = self._check(name, self._rules.patch(orjson.loads(found.metadata), operations))
+            old = orjson.loads(found.metadata)
+            patched = self._check(name, self._rules.patch(old, operations))
+            self._check_bridging(project, roles, old, patched)
             if self._store.replace_metadata(key, orjson.dumps(patched), found.version):
                 self.forget(project, name)
                 return self._rules.show(patched)
@@ -159,19 +267,28 @@ class Queues:
 
     def delete(self, project: str, name: str) -> None:
         """Remove a queue and all its messages; nothing happens when there is none."""
+        info = self._now(project, name)
         # The document first: whoever posts meanwhile makes a new queue rather than lose a message in this one.
         self._store.delete_queue(queue_key(project, name))
-        self._bridge.delete(broker_name(project, name))
+        if info.has_backlog and info.broker == broker_name(project, name):
+            info.bridge.delete(info.broker)
         self.forget(project, name)
 
     def purge(self, project: str, name: str) -> None:
         """Remove all messages of a queue."""
-        self._bridge.purge(broker_name(project, name))
-        self._store.purge(queue_key(project, name))
+        info = self._now(project, name)
+        if info.has_backlog:
+            info.bridge.purge(info.broker)
+        self._store.purge(info.key)
+
+    def _now(self, project: str, name: str) -> QueueInfo:
+        """The queue as it is now, or as it would be if it were made."""
+        found = self._store.get_queue(queue_key(project, name))
+        return self._info(project, name, found.metadata if found else b"{}")
 
     def stats(self, info: QueueInfo) -> tuple[Stats, int]:
         """What has landed of the queue, and about how many messages wait in the broker."""
-        waiting = self._bridge.depth(info.broker)
+        waiting = info.bridge.depth(info.broker) if info.has_backlog else 0
         return self._store.stats(info.key), waiting
 
     # -- many queues --------------------------------------------------------------------------------------------

@@ -1,0 +1,189 @@
+"""Bridged queues: reserved metadata ``_bridge``, which lets a queue stand for AMQP objects that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from bridges.base import Binding
+from gateway.core.errors import Forbidden
+
+KEY = "_bridge"
+
+#: Length of an AMQP short string, in bytes (AMQP 0-9-1, 4.2.5.3).
+MAX_NAME = 255
+
+EXCHANGE_TYPES = ("direct", "topic", "fanout", "headers")
+FORMATS = ("json", "oslo")
+
+#: Names that nobody may bridge: the gateway's own queues, and what belongs to the broker.
+RESERVED = ("marconi.", "marconi-", "amq.")
+
+#: The role that may bridge what no rule allows, in admin mode.
+ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where messages come from: an existing ``queue``, or a queue of ours with a ``binding``."""
+
+    vhost: str | None
+    queue: str | None
+    binding: Binding | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where posts go. ``mandatory``: a post that reaches no queue is refused."""
+
+    vhost: str | None
+    exchange: str
+    routing_key: str
+    mandatory: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bridging:
+    """A ``_bridge``. ``lands``: lists take messages off the broker, as on the gateway's own queues."""
+
+    source: Source | None
+    target: Target | None
+    properties: bool
+    oslo: bool
+    lands: bool
+
+
+def parse(value: Any) -> Bridging:
+    """A ``_bridge`` from its JSON value. Raises ValueError that says what is wrong."""
+    _members(value, "it", {"source", "target", "properties", "format", "landing"})
+    source = _source(value["source"]) if "source" in value else None
+    target = _target(value["target"]) if "target" in value else None
+    if source is None and target is None:
+        raise ValueError("must have a source or a target, or both")
+    kind = value.get("format", "json")
+    if kind not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}")
+    if "landing" in value and (source is None or source.queue is None):
+        raise ValueError("landing needs a source that is a queue")
+    landing = _boolean(value, "landing")
+    lands = landing or source is None or source.queue is None
+    return Bridging(source, target, _boolean(value, "properties"), kind == "oslo", lands)
+
+
+def _source(value: Any) -> Source:
+    _members(value, "source", {"queue", "exchange", "type", "binding_keys", "arguments", "vhost"})
+    vhost = _name(value, "vhost", "source") if "vhost" in value else None
+    if ("queue" in value) == ("exchange" in value):
+        raise ValueError("source must have either a queue or an exchange")
+    if "queue" in value:
+        _members(value, "source with a queue", {"queue", "vhost"})
+        return Source(vhost, _name(value, "queue", "source"), None)
+    exchange, kind = _name(value, "exchange", "source"), value.get("type")
+    if kind not in EXCHANGE_TYPES:
+        raise ValueError(f"source.type must be one of {', '.join(EXCHANGE_TYPES)}")
+    keys, arguments = value.get("binding_keys", []), value.get("arguments", {})
+    if not isinstance(keys, list) or any(not is_short(key) for key in keys):
+        raise ValueError(f"source.binding_keys must be a list of strings of at most {MAX_NAME} bytes")
+    if not isinstance(arguments, dict):
+        raise ValueError("source.arguments must be an object")
+    if bool(keys) != (kind in ("direct", "topic")):
+        raise ValueError("source.binding_keys are for exchanges of type direct and topic, which need them")
+    if bool(arguments) != (kind == "headers"):
+        raise ValueError("source.arguments are for exchanges of type headers, which need them")
+    check_table(arguments, "source.arguments")
+    return Source(vhost, None, Binding(exchange, tuple(keys), arguments))
+
+
+def _target(value: Any) -> Target:
+    _members(value, "target", {"exchange", "routing_key", "unroutable", "vhost"})
+    if not isinstance(value.get("exchange"), str) or not is_short(value["exchange"]):
+        raise ValueError(f"target.exchange must be a name of at most {MAX_NAME} bytes")
+    key = value.get("routing_key", "")
+    if not is_short(key):
+        raise ValueError(f"target.routing_key must be a string of at most {MAX_NAME} bytes")
+    if not value["exchange"] and not key:
+        raise ValueError("target.routing_key must name a queue for the default exchange")
+    unroutable = value.get("unroutable", "reject")
+    if unroutable not in ("reject", "accept"):
+        raise ValueError("target.unroutable must be reject or accept")
+    vhost = _name(value, "vhost", "target") if "vhost" in value else None
+    return Target(vhost, value["exchange"], key, unroutable == "reject")
+
+
+def check_table(value: Mapping[str, Any], what: str) -> None:
+    """Raises ValueError for JSON that an AMQP field table can't hold (4.2.5.5)."""
+    for key, item in value.items():
+        if not is_short(key):
+            raise ValueError(f"{what}: a name is longer than {MAX_NAME} bytes")
+        items = item if isinstance(item, list) else [item]
+        for part in items:
+            if isinstance(part, dict):
+                check_table(part, what)
+            elif isinstance(part, list):
+                raise ValueError(f"{what}: a list inside of a list is too much")
+            elif isinstance(part, int) and not -(2**63) <= part < 2**63:
+                raise ValueError(f"{what}: {key} is beyond 64 bits")
+
+
+def _members(value: Any, what: str, known: set[str]) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} must be an object")
+    if unknown := sorted(set(value) - known):
+        raise ValueError(f"{what} has unknown keys: {', '.join(unknown)}")
+
+
+def is_short(value: Any) -> bool:
+    """Does a value fit into an AMQP short string?"""
+    return isinstance(value, str) and len(value.encode()) <= MAX_NAME and "\0" not in value
+
+
+def _name(value: Mapping[str, Any], key: str, where: str) -> str:
+    name = value[key]
+    if not is_short(name) or not name:
+        raise ValueError(f"{where}.{key} must be a name of 1 to {MAX_NAME} bytes")
+    return str(name)
+
+
+def _boolean(value: Mapping[str, Any], key: str) -> bool:
+    flag = value.get(key, False)
+    if not isinstance(flag, bool):
+        raise ValueError(f"{key} must be true or false")
+    return flag
+
+
+class AccessRules:
+    """Who may bridge what: rules ``PROJECT RIGHT VHOST OBJECT`` of patterns; nothing else is allowed."""
+
+    def __init__(self, rules: Sequence[str], admin_mode: bool):
+        self._admin_mode = admin_mode
+        self._rules: list[list[str]] = []
+        for text in rules:
+            rule = text.split()
+            if len(rule) != 4 or rule[1] not in ("read", "write", "*"):
+                raise ValueError(
+                    f"[bridging] allow: {text!r} is not of the form PROJECT RIGHT VHOST OBJECT,"
+                    " like: shop read / queue:orders-*"
+                )
+            self._rules.append(rule)
+
+    def check(self, project: str, roles: Sequence[str], own_vhost: str, bridging: Bridging) -> None:
+        """Raises Forbidden when the project may not bridge so."""
+        source, target = bridging.source, bridging.target
+        if source is not None:
+            thing = f"queue:{source.queue}" if source.binding is None else f"exchange:{source.binding.exchange}"
+            self._check(project, roles, "read", source.vhost or own_vhost, thing)
+        if target is not None:
+            thing = f"exchange:{target.exchange}" if target.exchange else f"queue:{target.routing_key}"
+            self._check(project, roles, "write", target.vhost or own_vhost, thing)
+
+    def _check(self, project: str, roles: Sequence[str], right: str, vhost: str, thing: str) -> None:
+        reserved = thing.partition(":")[2].startswith(RESERVED)
+        wanted = (project, right, vhost, thing)
+        allowed = any(
+            all(fnmatchcase(have, pattern) for have, pattern in zip(wanted, rule, strict=True)) for rule in self._rules
+        )
+        if not reserved and (allowed or (self._admin_mode and ADMIN in roles)):
+            return
+        raise Forbidden(f"Your project may not {right} {thing.replace(':', ' ', 1)} in vhost {vhost}")

@@ -1,0 +1,100 @@
+"""Bridged queues: the form of ``_bridge``, and who may bridge what."""
+
+from typing import Any
+
+import pytest
+
+from bridges.base import Binding
+from gateway.core.bridging import AccessRules, parse
+from gateway.core.errors import Forbidden
+
+QUEUE = {"source": {"queue": "orders"}}
+TOPIC = {"source": {"exchange": "nova", "type": "topic", "binding_keys": ["notifications.*"]}}
+TARGET = {"target": {"exchange": "orders", "routing_key": "new"}}
+
+
+def test_parts_are_read() -> None:
+    bridging = parse({**TOPIC, **TARGET, "properties": True, "format": "oslo"})
+    assert bridging.source is not None and bridging.target is not None
+    assert bridging.source.binding == Binding("nova", ("notifications.*",), {})
+    assert (bridging.target.exchange, bridging.target.routing_key, bridging.target.mandatory) == ("orders", "new", True)
+    assert (bridging.properties, bridging.oslo, bridging.lands) == (True, True, True)
+
+
+def test_list_of_somebody_elses_queue_does_not_land_unless_told_to() -> None:
+    assert parse(QUEUE).lands is False
+    assert parse({**QUEUE, "landing": True}).lands is True
+
+
+@pytest.mark.parametrize("value", [
+    None, 1, "orders", [], {}, {"properties": True},
+    {**QUEUE, "unknown": 1},
+    {"source": None}, {"source": {}}, {"source": "orders"}, {"source": {"queue": ""}}, {"source": {"queue": 5}},
+    {"source": {"queue": "x" * 256}}, {"source": {"queue": "a\0b"}}, {"source": {"queue": "q", "type": "topic"}},
+    {"source": {"queue": "q", "exchange": "e", "type": "fanout"}},
+    {"source": {"exchange": "e"}}, {"source": {"exchange": "e", "type": "x-delayed"}},
+    {"source": {"exchange": "e", "type": "topic"}}, {"source": {"exchange": "e", "type": "direct", "binding_keys": []}},
+    {"source": {"exchange": "e", "type": "direct", "binding_keys": "a"}},
+    {"source": {"exchange": "e", "type": "direct", "binding_keys": [1]}},
+    {"source": {"exchange": "e", "type": "fanout", "binding_keys": ["a"]}},
+    {"source": {"exchange": "e", "type": "headers"}}, {"source": {"exchange": "e", "type": "headers", "arguments": {}}},
+    {"source": {"exchange": "e", "type": "topic", "binding_keys": ["a"], "arguments": {"a": 1}}},
+    {"source": {"exchange": "e", "type": "headers", "arguments": {"a": 2**64}}},
+    {"target": {}}, {"target": {"exchange": 1}}, {"target": {"exchange": ""}},
+    {"target": {"exchange": "e", "routing_key": None}}, {"target": {"exchange": "e", "unroutable": "drop"}},
+    {"target": {"exchange": "e", "vhost": ""}}, {"target": {"exchange": "e", "queue": "q"}},
+    {**QUEUE, "format": "xml"}, {**QUEUE, "properties": "yes"}, {**QUEUE, "landing": 1}, {**TOPIC, "landing": True},
+    {**TARGET, "landing": True},
+])
+def test_what_is_malformed_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse(value)
+
+
+RULES = ["shop read / queue:orders-*", "shop write / exchange:events", "* read logs exchange:*", "ops * * *"]
+
+
+@pytest.mark.parametrize(("project", "value", "allowed"), [
+    ("shop", {"source": {"queue": "orders-new"}}, True),
+    ("shop", {"source": {"queue": "Orders-new"}}, False),
+    ("shop", {"source": {"queue": "other"}}, False),
+    ("shop", {"source": {"queue": "orders-new", "vhost": "logs"}}, False),
+    ("other", {"source": {"queue": "orders-new"}}, False),
+    ("shop", {"target": {"exchange": "events"}}, True),
+    ("shop", {"source": {"exchange": "events", "type": "fanout"}}, False),
+    ("shop", {"target": {"exchange": "", "routing_key": "orders-new"}}, False),
+    ("any", {"source": {"exchange": "all", "type": "fanout", "vhost": "logs"}}, True),
+    ("ops", {"target": {"exchange": "", "routing_key": "any"}}, True),
+    ("ops", {"source": {"queue": "marconi.shop.q"}}, False),
+    ("ops", {"source": {"queue": "marconi-poison.shop.q"}}, False),
+    ("ops", {"source": {"queue": "amq.gen-1"}}, False),
+    ("ops", {"source": {"exchange": "amq.topic", "type": "topic", "binding_keys": ["#"]}}, False),
+    ("ops", {"target": {"exchange": "", "routing_key": "marconi.shop.q"}}, False),
+    ("shop", {"source": {"queue": "orders-new"}, "target": {"exchange": "other"}}, False),
+])
+def test_only_what_a_rule_allows_may_be_bridged(project: str, value: dict[str, Any], allowed: bool) -> None:
+    rules = AccessRules(RULES, admin_mode=False)
+    if allowed:
+        rules.check(project, [], "/", parse(value))
+    else:
+        with pytest.raises(Forbidden):
+            rules.check(project, [], "/", parse(value))
+
+
+@pytest.mark.parametrize(("admin_mode", "roles", "name", "allowed"), [
+    (True, ["admin"], "any", True), (True, ["member"], "any", False), (False, ["admin"], "any", False),
+    (True, ["admin"], "marconi.shop.q", False), (True, ["admin"], "amq.gen-1", False),
+])
+def test_admins_may_bridge_what_is_not_reserved(admin_mode: bool, roles: list[str], name: str, allowed: bool) -> None:
+    rules = AccessRules([], admin_mode)
+    if allowed:
+        rules.check("p", roles, "/", parse({"source": {"queue": name}}))
+    else:
+        with pytest.raises(Forbidden):
+            rules.check("p", roles, "/", parse({"source": {"queue": name}}))
+
+
+@pytest.mark.parametrize("line", ["", "shop read /", "shop use / queue:a", "shop read / queue:a b"])
+def test_rule_that_is_malformed_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match="allow"):
+        AccessRules([line], admin_mode=False)
