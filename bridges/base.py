@@ -13,8 +13,8 @@ class Envelope:
     """One message on its way into the broker or out of it.
 
     ``ttl`` is in milliseconds; ``timestamp`` in seconds since the epoch. On the way out, what a native producer has
-    not set is None; ``redelivered`` says that the broker has handed it out before, and ``exchange`` and
-    ``routing_key`` how it came into its queue.
+    not set is None; ``redelivered`` says that the broker has handed it out before, ``deliveries`` how
+    often it has come back if the broker counts that, and ``exchange`` and ``routing_key`` how it came into its queue.
     """
 
     body: bytes
@@ -30,6 +30,7 @@ class Envelope:
     type: str | None = None
     app_id: str | None = None
     redelivered: bool = False
+    deliveries: int = field(default=0, compare=False)
     exchange: str = field(default="", compare=False)
     routing_key: str = field(default="", compare=False)
 
@@ -135,6 +136,10 @@ class Bridge(ABC):
 
     def publish_to(self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool) -> None:
         """As publish, to an exchange of others. Raises ExchangeMissing, and Unroutable when ``mandatory``."""
+        raise NotImplementedError
+
+    def fetch_foreign(self, queue: str, limit: int) -> Batch:
+        """As fetch, from a queue of others: without being a consumer of it for a moment, where that is possible."""
         raise NotImplementedError
 
     def peek(self, queue: str, limit: int) -> list[Envelope]:

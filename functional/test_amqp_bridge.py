@@ -130,7 +130,9 @@ class AMQPSuite(BridgeSuite):
         got = drain(bridge, queue, limit)
         assert [replace(envelope, headers=without_count(envelope.headers)) for envelope in got] == [
             Envelope(b"bare", content_type=None),
-            Envelope(b"\xff\x00", "their id", 60_000, 1_700_000_000, "image/png", "gzip", headers, 3, "c", "r", "t", "a"),
+            Envelope(
+                b"\xff\x00", "their id", 60_000, 1_700_000_000, "image/png", "gzip", headers, 3, "c", "r", "t", "a"
+            ),
         ]
 
     def test_connections_that_the_broker_has_killed_are_replaced(

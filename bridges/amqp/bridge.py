@@ -6,16 +6,18 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote, urlsplit
+from weakref import WeakValueDictionary
 
 import amqp
 from amqp.exceptions import NotFound
+from cachetools import TTLCache
 from kombu import Connection
 from oslo_config import cfg
 
-from bridges.amqp.link import LINK_ERRORS, Link
+from bridges.amqp.link import DELIVERY_COUNT, LINK_ERRORS, Link
 from bridges.amqp.pool import Pool
 from bridges.amqp.uri import broker_uris, tls_options
 from bridges.base import Batch, Binding, Bridge, Envelope
@@ -32,8 +34,9 @@ FIRST_TRY = 0.5
 DELIVERY_LIMIT = 1_000_000
 
 
-#: Header that RabbitMQ adds by itself.
-DELIVERY_COUNT = "x-delivery-count"
+#: Seconds for which the nature of somebody else's queue is remembered: it may be deleted and made anew.
+NATURE_KNOWN_FOR = 30.0
+NATURES_AT_MOST = 10_000
 
 
 class AMQPBatch(Batch):
@@ -93,6 +96,9 @@ class AMQPBridge(Bridge):
         # An alarm makes RabbitMQ stop reading from connections that publish; fetching goes on on others.
         self._fetchers = Pool(lambda: self._connect(confirm=False), options.pool_size, self.timeout)
         self._create_lock = threading.Lock()
+        self._may_consume: TTLCache[str, bool] = TTLCache(NATURES_AT_MOST, NATURE_KNOWN_FOR)
+        self._fetching_lock = threading.Lock()
+        self._fetching: WeakValueDictionary[str, _QueueLock] = WeakValueDictionary()
         self._closing = threading.Event()
         self._keeper_lock = threading.Lock()
         self._keeper: threading.Thread | None = None
@@ -232,10 +238,23 @@ class AMQPBridge(Bridge):
         self._publishers.put(link)
 
     def fetch(self, queue: str, limit: int) -> Batch:
+        if limit == 1:
+            return self._fetch(queue, Link.fetch, limit)
+        # One at a time: two that see the same messages waiting would together ask for more than there are.
+        with self._fetching_lock:
+            lock = self._fetching.setdefault(queue, _QueueLock())
+        if not lock.mutex.acquire(timeout=self.timeout):
+            raise BridgeUnavailable(f"other fetches from queue {queue} are waiting, and the broker is slow to answer")
+        try:
+            return self._fetch(queue, Link.fetch, limit)
+        finally:
+            lock.mutex.release()
+
+    def _fetch(self, queue: str, how: Callable[[Link, str, int], list[amqp.Message]], limit: int) -> Batch:
         with _translated():
             link = self._fetchers.take()
             try:
-                deliveries = link.fetch(queue, min(limit, self._options.prefetch))
+                deliveries = how(link, queue, min(limit, self._options.prefetch))
             except QueueMissing:
                 self._fetchers.put(link)
                 return AMQPBatch([], None)
@@ -262,11 +281,13 @@ class AMQPBridge(Bridge):
     def requeue(self, batch: Batch) -> None:
         assert isinstance(batch, AMQPBatch)
         if batch.link is not None:
-            # With the connection gone the broker puts all of it back in its place. A nack would not do: quorum queues
-            # without a delivery limit, as others may have declared them, put what is nacked at their end.
             link, batch.link = batch.link, None
-            self._fetchers.drop(link)
-
+            try:
+                link.give_back()
+            except LINK_ERRORS:
+                self._fetchers.drop(link)  # with the connection gone the broker does it by itself
+            else:
+                self._fetchers.put(link)
 
     # -- foreign ------------------------------------------------------------------------------------------------
 
@@ -297,10 +318,41 @@ class AMQPBridge(Bridge):
             except NotFound as error:
                 raise ExchangeMissing(binding.exchange) from error
 
+    def fetch_foreign(self, queue: str, limit: int) -> Batch:
+        return self._fetch_foreign(queue, limit, by_depth=True)
+
+    def _fetch_foreign(self, queue: str, limit: int, *, by_depth: bool) -> Batch:
+        consume = self._may_consume.get(queue)
+        if consume is None:
+            try:
+                with _translated(), self._fetchers.link() as link:
+                    consume = self._may_consume[queue] = link.may_consume(queue)
+            except QueueMissing:
+                return AMQPBatch([], None)
+
+        def fetch(link: Link, queue: str, limit: int) -> list[amqp.Message]:
+            return link.fetch_foreign(queue, limit, consume, by_depth)
+
+        return self._fetch(queue, fetch, limit)
+
     def peek(self, queue: str, limit: int) -> list[Envelope]:
-        batch = self.fetch(queue, limit)
-        self.requeue(batch)
+        batch = self._fetch_foreign(queue, limit, by_depth=False)
+        if batch.envelopes:
+            with _translated(), self._fetchers.link() as link:
+                waiting = (link.depth(queue) or 0) + len(batch.envelopes)
+                self.requeue(batch)
+                # Whoever comes right behind finds them in their place, not behind those that were never moved.
+                link.await_depth(queue, waiting)
         return batch.envelopes
+
+
+class _QueueLock:
+    """A lock that a WeakValueDictionary can hold."""
+
+    __slots__ = ("__weakref__", "mutex")
+
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()
 
 
 class _translated:
@@ -335,6 +387,7 @@ def _envelope(delivery: amqp.Message) -> Envelope:
         type=properties.get("type"),
         app_id=properties.get("app_id"),
         redelivered=delivery.delivery_info["redelivered"],
+        deliveries=properties.get("application_headers", {}).get(DELIVERY_COUNT, 0),
         exchange=delivery.delivery_info["exchange"],
         routing_key=delivery.delivery_info["routing_key"],
     )

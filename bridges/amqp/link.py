@@ -13,12 +13,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import amqp
-from amqp.exceptions import NotFound, PreconditionFailed
+from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from kombu import Connection
 
 from bridges.amqp.encoder import encode
 from bridges.base import Envelope
 from bridges.errors import BrokerBlocked, OutcomeUnknown, QueueMissing, Unroutable
+
+#: Header that RabbitMQ adds to messages of quorum queues.
+DELIVERY_COUNT = "x-delivery-count"
+
+#: A type of queues that there is not.
+NO_TYPE = "marconi-asks"
+
+#: Looks, and seconds between them, at whether a message that was given back is there again.
+GIVEN_BACK_LOOKS = 20
+GIVEN_BACK_LOOK = 0.005
 
 
 class Link:
@@ -44,13 +54,18 @@ class Link:
         self._amqp.on_unblocked = self._on_unblocked
         self._poll = select.poll()
         self._poll.register(self._amqp.transport.sock, select.POLLIN)
-        channel = self.channel = self._amqp.channel()
-        channel.auto_decode = False
+        channel = self._open_channel()
         if confirm:
             channel.confirm_select()
             channel.events["basic_ack"].add(self._on_ack)
             channel.events["basic_nack"].add(self._on_nack)
             channel.events["basic_return"].add(self._on_return)
+
+    def _open_channel(self) -> amqp.Channel:
+        self._prefetch = 0
+        self.channel = self._amqp.channel()
+        self.channel.auto_decode = False
+        return self.channel
 
     @property
     def server_properties(self) -> dict[str, Any]:
@@ -186,6 +201,58 @@ class Link:
         except NotFound as error:
             self._reopened()
             raise QueueMissing(queue) from error
+        return self._fetched(deliveries)
+
+    def may_consume(self, queue: str) -> bool:
+        """May a consumer come to somebody else's queue and go again? Not if the queue ends with its last consumer.
+
+        RabbitMQ tells only by refusing a declaration that does not fit. This one never can: there is no such type of
+        queue, so none is made either. Where the gateway's user may not declare at all, the queue's first message tells
+        whether it is a quorum queue, which can't be of that kind. Raises QueueMissing.
+        """
+        if self.depth(queue) is None:
+            raise QueueMissing(queue)
+        try:
+            self.channel.queue_declare(queue, durable=True, auto_delete=False, arguments={"x-queue-type": NO_TYPE})
+        except PreconditionFailed as error:
+            self._reopened()
+            return "'durable'" not in str(error) and "'auto_delete'" not in str(error)
+        except AccessRefused:
+            self._reopened()
+            return self._is_quorum(queue)
+        except ResourceLocked:  # somebody's exclusive queue
+            self._reopened()
+        return False
+
+    def _is_quorum(self, queue: str) -> bool:
+        """Is it a quorum queue? They put a header on what is got, and with a single active consumer take no gets."""
+        try:
+            message = self.channel.basic_get(queue)
+        except ResourceLocked:
+            self._reopened()
+            return True
+        if message is None:
+            return False
+        waiting = self.depth(queue) or 0
+        self.give_back()
+        self.await_depth(queue, waiting + 1)
+        return DELIVERY_COUNT in (message.headers or {})
+
+    def fetch_foreign(self, queue: str, limit: int, consume: bool, by_depth: bool) -> list[amqp.Message]:
+        """As fetch, from somebody else's queue: as a consumer that stands in line with others, or by gets.
+
+        Quorum queues give back in order only what one consumer had, and take no gets with a single active consumer.
+        ``by_depth``: ask for no more than there is, see fetch; what is to be given back anyway need not be counted.
+        """
+        if consume:
+            waiting = self.depth(queue) if by_depth else limit
+            return self._fetched(self._consume(queue, min(limit, waiting)) if waiting else [])
+        deliveries: list[amqp.Message] = []
+        while len(deliveries) < limit and (message := self.channel.basic_get(queue)) is not None:
+            deliveries.append(message)
+        return self._fetched(deliveries)
+
+    def _fetched(self, deliveries: list[amqp.Message]) -> list[amqp.Message]:
         if deliveries:
             self.last_tag = deliveries[-1].delivery_tag
         return deliveries
@@ -212,6 +279,22 @@ class Link:
     def ack(self) -> None:
         """Acknowledge all that was fetched last."""
         self.channel.basic_ack(self.last_tag, multiple=True)
+
+    def await_depth(self, queue: str, waiting: int) -> None:
+        """Wait a moment for so many messages: a quorum queue has what was given back a little later."""
+        for _ in range(GIVEN_BACK_LOOKS):
+            if (self.depth(queue) or 0) >= waiting:
+                return
+            time.sleep(GIVEN_BACK_LOOK)
+
+    def give_back(self) -> None:
+        """Give back all that was fetched last, to its place in the queue.
+
+        With the channel closed the broker does that. A nack would not do: quorum queues without a delivery limit, as
+        others may have declared them, put what is nacked at their end.
+        """
+        self.channel.close()
+        self._open_channel()
 
     def round_trip(self) -> None:
         """Ask the broker something harmless and wait for its answer."""

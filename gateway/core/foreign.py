@@ -19,6 +19,12 @@ from gateway.core.oslo import wrap as oslo_wrap
 #: Window bits that let zlib take gzip as well as zlib headers.
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
+#: Headers by which RabbitMQ sends a message to further queues, whatever they are ("Sender-selected Distribution").
+ROUTING_HEADERS = frozenset({"CC", "BCC"})
+
+#: How gzip data begins, and each further member of it.
+GZIP_MAGIC = b"\x1f\x8b"
+
 #: Content encodings that are decoded; anything else (utf-8, say) is left as it is.
 _COMPRESSED = {"gzip": _GZIP_OR_ZLIB, "x-gzip": _GZIP_OR_ZLIB, "deflate": _GZIP_OR_ZLIB}
 
@@ -60,20 +66,30 @@ def _decompressed(envelope: Envelope, max_body: int) -> bytes:
     bits = _COMPRESSED.get((envelope.content_encoding or "").lower())
     if bits is None or not body:
         return body
-    unzip = zlib.decompressobj(bits)
     try:
-        plain = unzip.decompress(body, max_body + 1)
-    except zlib.error:
-        try:  # some producers' deflate has no header
-            unzip = zlib.decompressobj(-zlib.MAX_WBITS)
-            plain = unzip.decompress(body, max_body + 1)
-        except zlib.error as error:
+        return _inflated(body, bits, max_body)
+    except zlib.error as error:
+        if body.startswith(GZIP_MAGIC):
             raise Poison(f"its body is not {envelope.content_encoding}: {error}") from error
-    if len(plain) > max_body:
-        raise Poison(f"its body is over the limit of {max_body} bytes when decompressed")
-    if not unzip.eof:
-        raise Poison(f"its {envelope.content_encoding} body is cut off")
-    return plain
+    try:
+        return _inflated(body, -zlib.MAX_WBITS, max_body)  # some producers' deflate has no header
+    except zlib.error as error:
+        raise Poison(f"its body is not {envelope.content_encoding}: {error}") from error
+
+
+def _inflated(data: bytes, bits: int, max_body: int) -> bytes:
+    """Decompressed data, all members of it (RFC 1952, 2.2). Raises zlib.error, and Poison as to_json does."""
+    plain = b""
+    while True:
+        unzip = zlib.decompressobj(bits)
+        plain += unzip.decompress(data, max_body + 1 - len(plain))
+        if len(plain) > max_body:
+            raise Poison(f"its body is over the limit of {max_body} bytes when decompressed")
+        if not unzip.eof:
+            raise Poison("its compressed body is cut off")
+        data = unzip.unused_data
+        if not data.startswith(GZIP_MAGIC):
+            return plain
 
 
 def from_json(body: bytes, content_type: str | None) -> tuple[bytes, str]:
@@ -110,6 +126,10 @@ def envelope(body: bytes, wanted: Mapping[str, Any], oslo: bool, project: str) -
     if not isinstance(headers, dict):
         raise ValueError("property headers must be an object")
     check_table(headers, "headers")
+    if ROUTING_HEADERS & headers.keys():
+        raise ValueError("the headers CC and BCC would send the message elsewhere, which is not allowed")
+    if str(wanted.get("reply_to", "")).startswith("amq."):
+        raise ValueError("property reply_to: direct replies need a connection that waits for them")
     raw, content_type = from_json(body, wanted.get("content_type"))
     if not is_short(content_type):
         raise ValueError(f"the content type must be a string of at most {MAX_NAME} bytes")

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from bridges.base import Batch, Bridge, Envelope
 from bridges.errors import BridgeError, QueueMissing
 from gateway.core.errors import Busy
-from gateway.core.foreign import Poison, properties, to_json
+from gateway.core.foreign import ROUTING_HEADERS, Poison, properties, to_json
 from gateway.core.ids import IdMaker, made_at, usable
 from gateway.core.locks import SharedLock
 from gateway.core.oslo import unwrap
@@ -147,7 +147,7 @@ class Landing:
 
     def _land_claimed(self, info: QueueInfo, claim: Claim, limit: int) -> tuple[list[Message], bool]:
         """Fetch and land claimed; what was landed, and whether it is worth fetching again."""
-        batch = info.bridge.fetch(info.broker, limit)
+        batch = info.fetch(limit)
         if not batch.envelopes:
             return [], False
 
@@ -181,7 +181,7 @@ class Landing:
                 while more:
                     if time.monotonic() > deadline:
                         break
-                    batch = info.bridge.fetch(info.broker, min(more, LANDING_BATCH))
+                    batch = info.fetch(min(more, LANDING_BATCH))
                     if not batch.envelopes:
                         more = 0
                         break
@@ -257,7 +257,7 @@ class Landing:
                 continue
             if message.id in landing:
                 other = landing[message.id][0]
-                if _is_ours(info, envelope) or (envelope.redelivered and other.body == message.body):
+                if _is_ours(info, envelope) or (_comes_again(info, envelope) and other.body == message.body):
                     continue
                 message.id = self._ids.make(now)[0]
             if message.expires > now:
@@ -278,14 +278,15 @@ class Landing:
         there = {m.id: m.body for m in self._store.get_messages(info.key, [message.id for message, _ in foreign])}
         return [
             message for message, envelope in foreign
-            if not envelope.redelivered or there.get(message.id, message.body) != message.body
+            if not _comes_again(info, envelope) or there.get(message.id, message.body) != message.body
         ]
 
     def _put_aside(self, info: QueueInfo, envelope: Envelope, reason: str) -> None:
         """Move a message that can't be shown to a queue for the operator's eyes, so that it blocks nothing."""
         aside = poison_name(info.project, info.name)
         LOG.warning("queue %s: a message goes to %s: %s", info.key, aside, reason)
-        moved = replace(envelope, headers={**envelope.headers, REASON_HEADER: reason}, ttl=None)
+        headers = {key: value for key, value in envelope.headers.items() if key not in ROUTING_HEADERS}
+        moved = replace(envelope, headers={**headers, REASON_HEADER: reason}, ttl=None)
         try:
             self._bridge.publish(aside, [moved])
         except QueueMissing:
@@ -328,3 +329,10 @@ class Landing:
 def _is_ours(info: QueueInfo, envelope: Envelope) -> bool:
     """Has a gateway posted this message? On bridged queues a header of ours says nothing: it may be anybody's."""
     return info.settings.bridging is None and CLIENT_HEADER in envelope.headers
+
+
+def _comes_again(info: QueueInfo, envelope: Envelope) -> bool:
+    """Has the broker delivered this native message before? Of somebody else's queue that says nothing: it is what a
+    look at the queue, or another consumer, leaves behind. A crash makes a duplicate there rather than a loss.
+    """
+    return envelope.redelivered and not info.is_foreign

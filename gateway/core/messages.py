@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
+from bridges.base import Envelope
 from bridges.errors import ExchangeMissing, Unroutable
 from gateway.core import foreign
 from gateway.core.bridging import Bridging, Target
@@ -28,8 +29,13 @@ MARKER = re.compile(r"[0-9]{1,20}\Z")
 #: Marker of a page that ended with the n-th message of a queue that is only looked at.
 PEEK_MARKER = re.compile(r"peek-([0-9]{1,4})\Z")
 
-#: How deep into somebody else's queue a list looks: all that is in front is fetched and given back each time.
+#: How deep into somebody else's queue a list looks, always: what has been given back before is in front, and would go
+#: behind the rest of it if fewer were taken and given back again.
 PEEK_DEPTH = 100
+
+#: Times that a message may come back from a look before it is landed instead: RabbitMQ 4 drops it from a quorum queue
+#: at the 20th, and several gateways may look at once.
+LOOKS_AT_MOST = 10
 
 #: Messages without an id that are only looked at get one made from their body, in this namespace.
 PEEKED_IDS = UUID("a3c9b0e6-9d0c-5a55-8d6e-7065656b6564")
@@ -202,31 +208,31 @@ class Messages:
         The latter stays there. Its positions are those in the queue, negative, counted from the front.
         """
         self._queues.attend(info)
-        peeked = PEEK_MARKER.match(marker or "")
-        page: list[Message] = []
-        skip = 0
-        if peeked:
-            skip = int(peeked[1])
-        else:
-            after = self._position(info, marker)
-            if after is None:
-                return []
-            page = self._store.list_messages(
+
+        def landed(after: int) -> Sequence[Message]:
+            return self._store.list_messages(
                 info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed
             )
-        if len(page) < limit:
-            page += self._peek(info, skip, limit - len(page))
-        return page
 
-    def _peek(self, info: QueueInfo, skip: int, count: int) -> Sequence[Message]:
-        """Messages from the front of a broker queue behind the first ``skip``; not deeper than PEEK_DEPTH."""
-        depth = min(skip + count, PEEK_DEPTH)
-        if depth <= skip:
+        peeked = PEEK_MARKER.match(marker or "")
+        after = 0 if peeked else self._position(info, marker)
+        if after is None:
             return []
+        page = [] if peeked else [*landed(after)]
+        if len(page) == limit:
+            return page
+        waiting = info.bridge.peek(info.broker, PEEK_DEPTH)
+        if any(envelope.deliveries >= LOOKS_AT_MOST for envelope in waiting):
+            self._landing.land_free(info, _all_of(len(waiting)))
+            return landed(after)
+        return [*page, *self._shown(info, waiting, int(peeked[1]) if peeked else 0, limit - len(page))]
+
+    def _shown(self, info: QueueInfo, waiting: Sequence[Envelope], skip: int, count: int) -> Sequence[Message]:
+        """Messages from the front of a broker queue behind the first ``skip``."""
         now = self._store.now()
-        found = []
-        for place, envelope in enumerate(info.bridge.peek(info.broker, depth), 1):
-            if place <= skip:
+        found: list[Message] = []
+        for place, envelope in enumerate(waiting, 1):
+            if place <= skip or len(found) == count:
                 continue
             try:
                 message = self._landing.message(info, envelope, now)
@@ -307,9 +313,8 @@ class Messages:
         landed, waiting = self._queues.stats(info)
         if not waiting:
             return landed, 0
-        if landed.oldest is None and not info.lands:
-            front = next(iter(self._peek(info, 0, 1)), None)
-            return replace(landed, oldest=front, newest=front), waiting
+        if not info.lands:
+            return landed, waiting  # to look at somebody else's queue has a price, see docs/bridging.md
         if landed.oldest is None:
             self._landing.land_free(info, lambda landed: 0 if landed else 1)
             landed, waiting = self._queues.stats(info)
@@ -422,3 +427,14 @@ class Messages:
 def _seal_context(project: str, message: Message) -> str:
     return f"{project}/{message.id}"
 
+
+def _all_of(count: int) -> Callable[[Sequence[Message]], int]:
+    """For land_free: so many messages, less those that have landed."""
+    left = count
+
+    def wanted(landed: Sequence[Message]) -> int:
+        nonlocal left
+        left -= len(landed)
+        return max(0, left)
+
+    return wanted

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import orjson
 from cachetools import TTLCache
 
-from bridges.base import Binding, Bridge
+from bridges.base import Batch, Binding, Bridge
 from bridges.errors import ExchangeMissing, QueueMissing
 from gateway.core.bridging import KEY, AccessRules, parse
 from gateway.core.errors import Conflict, InvalidInput, NotFound
@@ -53,6 +53,16 @@ class QueueInfo:
     bridge: Bridge
     has_backlog: bool
     settings: Settings
+
+    @property
+    def is_foreign(self) -> bool:
+        """Does it read from somebody else's queue?"""
+        bridging = self.settings.bridging
+        return bridging is not None and bridging.source is not None and bridging.source.queue is not None
+
+    def fetch(self, limit: int) -> Batch:
+        """Up to ``limit`` messages of the backlog; settle or requeue them with ``bridge``."""
+        return (self.bridge.fetch_foreign if self.is_foreign else self.bridge.fetch)(self.broker, limit)
 
     @property
     def lands(self) -> bool:
