@@ -131,12 +131,12 @@ class AMQPBridge(Bridge):
         self._closing.set()
         self._publishers.close()
         self._fetchers.close()
-        for other in self._others.values():
+        for other in list(self._others.values()):
             other.close()
 
     def connections(self) -> int:
         own = self._publishers.open + self._fetchers.open
-        return own + sum(other.connections() for other in self._others.values())
+        return own + sum(other.connections() for other in list(self._others.values()))
 
     def ping(self) -> None:
         for pool in (self._publishers, self._fetchers):
@@ -250,7 +250,7 @@ class AMQPBridge(Bridge):
         finally:
             lock.mutex.release()
 
-    def _fetch(self, queue: str, how: Callable[[Link, str, int], list[amqp.Message]], limit: int) -> Batch:
+    def _fetch(self, queue: str, how: Callable[[Link, str, int], list[amqp.Message]], limit: int) -> AMQPBatch:
         with _translated():
             link = self._fetchers.take()
             try:
@@ -321,14 +321,17 @@ class AMQPBridge(Bridge):
     def fetch_foreign(self, queue: str, limit: int) -> Batch:
         return self._fetch_foreign(queue, limit, by_depth=True)
 
-    def _fetch_foreign(self, queue: str, limit: int, *, by_depth: bool) -> Batch:
-        consume = self._may_consume.get(queue)
+    def _fetch_foreign(self, queue: str, limit: int, *, by_depth: bool) -> AMQPBatch:
+        with self._fetching_lock:  # cachetools' caches are not thread-safe
+            consume = self._may_consume.get(queue)
         if consume is None:
             try:
                 with _translated(), self._fetchers.link() as link:
-                    consume = self._may_consume[queue] = link.may_consume(queue)
+                    consume = link.may_consume(queue)
             except QueueMissing:
                 return AMQPBatch([], None)
+            with self._fetching_lock:
+                self._may_consume[queue] = consume
 
         def fetch(link: Link, queue: str, limit: int) -> list[amqp.Message]:
             return link.fetch_foreign(queue, limit, consume, by_depth)
@@ -337,10 +340,12 @@ class AMQPBridge(Bridge):
 
     def peek(self, queue: str, limit: int) -> list[Envelope]:
         batch = self._fetch_foreign(queue, limit, by_depth=False)
-        if batch.envelopes:
-            with _translated(), self._fetchers.link() as link:
+        link = batch.link
+        if link is not None:
+            # All on the one link: to wait for a second while holding this would lock up a pool full of those who look.
+            with _translated(), self._fetchers.returning(link):
                 waiting = (link.depth(queue) or 0) + len(batch.envelopes)
-                self.requeue(batch)
+                link.give_back()
                 # Whoever comes right behind finds them in their place, not behind those that were never moved.
                 link.await_depth(queue, waiting)
         return batch.envelopes
