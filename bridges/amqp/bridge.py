@@ -38,6 +38,9 @@ DELIVERY_LIMIT = 1_000_000
 NATURE_KNOWN_FOR = 30.0
 NATURES_AT_MOST = 10_000
 
+#: Seconds for which a queue is fetched from by gets after a consumer got nothing.
+UNHEARD_FOR = 10.0
+
 
 class AMQPBatch(Batch):
     """A batch that keeps the link on which its messages are unacknowledged."""
@@ -97,6 +100,9 @@ class AMQPBridge(Bridge):
         self._fetchers = Pool(lambda: self._connect(confirm=False), options.pool_size, self.timeout)
         self._create_lock = threading.Lock()
         self._may_consume: TTLCache[str, bool] = TTLCache(NATURES_AT_MOST, NATURE_KNOWN_FOR)
+        # Where a consumer got nothing of what waited: another one would take messages and give them back once more,
+        # which changes their order when it takes fewer.
+        self._unheard: TTLCache[str, bool] = TTLCache(NATURES_AT_MOST, UNHEARD_FOR)
         self._fetching_lock = threading.Lock()
         self._fetching: WeakValueDictionary[str, _QueueLock] = WeakValueDictionary()
         self._closing = threading.Event()
@@ -243,10 +249,19 @@ class AMQPBridge(Bridge):
         # One at a time: two that see the same messages waiting would together ask for more than there are.
         with self._fetching_lock:
             lock = self._fetching.setdefault(queue, _QueueLock())
+            consume = queue not in self._unheard
+
+        def fetch(link: Link, queue: str, limit: int) -> list[amqp.Message]:
+            deliveries = link.fetch(queue, limit, consume)
+            if link.unheard:
+                with self._fetching_lock:
+                    self._unheard[queue] = True
+            return deliveries
+
         if not lock.mutex.acquire(timeout=self.timeout):
             raise BridgeUnavailable(f"other fetches from queue {queue} are waiting, and the broker is slow to answer")
         try:
-            return self._fetch(queue, Link.fetch, limit)
+            return self._fetch(queue, fetch, limit)
         finally:
             lock.mutex.release()
 

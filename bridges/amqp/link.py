@@ -39,7 +39,9 @@ class Link:
         self.blocked = False
         self.last_tag = 0
         self._prefetch = 0
+        self.unheard = False
         self._fetches = 0
+        self._owed = False
         self._published = 0
         self._unconfirmed: set[int] = set()
         self._nacked = False
@@ -63,6 +65,7 @@ class Link:
 
     def _open_channel(self) -> amqp.Channel:
         self._prefetch = 0
+        self._owed = False
         self.channel = self._amqp.channel()
         self.channel.auto_decode = False
         return self.channel
@@ -182,8 +185,12 @@ class Link:
 
     # -- fetching -----------------------------------------------------------------------------------------------
 
-    def fetch(self, queue: str, limit: int) -> list[amqp.Message]:
-        """Up to ``limit`` deliveries of what waits in the queue. Raises QueueMissing."""
+    def fetch(self, queue: str, limit: int, consume: bool = True) -> list[amqp.Message]:
+        """Up to ``limit`` deliveries of what waits in the queue; by gets alone without ``consume``.
+
+        ``unheard`` tells afterwards whether a consumer got nothing of what waited. Raises QueueMissing.
+        """
+        self.unheard = False
         if limit > 1:
             # Never more credit than there are messages: a quorum queue would use what is left of it for messages that
             # are published till the cancel, take those back, and let others overtake them meanwhile.
@@ -193,15 +200,23 @@ class Link:
             # A get even for none: while a quorum queue has no leader RabbitMQ says 0, but a get waits for one.
             limit = max(1, min(limit, waiting))
         try:
-            deliveries = self._consume(queue, limit) if limit > 1 else []
-            # Only a get says for certain that there is nothing: a quorum queue that recovers may give a consumer
-            # nothing yet, though messages wait.
-            if not deliveries and (message := self.channel.basic_get(queue)) is not None:
-                deliveries = [message]
+            deliveries = self._consume(queue, limit) if limit > 1 and consume else []
+            if not deliveries:
+                self.unheard = self._forgo()
+                # Only a get says for certain that there is nothing: a quorum queue that recovers may give a consumer
+                # nothing yet, though messages wait.
+                deliveries = self._get(queue, limit)
         except NotFound as error:
             self._reopened()
             raise QueueMissing(queue) from error
         return self._fetched(deliveries)
+
+    def _get(self, queue: str, limit: int) -> list[amqp.Message]:
+        """Up to ``limit`` messages, one by one."""
+        deliveries: list[amqp.Message] = []
+        while len(deliveries) < limit and (message := self.channel.basic_get(queue)) is not None:
+            deliveries.append(message)
+        return deliveries
 
     def may_consume(self, queue: str) -> bool:
         """May a consumer come to somebody else's queue and go again? Not if the queue ends with its last consumer.
@@ -246,11 +261,11 @@ class Link:
         """
         if consume:
             waiting = self.depth(queue) if by_depth else limit
-            return self._fetched(self._consume(queue, min(limit, waiting)) if waiting else [])
-        deliveries: list[amqp.Message] = []
-        while len(deliveries) < limit and (message := self.channel.basic_get(queue)) is not None:
-            deliveries.append(message)
-        return self._fetched(deliveries)
+            taken = self._consume(queue, min(limit, waiting)) if waiting else []
+            if not taken:
+                self._forgo()
+            return self._fetched(taken)
+        return self._fetched(self._get(queue, limit))
 
     def _fetched(self, deliveries: list[amqp.Message]) -> list[amqp.Message]:
         if deliveries:
@@ -274,11 +289,24 @@ class Link:
         self.channel.callbacks[tag] = deliveries.append
         self.channel.basic_consume(queue, consumer_tag=tag, callback=deliveries.append)
         self.channel.basic_cancel(tag)
+        self._owed = len(deliveries) < limit
         return deliveries
+
+    def _forgo(self) -> bool:
+        """Give back what the last consumer was owed; was it owed something?
+
+        A quorum queue has a consumer's messages sent by the replica on its node. If that one is slow they come after
+        the cancel, and if it is broken never; till the channel closes they are nobody else's.
+        """
+        owed = self._owed
+        if owed:
+            self.give_back()
+        return owed
 
     def ack(self) -> None:
         """Acknowledge all that was fetched last."""
         self.channel.basic_ack(self.last_tag, multiple=True)
+        self._forgo()
 
     def await_depth(self, queue: str, waiting: int) -> None:
         """Wait a moment for so many messages: a quorum queue has what was given back a little later."""

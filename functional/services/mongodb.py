@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -91,7 +92,7 @@ class Member(Service):
         except PyMongoError:
             return False
 
-    def initiate(self, members: "list[Member]") -> None:
+    def initiate(self, members: "Sequence[Member]") -> None:
         """Make a replica set of `members`, this one among them. A set that exists is left alone."""
         config = {
             "_id": REPLICA_SET,
@@ -131,8 +132,8 @@ class MongoDB(Member):
 class MongoReplicaSet:
     """A replica set of several members; kill, pause and start the members themselves."""
 
-    def __init__(self, size: int = 3) -> None:
-        self.members = [Member() for _ in range(size)]
+    def __init__(self, members: Sequence[Member] = ()) -> None:
+        self.members = members or [Member() for _ in range(3)]
 
     @property
     def uri(self) -> str:
@@ -148,7 +149,9 @@ class MongoReplicaSet:
     def start(self) -> Self:
         """Start all members and return when they have elected a primary."""
         for member in self.members:
-            member.start()
+            member.launch()
+        for member in self.members:
+            member.until_ready()
         self.members[0].initiate(self.members)
         wait_until(lambda: self.primary, ELECTED_TIMEOUT, "a primary")
         return self

@@ -72,6 +72,12 @@ class Service:
 
     def start(self) -> Self:
         """Start the child and return when it is ready."""
+        self.launch()
+        self.until_ready()
+        return self
+
+    def launch(self) -> None:
+        """Start the child and don't wait for it, see `until_ready`."""
         if self.alive:
             raise RuntimeError(f"{self.name} runs already")
         with self.log_path.open("ab") as log:
@@ -86,6 +92,9 @@ class Service:
                 preexec_fn=_die_with_parent(self.death_signal),
             )
         self._group = self._child.pid
+
+    def until_ready(self) -> None:
+        """Wait until a child that has been launched is ready; it is killed if it does not get so in time."""
         try:
             wait_until(self._is_ready_or_dead, self.start_timeout, f"{self.name} to be ready")
         except TimeoutError as error:
@@ -94,7 +103,6 @@ class Service:
         except BaseException:  # Ctrl-C as well
             self.kill()
             raise
-        return self
 
     def _is_ready_or_dead(self) -> bool:
         if not self.alive:

@@ -1,0 +1,182 @@
+"""Three brokers, three members of a replica set and two gateways with two workers each, and the network in between."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+from functional.faults.disk import SmallDisk
+from functional.faults.gateway import CLOCK_FILE
+from functional.faults.network import NAME_VARIABLE, Network
+from functional.http import Api
+from functional.services.gateway import Gateway, Options
+from functional.services.mongodb import Member, MongoReplicaSet
+from functional.services.process import Service
+from functional.services.rabbitmq import RabbitMQ
+from functional.wait import wait_until
+from gateway.core.queues import broker_name
+
+SIZE = 3
+GATEWAYS = 2
+WORKERS = 2
+
+#: Seconds of [bridge] and [side_store] timeout, shorter than by default so that more happens in a run.
+TIMEOUT = 3.0
+
+#: Seconds until a cluster that has just started, or has just been mended, does its work again.
+HEALTHY_TIMEOUT = 90.0
+
+#: Bytes of the disks that can be filled.
+SMALL_DISK = 640 * 1024 * 1024
+
+#: Where the package `functional` is found.
+ROOT = Path(__file__).parents[2]
+
+
+class Broker(RabbitMQ):
+    """A node whose peers, and whose clients, reach it through the network's proxies."""
+
+    def __init__(self, name: str, network: Network) -> None:
+        self._own = {NAME_VARIABLE: name}
+        self._mapper = {"ERL_EPMD_PORT": str(network.port_mapper_port), "ERL_EPMD_ADDRESS": "127.0.0.1"}
+        super().__init__()
+        self.name = name
+        self.data = self.folder / "mnesia"
+        # What RabbitMQ's clustering guide recommends for three nodes.
+        with (self.folder / "rabbitmq.conf").open("a") as config:
+            config.write("cluster_partition_handling = pause_minority\n")
+            config.write("raft.wal_max_size_bytes = 67108864\n")
+        self.client_port = network.proxy(name, self.port)
+
+    def find(self, peers: list[Broker]) -> None:
+        """Form a cluster with these at the first start."""
+        with (self.folder / "rabbitmq.conf").open("a") as config:
+            for number, peer in enumerate(peers, 1):
+                config.write(f"cluster_formation.classic_config.nodes.{number} = {peer.node}\n")
+
+    def environment(self) -> dict[str, str]:
+        return self._environment | self._mapper | self._own
+
+
+class StoreMember(Member):
+    """A mongod whose peers and clients reach it through a proxy, which its set knows as its address."""
+
+    def __init__(self, name: str, network: Network) -> None:
+        super().__init__()
+        self.name = name
+        self.data = self.folder / "data"
+        self.host = f"127.0.0.1:{network.proxy(name, self.port)}"
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {NAME_VARIABLE: self.name}
+
+
+class FaultyGateway(Gateway):
+    """A gateway whose clock can be stepped; ``mutant`` names a deliberate bug to run it with."""
+
+    def __init__(self, name: str, options: Options, mutant: str | None) -> None:
+        super().__init__(options)
+        self.name = name
+        self._mutant = ["--mutant", mutant] if mutant else []
+        self.step_clock(0)
+
+    def step_clock(self, seconds: int) -> None:
+        """Let the gateway's clock of the day be wrong by so much."""
+        (self.folder / CLOCK_FILE).write_text(str(seconds))
+
+    def command(self) -> list[str]:
+        own = [sys.executable, "-m", "functional.faults.gateway", str(self.folder), *self._mutant]
+        return [*own, "--", *super().command()[1:]]
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {NAME_VARIABLE: self.name, "PYTHONPATH": str(ROOT)}
+
+
+class Cluster:
+    """Everything, started and healthy; ``say`` is told what goes on."""
+
+    def __init__(self, say: Callable[[str], None], mutant: str | None = None) -> None:
+        self._say = say
+        self._mutant = mutant
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with self._stack as stack:
+            self.network = stack.enter_context(Network())
+            self.brokers = [Broker(f"rabbitmq-{n}", self.network) for n in range(1, SIZE + 1)]
+            self.store = MongoReplicaSet([StoreMember(f"mongodb-{n}", self.network) for n in range(1, SIZE + 1)])
+            services: list[Service] = [*self.brokers, *self.store.members]
+            for service in services:
+                stack.callback(service.close)
+            # The last of each has a disk that can be filled.
+            self.disks = {
+                service.name: stack.enter_context(SmallDisk(service.data, SMALL_DISK))
+                for service in (self.brokers[-1], self.store.members[-1])
+            }
+            self._start_brokers()
+            self._say("starting the replica set")
+            self.store.start()
+            self.gateways = [
+                FaultyGateway(f"gateway-{n}", self._options(), self._mutant) for n in range(1, GATEWAYS + 1)
+            ]
+            self._say("starting the gateways")
+            for gateway in self.gateways:
+                stack.callback(gateway.close)
+                gateway.start()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _start_brokers(self) -> None:
+        """They find each other while they boot."""
+        self._say("starting a cluster of brokers")
+        for broker in self.brokers:
+            broker.find(self.brokers)
+            broker.launch()
+        for broker in self.brokers:
+            broker.until_ready()
+
+    def _options(self) -> Options:
+        first, *others = (f"127.0.0.1:{broker.client_port}" for broker in self.brokers)
+        return {
+            "DEFAULT": {"debug": False},
+            "wsgi": {"workers": WORKERS},
+            "bridge": {"uri": f"amqp://guest:guest@{first}/%2F", "hosts": others, "timeout": TIMEOUT},
+            "side_store": {"uri": self.store.uri, "timeout": TIMEOUT},
+        }
+
+    def make_queues(self, project: str, names: list[str]) -> None:
+        """Make the queues, and wait until every node would know them after a crash."""
+        api = Api(self.gateways[0].url, project)
+        for name in names:
+            wait_until(lambda name=name: api.put(f"/v2/queues/{name}").status_code == 201, 30, f"queue {name}")
+        for broker in self.brokers:
+            for name in names:
+                broker.until_saved(broker_name(project, name))
+        api.close()
+
+    def until_up(self) -> None:
+        """Start what is down, and wait until all services are up."""
+        for service in [*self.brokers, *self.store.members, *self.gateways]:
+            if not service.alive:
+                service.start()
+
+    def leader_of(self, queue: str) -> Broker | None:
+        """The node that leads a queue now; None while there is none, or no node tells."""
+        expression = (
+            f'case rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{queue}">>)) of'
+            " {ok, Q} -> {_, Node} = amqqueue:get_pid(Q), Node; _ -> none end."
+        )
+        for broker in self.brokers:
+            if broker.alive:
+                try:
+                    node = broker.ctl("eval", expression).strip().strip("'")
+                except (RuntimeError, TimeoutError):
+                    continue
+                return next((peer for peer in self.brokers if peer.node == node), None)
+        return None
