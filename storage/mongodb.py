@@ -48,6 +48,9 @@ NEVER = DatetimeMS(253_370_764_800_000)
 #: Seconds after which the offset to the server's clock is measured again.
 CLOCK_REFRESH = 30.0
 
+#: Seconds that the two clocks may drift apart in one, by far.
+CLOCK_DRIFT = 0.001
+
 INDEXES = (
     # A claim wants expired holds first (there are few), then the free ones in order, then the lease.
     IndexModel([("q", ASCENDING), ("h", DESCENDING), ("s", ASCENDING)], name="visibility"),
@@ -96,6 +99,7 @@ class MongoDBStore(SideStore):
         self._trial = threading.Lock()
         self._clock_offset = time.time() - time.monotonic()
         self._clock_read = float("-inf")
+        self._clock_error = 0.0
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -139,8 +143,11 @@ class MongoDBStore(SideStore):
         sent = time.monotonic()
         answer = self._database.command("hello", codec_options=DATES)
         received = time.monotonic()
-        self._clock_offset = int(answer["localTime"]) / 1000 - (sent + received) / 2
-        self._clock_read = received
+        # A slow answer says little of the time. It counts only once what is known may have drifted as far.
+        error = (received - sent) / 2
+        if error <= self._clock_error + CLOCK_DRIFT * (received - self._clock_read):
+            self._clock_offset = int(answer["localTime"]) / 1000 - (sent + received) / 2
+            self._clock_read, self._clock_error = received, error
 
     def ping(self) -> None:
         with self._calls():

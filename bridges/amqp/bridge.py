@@ -39,7 +39,7 @@ NATURE_KNOWN_FOR = 30.0
 NATURES_AT_MOST = 10_000
 
 #: Seconds for which a queue is fetched from by gets after a consumer got nothing.
-UNHEARD_FOR = 10.0
+UNHEARD_FOR = 5.0
 
 
 class AMQPBatch(Batch):

@@ -10,10 +10,12 @@ import select
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import amqp
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
+from cachetools import LRUCache
 from kombu import Connection
 
 from bridges.amqp.encoder import encode
@@ -22,6 +24,12 @@ from bridges.errors import BrokerBlocked, OutcomeUnknown, QueueMissing, Unroutab
 
 #: Header that RabbitMQ adds to messages of quorum queues.
 DELIVERY_COUNT = "x-delivery-count"
+
+#: Seconds that deliveries may come after the cancel of their consumer: a replica's way behind its leader.
+LATE = 0.05
+
+#: Queues of which a link remembers that its consumers get their messages at once.
+PROMPT_AT_MOST = 1000
 
 #: A type of queues that there is not.
 NO_TYPE = "marconi-asks"
@@ -40,6 +48,7 @@ class Link:
         self.last_tag = 0
         self._prefetch = 0
         self.unheard = False
+        self._prompt: LRUCache[str, bool] = LRUCache(PROMPT_AT_MOST)
         self._fetches = 0
         self._owed = False
         self._published = 0
@@ -188,7 +197,7 @@ class Link:
     def fetch(self, queue: str, limit: int, consume: bool = True) -> list[amqp.Message]:
         """Up to ``limit`` deliveries of what waits in the queue; by gets alone without ``consume``.
 
-        ``unheard`` tells afterwards whether a consumer got nothing of what waited. Raises QueueMissing.
+        ``unheard`` tells afterwards whether a consumer got nothing of what gets then found. Raises QueueMissing.
         """
         self.unheard = False
         if limit > 1:
@@ -202,10 +211,11 @@ class Link:
         try:
             deliveries = self._consume(queue, limit) if limit > 1 and consume else []
             if not deliveries:
-                self.unheard = self._forgo()
+                owed = self._forgo()
                 # Only a get says for certain that there is nothing: a quorum queue that recovers may give a consumer
                 # nothing yet, though messages wait.
                 deliveries = self._get(queue, limit)
+                self.unheard = owed and len(deliveries) > 1
         except NotFound as error:
             self._reopened()
             raise QueueMissing(queue) from error
@@ -289,14 +299,32 @@ class Link:
         self.channel.callbacks[tag] = deliveries.append
         self.channel.basic_consume(queue, consumer_tag=tag, callback=deliveries.append)
         self.channel.basic_cancel(tag)
+        if len(deliveries) == limit:
+            self._prompt[queue] = True
+        else:
+            self._await_late(queue, tag, deliveries, limit)
         self._owed = len(deliveries) < limit
         return deliveries
+
+    def _await_late(self, queue: str, tag: str, deliveries: list[amqp.Message], limit: int) -> None:
+        """Wait for deliveries that come after their consumer was cancelled.
+
+        A quorum queue has a consumer's messages sent by the replica on its node, which is a little late unless it
+        is the leader. Where it never was late, others have been faster to take the messages.
+        """
+        if self._prompt.pop(queue, False):
+            return
+        deadline = time.monotonic() + LATE
+        self.channel.callbacks[tag] = deliveries.append  # the cancel has removed it
+        while len(deliveries) < limit and (left := deadline - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                self._amqp.drain_events(timeout=left)
+        del self.channel.callbacks[tag]
 
     def _forgo(self) -> bool:
         """Give back what the last consumer was owed; was it owed something?
 
-        A quorum queue has a consumer's messages sent by the replica on its node. If that one is slow they come after
-        the cancel, and if it is broken never; till the channel closes they are nobody else's.
+        If the replica on this node is broken its messages never come, and till the channel closes nobody gets them.
         """
         owed = self._owed
         if owed:

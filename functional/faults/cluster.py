@@ -162,9 +162,13 @@ class Cluster:
 
     def until_up(self) -> None:
         """Start what is down, and wait until all services are up."""
-        for service in [*self.brokers, *self.store.members, *self.gateways]:
-            if not service.alive:
-                service.start()
+        services: list[Service] = [*self.brokers, *self.store.members, *self.gateways]
+        down = [service for service in services if not service.alive]
+        for service in down:
+            service.kill()  # what is left of its process group
+            service.launch()
+        for service in down:
+            service.until_ready()
 
     def leader_of(self, queue: str) -> Broker | None:
         """The node that leads a queue now; None while there is none, or no node tells."""

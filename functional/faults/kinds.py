@@ -1,4 +1,7 @@
-"""What goes wrong: each kind of fault begins when its context is entered and is mended when that is left."""
+"""What goes wrong: each kind of fault begins when its context is entered and is mended when that is left.
+
+What is dead then is started once all faults of that time are mended: a broker waits for its peers.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +62,7 @@ def _killed(choose: Callable[[Place], Service]) -> Fault:
     def fault(place: Place) -> Iterator[str]:
         victim = choose(place)
         victim.kill()
-        try:
-            yield victim.name
-        finally:
-            victim.start()
+        yield victim.name
 
     return fault
 
@@ -161,7 +161,6 @@ def _disk_full(choose: Callable[[Place], list[Service]]) -> Fault:
         finally:
             disk.free()
             victim.kill()  # a mongod has ended itself, and a broker's replicas stay down until a restart
-            victim.start()
 
     return fault
 
