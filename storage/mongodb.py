@@ -40,8 +40,8 @@ DUPLICATE_KEY = 11000
 #: Characters of the driver's error texts that are of use: it appends the state of the whole topology.
 MAX_ERROR = 300
 
-#: Something in quotes, in an error's text.
-QUOTED = re.compile(r"(['\"]).*\1", re.DOTALL)
+#: Behind which the driver's errors show a piece of the URI.
+SHOWN = re.compile(r"[:'\"]")
 
 LEASE_HELD = -1
 LEASE_FREE = -2
@@ -91,8 +91,10 @@ class MongoDBStore(SideStore):
                 codec_options=DATES,
             )
         except (PyMongoError, ValueError) as error:
-            # What the driver quotes may be the password.
-            raise StoreMisconfigured(f"[side_store] uri: {QUOTED.sub('…', str(error))}") from error
+            text = str(error)
+            if "@" in uri:  # what the driver shows of a malformed one may be the password
+                text = f"{SHOWN.split(text)[0].strip()} (user and password need : / ? @ % as %3A %2F %3F %40 %25)"
+            raise StoreMisconfigured(f"[side_store] uri: {text}") from error
         self._queues = self._database["queues"]
         self._messages = self._database["messages"]
         self._prepared = False

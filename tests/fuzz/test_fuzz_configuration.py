@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import bcrypt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from kombu import Connection
 
@@ -81,6 +81,8 @@ def test_sqlite_uri_is_understood_or_refused(uri: str) -> None:
     st.sampled_from(["amqp", "amqps", "mongodb", "sqlite"]), pieces, pieces, pieces,
     st.sampled_from(["host", "host:port", "host/a.b", "[::1", "h:99999/db", "\u2100", "h/?w=x&tls=maybe", "h?a=b"]),
 )
+@example("mongodb", "", "", "%", "host")
+@example("mongodb", "", "://", "", "host")
 def test_no_complaint_about_a_uri_shows_its_password(scheme: str, user: str, one: str, other: str, host: str) -> None:
     uri = f"{scheme}://{user}:{one}{SECRET}{other}@{host}"
     try:
