@@ -41,7 +41,8 @@ setup(
             "python-zaqarclient>=4",
             "requests>=2.31",
         ],
-        "lint": ["mypy>=1.10", "ruff>=0.6"],
+        "lint": ["bandit>=1.8", "mypy>=1.10", "ruff>=0.6"],
+        "audit": ["pip-audit>=2.7"],
     },
     entry_points={
         "console_scripts": ["marconi = gateway.cli:main"],

@@ -15,6 +15,7 @@ class Envelope:
     ``ttl`` is in milliseconds; ``timestamp`` in seconds since the epoch. On the way out, what a native producer has
     not set is None; ``redelivered`` says that the broker has handed it out before, ``deliveries`` how
     often it has come back if the broker counts that, and ``exchange`` and ``routing_key`` how it came into its queue.
+    ``readable`` is False when its properties are not what the protocol allows; they are left out then.
     """
 
     body: bytes
@@ -33,6 +34,7 @@ class Envelope:
     deliveries: int = field(default=0, compare=False)
     exchange: str = field(default="", compare=False)
     routing_key: str = field(default="", compare=False)
+    readable: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,5 +29,9 @@ class Unroutable(BridgeError):
     """No queue is bound to the exchange for some of the messages; these are not enqueued, others may be."""
 
 
+class PropertiesTooLarge(BridgeError):
+    """The properties of a message don't fit into one frame, as they must; nothing was published."""
+
+
 class BridgeMisconfigured(BridgeError):
     """The URI or an option of the bridge can't be used; the text says which and why."""

@@ -1,4 +1,4 @@
-"""Logs: oslo.log's options and formats, with the id of the request in every line."""
+"""Logs: oslo.log's options and formats, the id of the request in every line, and no line that somebody else wrote."""
 
 from __future__ import annotations
 
@@ -25,14 +25,43 @@ def configure(conf: Any) -> None:
     log.set_defaults(logging_context_format_string=FORMAT, default_log_levels=list(QUIET))
     conf.set_default("logging_default_format_string", FORMAT)
     log.setup(conf, "marconi")
-    make = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(Record)
+    for handler in logging.getLogger().handlers:
+        if handler.formatter is not None:
+            handler.setFormatter(PrintableLines(handler.formatter))
 
-    def with_request_id(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = make(*args, **kwargs)
-        record.request_id = REQUEST_ID.get()
-        return record
 
-    logging.setLogRecordFactory(with_request_id)
+class Record(logging.LogRecord):
+    """A record with the request's id."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.request_id = REQUEST_ID.get()
+
+
+class PrintableLines(logging.Formatter):
+    """What another formatter makes of a record, in one line, and a traceback's lines behind it, which have prefixes.
+
+    Control characters in them, which may come from a request or a message, are escaped.
+    """
+
+    def __init__(self, formatter: logging.Formatter):
+        super().__init__()
+        self._formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = self._formatter.format(record)
+        if not record.exc_text:
+            return printable(text)
+        first = text.removesuffix(record.exc_text).removesuffix("\n")
+        return "\n".join(printable(line) for line in [first, *record.exc_text.split("\n")])
+
+
+def printable(text: str) -> str:
+    """A text with everything escaped that is no space and can't be seen: line ends, terminal escapes, surrogates."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def new_request_id() -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
-#: From the first colon behind the slashes to the last @: more than the password rather than less.
-_PASSWORD = re.compile(r"(//[^:@/\s]*:)\S*(?=@)")
+#: From the first colon behind the slashes to the last @ of that URI: more than the password rather than less.
+_PASSWORD = re.compile(r"(//[^:\s]*:)(?:(?:(?!://).)*|\S*)(?=@)")
+
+#: Options in a MongoDB URI's query that hold a password or a token.
+_SECRET_OPTION = re.compile(r"([?&;](?:tlsCertificateKeyFilePassword|authMechanismProperties)=)[^&;\s]*", re.I)
 
 
 def without_password(text: str) -> str:
     """A URI, or a text with URIs, without their passwords."""
-    return _PASSWORD.sub(r"\1***", text)
+    return _SECRET_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1***", text))

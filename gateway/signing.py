@@ -7,6 +7,9 @@ import hmac
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+#: No part may have one: between the parts stand a backslash and an n, and other parts would have the same signature.
+SEPARATOR = "\\"
+
 #: Form of the expiry in the signed text.
 EXPIRES = "%Y-%m-%dT%H:%M:%S"
 
@@ -21,6 +24,8 @@ def covers(
     key: str, signature: str, paths: list[str], methods: list[str], project: str, expires: str, method: str, path: str
 ) -> bool:
     """Does the signature hold, and cover this method and path now? A path covers itself and what is below it."""
+    if any(SEPARATOR in part for part in (*paths, *methods, project, expires)):
+        return False
     right = hmac.compare_digest(sign(key, paths, methods, project, expires).encode(), signature.encode())
     try:
         until = datetime.strptime(expires, EXPIRES).replace(tzinfo=UTC)

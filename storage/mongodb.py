@@ -12,6 +12,7 @@ Collection ``messages`` holds three kinds of documents, told apart by ``h``:
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from bson import DatetimeMS
 from bson.codec_options import CodecOptions, DatetimeConversion
 from oslo_config import cfg
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, WriteConcern
-from pymongo.errors import BulkWriteError, ConfigurationError, DuplicateKeyError, InvalidURI, PyMongoError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from storage.base import Claim, Message, Queue, SideStore, Stats, split_key
 from storage.errors import StoreMisconfigured, StoreUnavailable
@@ -38,6 +39,9 @@ DUPLICATE_KEY = 11000
 
 #: Characters of the driver's error texts that are of use: it appends the state of the whole topology.
 MAX_ERROR = 300
+
+#: Behind which the driver's errors show a piece of the URI.
+SHOWN = re.compile(r"[:'\"]")
 
 LEASE_HELD = -1
 LEASE_FREE = -2
@@ -89,8 +93,11 @@ class MongoDBStore(SideStore):
                 write_concern=DURABLE,
                 codec_options=DATES,
             )
-        except (ConfigurationError, InvalidURI, ValueError) as error:
-            raise StoreMisconfigured(f"[side_store] uri: {error}") from error
+        except (PyMongoError, ValueError) as error:
+            text = str(error)
+            if "@" in uri:  # what the driver shows of a malformed one may be the password
+                text = f"{SHOWN.split(text)[0].strip()} (user and password need : / ? @ % as %3A %2F %3F %40 %25)"
+            raise StoreMisconfigured(f"[side_store] uri: {text}") from error
         self._queues = self._database["queues"]
         self._messages = self._database["messages"]
         self._prepared = False
@@ -229,7 +236,7 @@ class MongoDBStore(SideStore):
                 return None
             # Claimers land without the lease, and their clock may run a little ahead of ours.
             landed = self._messages.find_one({"q": q, **LANDED}, {"s": 1}, sort=[("s", DESCENDING)], hint="position")
-        assert lease is not None  # upsert, and the document after it
+        assert lease is not None  # nosec B101  # upsert, and the document after it
         return max(lease["last"], landed["s"] if landed else 0)
 
     def release_lease(self, q: str, owner: str, last: int) -> None:

@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS leases (
 #: Seconds between two tries to switch a new file to write-ahead logging.
 WAL_RETRY = 0.01
 
+#: What the statements below are put together from are constants and question marks, never input: hence nosec B608.
 COLUMNS = "id, p, e, b, u, x, s, h, c, ct, n, r"
 
 
@@ -60,11 +61,14 @@ class SQLiteStore(SideStore):
     )
 
     def __init__(self, uri: str, options: Any):
-        parts = urlsplit(uri)
-        if parts.netloc or len(parts.path) < 2 or parts.query:
+        try:
+            parts = urlsplit(uri)
+            if parts.netloc or len(parts.path) < 2 or parts.query:
+                raise ValueError
+        except ValueError:  # not a word of the URI itself: it may have a password, which does not belong there
             raise StoreMisconfigured(
-                f"{uri!r} is no SQLite URI: write sqlite:///relative/path or sqlite:////absolute/path"
-            )
+                "[side_store] uri is no SQLite URI: write sqlite:///relative/path or sqlite:////absolute/path"
+            ) from None
         self.path = unquote(parts.path[1:])
         self.timeout = options.timeout
         self._local = threading.local()
@@ -174,7 +178,7 @@ class SQLiteStore(SideStore):
     def delete_queue(self, q: str) -> None:
         with self._write() as db:
             for table in ("queues", "messages", "tombstones", "leases"):
-                db.execute(f"DELETE FROM {table} WHERE q = ?", (q,))
+                db.execute(f"DELETE FROM {table} WHERE q = ?", (q,))  # nosec B608
 
     def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
         with self._read() as db:
@@ -257,7 +261,7 @@ class SQLiteStore(SideStore):
                 )
         with self._read() as db:
             rows = db.execute(
-                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND h = 0 AND e > ? ORDER BY s LIMIT ?",
+                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND h = 0 AND e > ? ORDER BY s LIMIT ?",  # nosec B608
                 (q, now, limit),
             )
             messages = [_message(row) for row in rows]
@@ -269,7 +273,7 @@ class SQLiteStore(SideStore):
         with self._write() as db:
             for message in messages:
                 row = db.execute(
-                    "UPDATE messages SET h = ?, c = ?, ct = ?, n = n + 1, e = max(e, ?)"
+                    "UPDATE messages SET h = ?, c = ?, ct = ?, n = n + 1, e = max(e, ?)"  # nosec B608
                     f" WHERE q = ? AND id = ? AND h = 0 RETURNING {COLUMNS}",
                     (claim.expires, claim.id, claim.ttl, claim.keep_until, q, message.id),
                 ).fetchone()
@@ -303,14 +307,14 @@ class SQLiteStore(SideStore):
             values.append(now)
         with self._read() as db:
             rows = db.execute(
-                f"SELECT {COLUMNS} FROM messages WHERE {where} ORDER BY s LIMIT ?", (*values, limit)
+                f"SELECT {COLUMNS} FROM messages WHERE {where} ORDER BY s LIMIT ?", (*values, limit)  # nosec B608
             )
             return [_message(row) for row in rows]
 
     def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
         with self._read() as db:
             rows = db.execute(
-                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND e > ? AND id IN ({_marks(ids)})",
+                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND e > ? AND id IN ({_marks(ids)})",  # nosec B608
                 (q, self.now(), *ids),
             )
             return [_message(row) for row in rows]
@@ -321,7 +325,7 @@ class SQLiteStore(SideStore):
     def _edge(self, q: str, order: str) -> Message | None:
         with self._read() as db:
             row = db.execute(
-                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND e > ? ORDER BY s {order} LIMIT 1",
+                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND e > ? ORDER BY s {order} LIMIT 1",  # nosec B608
                 (q, self.now()),
             ).fetchone()
         return _message(row) if row else None
@@ -329,7 +333,7 @@ class SQLiteStore(SideStore):
     def delete_unclaimed(self, q: str, ids: Sequence[str]) -> int:
         with self._write() as db:
             return db.execute(
-                "DELETE FROM messages WHERE q = ? AND (c IS NULL OR h <= ?)"
+                "DELETE FROM messages WHERE q = ? AND (c IS NULL OR h <= ?)"  # nosec B608
                 f" AND id IN ({_marks(ids)})",
                 (q, self.now(), *ids),
             ).rowcount
@@ -337,7 +341,7 @@ class SQLiteStore(SideStore):
     def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
         with self._write() as db:
             return db.execute(
-                f"DELETE FROM messages WHERE q = ? AND h > ? AND id IN ({_marks(ids)})"
+                f"DELETE FROM messages WHERE q = ? AND h > ? AND id IN ({_marks(ids)})"  # nosec B608
                 f" AND +c IN ({_marks(claims)})",
                 (q, self.now(), *ids, *claims),
             ).rowcount
@@ -373,7 +377,7 @@ class SQLiteStore(SideStore):
         now = self.now()
         with self._read() as db:
             rows = db.execute(
-                f"SELECT {COLUMNS} FROM messages WHERE c = ? AND q = ? AND h > ? AND e > ? ORDER BY s",
+                f"SELECT {COLUMNS} FROM messages WHERE c = ? AND q = ? AND h > ? AND e > ? ORDER BY s",  # nosec B608
                 (claim_id, q, now, now),
             )
             return [_message(row) for row in rows]

@@ -17,11 +17,19 @@ from cachetools import TTLCache
 from kombu import Connection
 from oslo_config import cfg
 
+from bridges.amqp.frames import UNREADABLE
 from bridges.amqp.link import DELIVERY_COUNT, LINK_ERRORS, Link
 from bridges.amqp.pool import Pool
 from bridges.amqp.uri import broker_uris, tls_options
 from bridges.base import Batch, Binding, Bridge, Envelope
-from bridges.errors import BridgeUnavailable, ExchangeMissing, OutcomeUnknown, QueueMissing, Unroutable
+from bridges.errors import (
+    BridgeUnavailable,
+    ExchangeMissing,
+    OutcomeUnknown,
+    PropertiesTooLarge,
+    QueueMissing,
+    Unroutable,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -116,7 +124,7 @@ class AMQPBridge(Bridge):
                 self._keeper = threading.Thread(target=self._keep, name="amqp-keeper", daemon=True)
                 self._keeper.start()
         connection = Connection(
-            random.sample(self._uris, len(self._uris)),  # spread over the cluster
+            random.sample(self._uris, len(self._uris)),  # nosec B311  # spread over the cluster
             ssl=self._tls or False,
             connect_timeout=self.timeout,
             heartbeat=self._options.heartbeat,
@@ -223,7 +231,7 @@ class AMQPBridge(Bridge):
         link = self._publishers.take()
         try:
             link.publish(exchange, routing_key, envelopes, deadline, mandatory)
-        except Unroutable:
+        except (Unroutable, PropertiesTooLarge):
             self._publishers.put(link)
             raise
         except NotFound as error:
@@ -282,7 +290,7 @@ class AMQPBridge(Bridge):
         return AMQPBatch([_envelope(delivery) for delivery in deliveries], link)
 
     def settle(self, batch: Batch) -> None:
-        assert isinstance(batch, AMQPBatch)
+        assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
         if batch.link is not None:
             link, batch.link = batch.link, None
             with _translated():
@@ -294,7 +302,7 @@ class AMQPBridge(Bridge):
             self._fetchers.put(link)
 
     def requeue(self, batch: Batch) -> None:
-        assert isinstance(batch, AMQPBatch)
+        assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
         if batch.link is not None:
             link, batch.link = batch.link, None
             try:
@@ -388,6 +396,8 @@ class _translated:
 
 def _envelope(delivery: amqp.Message) -> Envelope:
     properties = delivery.properties
+    headers = properties.get("application_headers", {})
+    deliveries = headers.get(DELIVERY_COUNT)
     try:
         ttl = int(properties["expiration"])
     except (KeyError, ValueError):
@@ -400,14 +410,15 @@ def _envelope(delivery: amqp.Message) -> Envelope:
         timestamp=properties.get("timestamp"),
         content_type=properties.get("content_type"),
         content_encoding=properties.get("content_encoding"),
-        headers={k: v for k, v in properties.get("application_headers", {}).items() if k != DELIVERY_COUNT},
+        headers={k: v for k, v in headers.items() if k != DELIVERY_COUNT},
         priority=properties.get("priority"),
         correlation_id=properties.get("correlation_id"),
         reply_to=properties.get("reply_to"),
         type=properties.get("type"),
         app_id=properties.get("app_id"),
         redelivered=delivery.delivery_info["redelivered"],
-        deliveries=properties.get("application_headers", {}).get(DELIVERY_COUNT, 0),
+        deliveries=deliveries if isinstance(deliveries, int) else 0,  # a classic queue passes anybody's header on
         exchange=delivery.delivery_info["exchange"],
         routing_key=delivery.delivery_info["routing_key"],
+        readable=UNREADABLE not in headers,
     )

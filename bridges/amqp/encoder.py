@@ -14,9 +14,14 @@ from typing import Any
 from amqp.serialization import dumps
 
 from bridges.base import Envelope
+from bridges.errors import PropertiesTooLarge
 
 #: Bytes around a frame's payload: type, channel, size, end octet.
 FRAME_OVERHEAD = 8
+
+#: Header tables that are remembered have so many values at the most, of so many characters: the gateway's own ones.
+CACHED_HEADERS = 2
+CACHED_VALUE = 255
 
 _METHOD_FRAME, _HEADER_FRAME, _BODY_FRAME = 1, 2, 3
 _FRAME_END = b"\xce"
@@ -37,12 +42,17 @@ _u64 = Struct(">Q").pack
 def encode(
     channel: int, exchange: str, routing_key: str, envelopes: Sequence[Envelope], frame_max: int, mandatory: bool = True
 ) -> bytes:
-    """Frames that publish ``envelopes``, persistent. The default exchange "" has a queue's name as routing key."""
+    """Frames that publish ``envelopes``, persistent. The default exchange "" has a queue's name as routing key.
+
+    Raises PropertiesTooLarge.
+    """
     method = _publish_frame(channel, exchange, routing_key, mandatory)
     room = frame_max - FRAME_OVERHEAD
     parts: list[bytes] = []
     for envelope in envelopes:
         header = _header(envelope)
+        if len(header) > room:
+            raise PropertiesTooLarge(f"{len(header)} bytes, at most {room} are possible")
         parts += method, _frame_start(_HEADER_FRAME, channel, len(header)), header, _FRAME_END
         body = envelope.body
         if len(body) <= room:
@@ -110,7 +120,9 @@ def _shortstr(text: str) -> bytes:
 
 
 def _table(headers: Mapping[str, Any]) -> bytes:
-    if all(type(value) is str for value in headers.values()):
+    if len(headers) <= CACHED_HEADERS and all(
+        type(value) is str and len(value) <= CACHED_VALUE for value in headers.values()
+    ):
         return _string_table(tuple(headers.items()))
     return bytes(dumps("F", (dict(headers),)))
 

@@ -19,6 +19,7 @@ from cachetools import LRUCache
 from kombu import Connection
 
 from bridges.amqp.encoder import encode
+from bridges.amqp.frames import readable
 from bridges.base import Envelope
 from bridges.errors import BrokerBlocked, OutcomeUnknown, QueueMissing, Unroutable
 
@@ -61,6 +62,7 @@ class Link:
         self._kombu = connection
         self._amqp: amqp.Connection = connection.connection
         self._amqp.transport.sock.settimeout(timeout)
+        self._amqp.on_inbound_frame = readable(self._amqp.on_inbound_frame)
         self._amqp.on_blocked = self._on_blocked
         self._amqp.on_unblocked = self._on_unblocked
         self._poll = select.poll()
@@ -124,13 +126,14 @@ class Link:
         Raises Unroutable, and amqp's NotFound when there is no such exchange; the channel is of no use then.
         """
         self.check_not_blocked()
+        frames = encode(
+            self.channel.channel_id, exchange, routing_key, envelopes, self._amqp.frame_max, mandatory
+        )
         first = self._published + 1
         self._published += len(envelopes)
         self._unconfirmed = set(range(first, self._published + 1))
         self._nacked, self._returned = False, 0
-        self._amqp.transport.write(
-            encode(self.channel.channel_id, exchange, routing_key, envelopes, self._amqp.frame_max, mandatory)
-        )
+        self._amqp.transport.write(frames)
         self._amqp.bytes_sent += 1  # keeps py-amqp's heartbeat from being sent on top
         while self._unconfirmed:
             left = deadline - time.monotonic()

@@ -27,7 +27,7 @@ def broker_uris(uri: str, hosts: list[str]) -> list[str]:
         raise BridgeMisconfigured(MALFORMED) from error
     if parts.scheme not in TRANSPORTS or not parts.netloc:
         raise BridgeMisconfigured("[bridge] uri: write amqp://user:password@host:5672/vhost, or amqps://")
-    if parts.query:
+    if parts.query or parts.fragment:
         raise BridgeMisconfigured("[bridge] uri: no query is understood here, use the options of [bridge] instead")
     credentials, at, addresses = parts.netloc.rpartition("@")
     vhost = parts.path if len(parts.path) > 1 else "/%2F"
@@ -38,7 +38,7 @@ def broker_uris(uri: str, hosts: list[str]) -> list[str]:
             host, _ = urlsplit(own).hostname, urlsplit(own).port
         except ValueError as error:
             raise BridgeMisconfigured(MALFORMED) from error
-        if not host:
+        if not host or set(address) & set("/?#@"):
             raise BridgeMisconfigured(MALFORMED)
         uris.append(own)
     return uris

@@ -397,3 +397,13 @@ def test_bridge_to_itself_is_a_queue(api, native, queue):
     _, messages = claim(api, queue)
     assert bodies(messages) == list(range(5))
     assert [id_of(message["href"]) for message in messages] == posted
+
+
+def test_properties_larger_than_a_frame_are_400(api, native, queue):
+    exchange = native.exchange("fanout")
+    target = native.bound(exchange)
+    bridge(api, queue, target=to_exchange(exchange))
+    response = post_raw(api, queue, {"body": 1, "properties": {"headers": {"a": "x" * 140_000}}})
+    assert_error(response, 400, "Invalid request body")
+    assert post_raw(api, queue, {"body": 2}).status_code == 201
+    assert native.bodies(target) == [b"2"]

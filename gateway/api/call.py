@@ -12,14 +12,15 @@ from flask import Request
 
 from gateway.api import body
 from gateway.api.errors import NotAcceptable
-from gateway.auth.base import AuthStrategy, Identity
+from gateway.auth.base import MAX_PROJECT, AuthStrategy, Identity
 from gateway.core.core import Core
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
 from gateway.core.metadata import QUEUE_NAME
 from gateway.core.queues import QueueInfo
 from gateway.signing import covers
 
-MAX_PROJECT = 256
+#: Characters of a header that is worth remembering what it says; what is longer would fill the memory.
+MAX_REMEMBERED = 256
 
 #: Usual spellings of a UUID: with dashes or without, in braces or as a URN (RFC 9562, section 4).
 _UUID = re.compile(
@@ -93,7 +94,7 @@ def admit(service: Service, request: Request) -> Call:
     """Check what holds for every request, in the order that clients count on: Accept, credentials, project, client."""
     environ = request.environ
     accept = environ.get("HTTP_ACCEPT")
-    if accept is not None and not accepts_json(accept):
+    if accept is not None and not (_accepts_json if len(accept) <= MAX_REMEMBERED else accepts_json)(accept):
         raise NotAcceptable(f"Only {JSON} is served")
     if "HTTP_URL_SIGNATURE" in environ:
         identity = Identity(_signed_project(service, environ))
@@ -103,7 +104,7 @@ def admit(service: Service, request: Request) -> Call:
 
 
 def _project(environ: dict[str, Any], identity: Identity) -> str:
-    header = environ.get("HTTP_X_PROJECT_ID", "").strip()
+    header = environ.get("HTTP_X_PROJECT_ID", "").strip(" \t")  # RFC 9110, 5.5; no other space is like none
     if identity.project is not None:
         if header and header != identity.project:
             raise Forbidden("X-Project-ID names another project than yours")
@@ -122,7 +123,7 @@ def _client(service: Service, environ: dict[str, Any]) -> str:
         if not lowest <= len(text) <= highest or not text.isprintable():
             raise InvalidInput(f"The Client-ID header must be {lowest} to {highest} characters long")
         return text
-    client = client_id(text)
+    client = client_id(text) if len(text) <= MAX_REMEMBERED else None
     if client is None:
         raise InvalidInput("The Client-ID header must be a UUID" if text else "The Client-ID header is missing")
     return client
@@ -134,7 +135,6 @@ def client_id(text: str) -> str | None:
     return str(UUID(text)) if _UUID.match(text) else None
 
 
-@lru_cache(maxsize=1024)
 def accepts_json(accept: str) -> bool:
     """Does an Accept header admit JSON (RFC 9110, 12.5.1)?"""
     for part in accept.split(","):
@@ -143,6 +143,9 @@ def accepts_json(accept: str) -> bool:
         if kind in _JSON_RANGES and not refused:
             return True
     return not accept.strip()
+
+
+_accepts_json = lru_cache(maxsize=1024)(accepts_json)
 
 
 def _signed_project(service: Service, environ: dict[str, Any]) -> str:

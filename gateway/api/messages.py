@@ -117,7 +117,7 @@ def delete_many(call: Call, queue: str) -> Answer:
         raise InvalidInput("Give either ids or pop", query.TITLE)
     if pop is not None:
         return _pop(call, queue, pop)
-    assert ids is not None
+    assert ids is not None  # nosec B101  # for the type checker
     _check_ids(call, ids)
     claim_ids = query.strings(args, "claim_ids")
     if call.core.limits.message_delete_with_claim_id and claim_ids is None:

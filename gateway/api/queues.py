@@ -12,7 +12,7 @@ from gateway.api.call import Call
 from gateway.api.errors import Answer, UnsupportedMediaType
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.queues import ListedQueue
-from gateway.signing import EXPIRES, sign
+from gateway.signing import EXPIRES, SEPARATOR, sign
 
 PATCH_TYPE = "application/openstack-messaging-v2.0-json-patch"
 
@@ -141,6 +141,8 @@ def share(call: Call, queue: str) -> Answer:
     key = call.service.signing_key
     if key is None:
         raise NotFound("This service has no key to sign with; ask its operator to set [signed_url] secret_key")
+    if SEPARATOR in call.project:
+        raise InvalidInput("The queues of a project with a backslash in its id can't be shared")
     document = call.document()
     if unknown := sorted(set(document) - SHARE_KEYS):
         raise InvalidInput(f"Unknown keys: {', '.join(unknown)}", body.TITLE)

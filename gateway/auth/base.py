@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+#: Characters of a project's id.
+MAX_PROJECT = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

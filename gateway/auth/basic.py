@@ -16,7 +16,7 @@ from typing import Any
 import bcrypt
 from cachetools import TTLCache
 
-from gateway.auth.base import AuthStrategy, Identity, Unauthenticated
+from gateway.auth.base import MAX_PROJECT, AuthStrategy, Identity, Unauthenticated
 
 LOG = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class BasicAuth(AuthStrategy):
         if identity is not None:
             return identity
         user = users.get(name)
-        right = bcrypt.checkpw(password.encode()[:MAX_PASSWORD], user.hash if user else NOBODY)
+        right = _matches(password, user.hash if user else NOBODY)
         if not right or user is None:
             raise Unauthenticated("User name or password is wrong", CHALLENGE)
         identity = Identity(user.project, name)
@@ -104,8 +104,15 @@ class BasicAuth(AuthStrategy):
             return self._users
 
 
+def _matches(password: str, hash_: bytes) -> bool:
+    try:
+        return bcrypt.checkpw(password.encode()[:MAX_PASSWORD], hash_)
+    except ValueError:  # looks like a hash, and is none
+        return False
+
+
 def read_users(path: str) -> dict[str, User]:
-    """Users by name from lines ``name:hash[:project]``. Raises ValueError with the line that is wrong."""
+    """Users by name from lines ``name:hash[:project]``. Raises OSError, and ValueError with the line that is wrong."""
     users = {}
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
@@ -117,5 +124,8 @@ def read_users(path: str) -> dict[str, User]:
                 raise ValueError(
                     f"{path}, line {number}: not of the form name:bcrypt-hash[:project] (htpasswd -B makes it)"
                 )
-            users[name] = User(hash_.encode(), project or name)
+            project = project or name
+            if len(project) > MAX_PROJECT or not project.isprintable():
+                raise ValueError(f"{path}, line {number}: a project is at most {MAX_PROJECT} printable characters")
+            users[name] = User(hash_.encode(), project)
     return users

@@ -12,6 +12,12 @@ from gateway.core.errors import Forbidden
 
 KEY = "_bridge"
 
+#: Binding keys of a source: each is a round trip to the broker, about once a second while the queue is used.
+MAX_BINDING_KEYS = 100
+
+#: Levels of tables and lists in headers and arguments.
+MAX_DEPTH = 16
+
 #: Length of an AMQP short string, in bytes (AMQP 0-9-1, 4.2.5.3).
 MAX_NAME = 255
 
@@ -86,6 +92,8 @@ def _source(value: Any) -> Source:
     keys, arguments = value.get("binding_keys", []), value.get("arguments", {})
     if not isinstance(keys, list) or any(not is_short(key) for key in keys):
         raise ValueError(f"source.binding_keys must be a list of strings of at most {MAX_NAME} bytes")
+    if len(keys) > MAX_BINDING_KEYS:
+        raise ValueError(f"source.binding_keys must be {MAX_BINDING_KEYS} at the most")
     if not isinstance(arguments, dict):
         raise ValueError("source.arguments must be an object")
     if bool(keys) != (kind in ("direct", "topic")):
@@ -112,15 +120,17 @@ def _target(value: Any) -> Target:
     return Target(vhost, value["exchange"], key, unroutable == "reject")
 
 
-def check_table(value: Mapping[str, Any], what: str) -> None:
-    """Raises ValueError for JSON that an AMQP field table can't hold (4.2.5.5)."""
+def check_table(value: Mapping[str, Any], what: str, depth: int = MAX_DEPTH) -> None:
+    """Raises ValueError for JSON that an AMQP field table can't hold (4.2.5.5), or with more than ``depth`` levels."""
+    if not depth:
+        raise ValueError(f"{what}: nested too deeply, {MAX_DEPTH} levels are allowed")
     for key, item in value.items():
         if not is_short(key):
             raise ValueError(f"{what}: a name is longer than {MAX_NAME} bytes")
         items = item if isinstance(item, list) else [item]
         for part in items:
             if isinstance(part, dict):
-                check_table(part, what)
+                check_table(part, what, depth - 1)
             elif isinstance(part, list):
                 raise ValueError(f"{what}: a list inside of a list is too much")
             elif isinstance(part, int) and not -(2**63) <= part < 2**63:

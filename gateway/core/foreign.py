@@ -25,6 +25,12 @@ ROUTING_HEADERS = frozenset({"CC", "BCC"})
 #: How gzip data begins, and each further member of it.
 GZIP_MAGIC = b"\x1f\x8b"
 
+#: Members that a body of gzip data may have: each costs a copy of what is behind it.
+MAX_MEMBERS = 256
+
+#: Levels of arrays and objects that an answer can hold around them what it needs: see body.encode.
+MAX_DEPTH = 200
+
 #: Content encodings that are decoded; anything else (utf-8, say) is left as it is.
 _COMPRESSED = {"gzip": _GZIP_OR_ZLIB, "x-gzip": _GZIP_OR_ZLIB, "deflate": _GZIP_OR_ZLIB}
 
@@ -45,13 +51,18 @@ class Poison(Exception):
 def to_json(envelope: Envelope, max_body: int) -> bytes:
     """The body itself if it is JSON; UTF-8 text as a JSON string; anything else as base64 with its content type.
 
-    gzip and deflate are undone first. Raises Poison when that fails, or when the body is over ``max_body`` bytes.
+    gzip and deflate are undone first. Raises Poison when that fails, when the body is over ``max_body`` bytes, or when
+    the properties could not be read. JSON that is nested too deeply for common parsers is text.
     """
+    if not envelope.readable:
+        raise Poison("its properties can't be read")
     body = _decompressed(envelope, max_body)
     try:
-        orjson.loads(body)
+        value = orjson.loads(body)
+        if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+            orjson.dumps(value)
         return body
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         pass
     try:
         return orjson.dumps(body.decode())
@@ -80,7 +91,7 @@ def _decompressed(envelope: Envelope, max_body: int) -> bytes:
 def _inflated(data: bytes, bits: int, max_body: int) -> bytes:
     """Decompressed data, all members of it (RFC 1952, 2.2). Raises zlib.error, and Poison as to_json does."""
     plain = b""
-    while True:
+    for _ in range(MAX_MEMBERS):
         unzip = zlib.decompressobj(bits)
         plain += unzip.decompress(data, max_body + 1 - len(plain))
         if len(plain) > max_body:
@@ -90,6 +101,7 @@ def _inflated(data: bytes, bits: int, max_body: int) -> bytes:
         data = unzip.unused_data
         if not data.startswith(GZIP_MAGIC):
             return plain
+    raise Poison(f"its body is of more than {MAX_MEMBERS} pieces of gzip data")
 
 
 def from_json(body: bytes, content_type: str | None) -> tuple[bytes, str]:

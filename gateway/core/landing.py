@@ -18,7 +18,7 @@ from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from bridges.base import Batch, Bridge, Envelope
-from bridges.errors import BridgeError, QueueMissing
+from bridges.errors import BridgeError, PropertiesTooLarge, QueueMissing
 from gateway.core.errors import Busy
 from gateway.core.foreign import ROUTING_HEADERS, Poison, properties, to_json
 from gateway.core.ids import IdMaker, made_at, usable
@@ -288,11 +288,17 @@ class Landing:
         headers = {key: value for key, value in envelope.headers.items() if key not in ROUTING_HEADERS}
         moved = replace(envelope, headers={**headers, REASON_HEADER: reason}, ttl=None)
         try:
-            self._bridge.publish(aside, [moved])
+            self._publish_aside(aside, moved)
+        except PropertiesTooLarge:  # they did fit into a frame, but not together with the reason
+            self._publish_aside(aside, replace(moved, headers={REASON_HEADER: reason}))
+        MESSAGES.labels("poison").inc()
+
+    def _publish_aside(self, aside: str, envelope: Envelope) -> None:
+        try:
+            self._bridge.publish(aside, [envelope])
         except QueueMissing:
             self._bridge.create(aside)
-            self._bridge.publish(aside, [moved])
-        MESSAGES.labels("poison").inc()
+            self._bridge.publish(aside, [envelope])
 
     def message(self, info: QueueInfo, envelope: Envelope, now: int) -> Message:
         """A landed message made from what came out of the broker. Raises Poison."""
@@ -302,7 +308,8 @@ class Landing:
         id_ = usable(envelope.message_id) if envelope.message_id else self._ids.make(now)[0]
         made = made_at(id_) if client is not None else None
         if made is not None:
-            posted, expires = made, made + ttl
+            posted = min(made, now)  # a native producer may have spoken in our name, of a day to come
+            expires = posted + ttl
         else:
             # A native producer's clock is unknown and its timestamp optional: the ttl runs from the landing.
             posted, expires = now, now + ttl

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 from bridges.base import Envelope
-from bridges.errors import ExchangeMissing, Unroutable
+from bridges.errors import ExchangeMissing, PropertiesTooLarge, Unroutable
 from gateway.core import foreign
 from gateway.core.bridging import Bridging, Target
 from gateway.core.claims import Claims
@@ -152,6 +152,8 @@ class Messages:
             bridge.publish_to(target.exchange, target.routing_key, envelopes, mandatory=target.mandatory)
         except ExchangeMissing as error:
             raise Busy(f"The broker has no exchange {target.exchange}, which this queue is bridged to") from error
+        except PropertiesTooLarge as error:
+            raise InvalidInput(f"The properties of a message are too large: {error}", "Invalid request body") from error
         except Unroutable as error:
             raise Busy(
                 f"No queue of the broker takes messages of exchange {target.exchange!r} with routing key"
@@ -222,7 +224,8 @@ class Messages:
         if len(page) == limit:
             return page
         waiting = info.bridge.peek(info.broker, PEEK_DEPTH)
-        if any(envelope.deliveries >= LOOKS_AT_MOST for envelope in waiting):
+        # An unreadable one's looks can't be counted.
+        if any(envelope.deliveries >= LOOKS_AT_MOST or not envelope.readable for envelope in waiting):
             self._landing.land_free(info, _all_of(len(waiting)))
             return landed(after)
         return [*page, *self._shown(info, waiting, int(peeked[1]) if peeked else 0, limit - len(page))]

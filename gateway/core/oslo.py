@@ -24,7 +24,10 @@ def unwrap(body: bytes) -> bytes:
             return body
     if not isinstance(value, dict) or "event_type" not in value or "payload" not in value:
         return body
-    return orjson.dumps({field: value[field] for field in FIELDS if field in value})
+    try:
+        return orjson.dumps({field: value[field] for field in FIELDS if field in value})
+    except TypeError:  # nested too deeply
+        return body
 
 
 def wrap(body: bytes, project: str) -> bytes:

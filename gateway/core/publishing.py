@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from bridges.base import Bridge, Envelope
@@ -44,7 +45,7 @@ class Publishing:
             self._queues.create(info.project, info.name, None)
             self._bridge.publish(info.broker, envelopes)
         with self._newest_lock:
-            self._newest[info.key] = messages[-1]
+            self._newest[info.key] = replace(messages[-1], body=b"")  # statistics show none
             self._newest.move_to_end(info.key)
             if len(self._newest) > REMEMBERED_POSTS:
                 self._newest.popitem(last=False)

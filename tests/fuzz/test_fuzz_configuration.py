@@ -1,0 +1,226 @@
+"""What operators write, by accident or as they were told: URIs, users, rules and keys. And who sends which password."""
+
+import base64
+import contextlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import bcrypt
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from kombu import Connection
+
+from bridges.amqp.uri import broker_uris
+from bridges.errors import BridgeMisconfigured
+from gateway.auth.base import Unauthenticated
+from gateway.auth.basic import BasicAuth, read_users
+from gateway.core.bridging import AccessRules, parse
+from gateway.core.core import read_key
+from gateway.core.errors import Forbidden
+from gateway.masking import without_password
+from storage.errors import StoreMisconfigured
+from storage.mongodb import MongoDBStore
+from storage.sqlite import SQLiteStore
+from tests.fuzz.fuzzing import fuzzed, headers, near, parsed, texts
+
+#: What must be nowhere, in spellings that are not good URIs too.
+SECRET = "hunter2-secret"
+
+#: A URI's pieces in any order.
+pieces = st.lists(
+    st.sampled_from([
+        "amqp", "amqps", "mongodb", "sqlite", "://", "/", "//", ":", "@", "[", "]", "::1", "%", "%zz", "%2F", ",", "?",
+        "&", "=", "#", " ", "host", "user", "5672", "99999", "-1", "db", "a.b", "$x", "replicaSet", "tls", "timeoutMS",
+        "\u2100", "\n", "\0",
+    ]) | texts,
+    max_size=10,
+).map("".join)
+
+
+def uris(scheme: str) -> st.SearchStrategy[str]:
+    return pieces.map(lambda text: f"{scheme}://{text}") | pieces
+
+
+@fuzzed
+@given(uris("amqp"), st.lists(pieces, max_size=2))
+def test_broker_uri_is_one_that_kombu_reads_or_is_refused(uri: str, hosts: list[str]) -> None:
+    try:
+        found = broker_uris(uri, hosts)
+    except BridgeMisconfigured:
+        return
+    for own in found:
+        assert Connection(own).info()["hostname"]
+
+
+@pytest.mark.parametrize("address", ["h/x", "user:secret@h", "h?a=b", "h#a", "", ":5672", "h:port"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(BridgeMisconfigured) as refused:
+        broker_uris("amqp://host/", [address])
+    assert "secret" not in str(refused.value)
+
+
+@fuzzed
+@given(uris("mongodb").filter(lambda uri: "+srv" not in uri))
+def test_mongodb_uri_is_understood_or_refused(uri: str) -> None:
+    with contextlib.suppress(StoreMisconfigured):
+        MongoDBStore(uri, SimpleNamespace(timeout=1.0, max_pool_size=1)).close()
+
+
+@fuzzed
+@given(uris("sqlite"))
+def test_sqlite_uri_is_understood_or_refused(uri: str) -> None:
+    with contextlib.suppress(StoreMisconfigured):
+        SQLiteStore(uri, SimpleNamespace(timeout=1.0)).close()
+
+
+@fuzzed
+@given(
+    st.sampled_from(["amqp", "amqps", "mongodb", "sqlite"]), pieces, pieces, pieces,
+    st.sampled_from(["host", "host:port", "host/a.b", "[::1", "h:99999/db", "\u2100", "h/?w=x&tls=maybe", "h?a=b"]),
+)
+@example("mongodb", "", "", "%", "host")
+@example("mongodb", "", "://", "", "host")
+def test_no_complaint_about_a_uri_shows_its_password(scheme: str, user: str, one: str, other: str, host: str) -> None:
+    uri = f"{scheme}://{user}:{one}{SECRET}{other}@{host}"
+    try:
+        if scheme == "mongodb":
+            MongoDBStore(uri, SimpleNamespace(timeout=1.0, max_pool_size=1)).close()
+        elif scheme == "sqlite":
+            SQLiteStore(uri, SimpleNamespace(timeout=1.0)).close()
+        else:
+            broker_uris(uri, [])
+    except (BridgeMisconfigured, StoreMisconfigured) as error:
+        assert SECRET not in without_password(str(error))
+
+
+@pytest.mark.parametrize("uri", [
+    f"amqp://user:{SECRET}@host/", f"amqp://user:{SECRET} {SECRET}@host/", f"amqp://us/er:{SECRET}@host/",
+    f"amqp://user:{SECRET}//@host/", f"amqp://user:x://{SECRET}@host/", f"amqp://user:a@{SECRET}@host:port/",
+    f"mongodb://user:{SECRET}@a,b/db?tls=true", f"sqlite://user:{SECRET}@host/x", f"amqp://:{SECRET}@host",
+    f"mongodb://h/db?tls=true&tlsCertificateKeyFilePassword={SECRET}&w=1",
+    f"mongodb://h/db?authMechanismProperties=AWS_SESSION_TOKEN:{SECRET}",
+])
+def test_secrets_in_uris_are_masked(uri: str) -> None:
+    assert SECRET not in without_password(f"[side_store] uri: {uri!r} is wrong")
+    assert SECRET not in without_password(f"{uri}: {uri}")
+
+
+@fuzzed
+@given(texts, texts)
+def test_a_password_is_masked_wherever_it_stands(before: str, password: str) -> None:
+    uri = f"amqp://user:{quote(password.encode('utf-8', 'replace'), safe='')}{SECRET}@host:5672/v"
+    assert SECRET not in without_password(f"{before} {uri}: {before}")
+
+
+hashes = st.from_regex(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}", fullmatch=True)
+lines = st.lists(st.sampled_from([":", "#", " ", "\t", "alice", "shop"]) | texts | hashes, max_size=6).map("".join)
+
+
+@fuzzed
+@given(st.lists(near(st.tuples(texts, hashes, texts).map(":".join), lines), max_size=3), st.binary(max_size=20))
+def test_users_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: list[str], junk: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "users"
+    file.write_bytes("\n".join(text).encode("utf-8", "surrogatepass") + b"\n" + junk)
+    try:
+        users = read_users(str(file))
+    except ValueError:
+        return
+    assert all(user.project.isprintable() and 0 < len(user.project) <= 256 for user in users.values())
+
+
+@pytest.mark.parametrize("project", ["\0health", "a\x85b", "a\u2028b", "p" * 257])
+def test_a_project_that_can_not_be_written_is_refused(tmp_path: Path, project: str) -> None:
+    (tmp_path / "users").write_bytes(f"alice:{RIGHT}:{project}\n".encode())
+    with pytest.raises(ValueError, match="line 1: a project"):
+        read_users(str(tmp_path / "users"))
+
+
+def basic(file: Path) -> BasicAuth:
+    return BasicAuth(SimpleNamespace(basic=SimpleNamespace(htpasswd_file=str(file))))
+
+
+RIGHT = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+
+
+@pytest.fixture(scope="module")
+def auth(tmp_path_factory: pytest.TempPathFactory) -> BasicAuth:
+    file = tmp_path_factory.mktemp("basic") / "users"
+    # What looks like a hash and is none must not break the answer.
+    file.write_text(f"alice:{RIGHT}:shop\nbroken:$2b$99${'a' * 53}\nstrange:$2b$04${'9' * 53}\n")
+    return basic(file)
+
+
+credentials = st.one_of(
+    st.binary(max_size=100),
+    st.tuples(st.sampled_from(["alice", "broken", "strange", "ALICE", "alice\0", ""]), texts).map(
+        lambda pair: ":".join(pair).encode("utf-8", "surrogatepass")
+    ),
+)
+
+
+@fuzzed
+@given(
+    headers | st.tuples(st.sampled_from(["Basic ", "basic  ", "Bearer "]), credentials).map(
+        lambda pair: pair[0] + base64.b64encode(pair[1]).decode()
+    )
+)
+def test_credentials_are_right_or_refused(auth: BasicAuth, header: str) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        auth.identify({"HTTP_AUTHORIZATION": header})
+    assert refused.value.challenge.isprintable()
+
+
+def test_right_credentials_are_right(auth: BasicAuth) -> None:
+    header = f"Basic {base64.b64encode(b'alice:right').decode()}"
+    assert auth.identify({"HTTP_AUTHORIZATION": header}).project == "shop"
+
+
+@fuzzed
+@given(texts)
+def test_an_encryption_key_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert len(read_key(text)) == 32
+
+
+@fuzzed
+@given(st.lists(texts, max_size=3), st.sampled_from(["", "marconi.p.q", "marconi-x", "amq.topic"]), texts)
+def test_no_rule_opens_what_is_reserved(rules: list[str], reserved: str, project: str) -> None:
+    try:
+        access = AccessRules([*rules, "* * * *"], admin_mode=True)
+    except ValueError:
+        return
+    name = reserved or "marconi."
+    for value in (
+        {"source": {"queue": name}}, {"source": {"exchange": name, "type": "fanout"}},
+        {"target": {"exchange": name}}, {"target": {"exchange": "", "routing_key": name}},
+    ):
+        with pytest.raises(Forbidden):
+            access.check(project, ("admin",), "/", parse(value))
+
+
+source = st.fixed_dictionaries({}, optional={
+    "queue": near(st.text(max_size=10), parsed), "exchange": near(st.text(max_size=10), parsed),
+    "type": near(st.sampled_from(["topic", "headers", "fanout", "direct"]), parsed),
+    "binding_keys": near(st.lists(st.text(max_size=5), max_size=3), parsed), "vhost": near(st.text(max_size=5), parsed),
+    "arguments": near(st.dictionaries(st.text(max_size=5), parsed, max_size=2), parsed),
+})
+target = st.fixed_dictionaries({}, optional={
+    "exchange": near(st.text(max_size=10), parsed), "routing_key": near(st.text(max_size=10), parsed),
+    "unroutable": near(st.sampled_from(["reject", "accept"]), parsed), "vhost": parsed,
+})
+bridge = st.fixed_dictionaries({}, optional={
+    "source": near(source, parsed), "target": near(target, parsed), "properties": near(st.booleans(), parsed),
+    "format": near(st.sampled_from(["json", "oslo"]), parsed), "landing": near(st.booleans(), parsed),
+})
+
+
+@fuzzed
+@given(near(bridge, parsed))
+def test_a_bridge_is_understood_or_refused(value: Any) -> None:
+    try:
+        parse(value)
+    except ValueError as error:
+        assert str(error)

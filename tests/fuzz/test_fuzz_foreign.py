@@ -1,0 +1,308 @@
+"""Messages of native clients, from the bytes on the wire to the answer: shown, or put aside, and never in the way."""
+
+import gzip
+import json
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import amqp
+import orjson
+import pytest
+from amqp.method_framing import frame_handler
+from amqp.serialization import loads
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridges.amqp.bridge import _envelope
+from bridges.amqp.encoder import encode
+from bridges.amqp.frames import Frame, readable
+from bridges.base import Envelope
+from bridges.errors import PropertiesTooLarge
+from gateway.api import render
+from gateway.core import foreign, oslo
+from gateway.core.bridging import parse
+from gateway.core.core import Core
+from gateway.core.foreign import Poison
+from gateway.core.queues import QueueInfo
+from tests.fuzz.fuzzing import deep, fuzzed, json_texts, near, parsed, texts
+from tests.memory_bridge import MemoryBridge
+
+FRAME_MAX = 131072
+MAX_BODY = 100_000
+
+wire_texts = st.binary(max_size=60) | texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
+shorts = wire_texts.map(lambda data: data[:255]).map(lambda data: bytes((len(data),)) + data)
+
+
+def long(data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + data
+
+
+def fixed(letter: bytes, size: int) -> st.SearchStrategy[bytes]:
+    """A field of so many bytes, whatever they are."""
+    return st.binary(min_size=size, max_size=size).map(lambda data: letter + data)
+
+
+#: Values of a field table, of every type that RabbitMQ passes on.
+fields = st.recursive(
+    st.one_of(
+        wire_texts.map(lambda data: b"S" + long(data)), wire_texts.map(lambda data: b"x" + long(data)),
+        fixed(b"b", 1), fixed(b"B", 1), fixed(b"t", 1), fixed(b"s", 2), fixed(b"u", 2), fixed(b"I", 4), fixed(b"i", 4),
+        fixed(b"l", 8), fixed(b"f", 4), fixed(b"d", 8), fixed(b"D", 5), fixed(b"T", 8), st.just(b"V"),
+        st.sampled_from([b"d\x7f\xf0" + bytes(6), b"d\x7f\xf8" + bytes(6), b"T" + bytes(8), b"D\xff\x7f\xff\xff\xff"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda items: b"A" + long(b"".join(items))),
+        st.lists(st.tuples(shorts, inner), max_size=3).map(
+            lambda items: b"F" + long(b"".join(key + value for key, value in items))
+        ),
+    ),
+    max_leaves=8,
+)
+
+names = shorts | st.sampled_from([
+    bytes((len(name),)) + name
+    for name in (b"marconi-client", b"marconi-cipher", b"x-delivery-count", b"marconi-unreadable", b"CC", b"x-death")
+])
+tables = st.lists(st.tuples(names, fields), max_size=5).map(
+    lambda items: long(b"".join(key + value for key, value in items))
+) | st.sampled_from([30, 300, 3000, 15_000]).map(
+    lambda levels: long(b"".join(b"\1aF" + struct.pack(">I", 7 * left) for left in range(levels - 1, -1, -1)))
+)
+
+ids = shorts | st.just(b"\x24ffffffff-ffff-7fff-bfff-ffffffffffff")
+encodings = shorts | st.sampled_from([b"\4gzip", b"\7deflate", b"\6x-gzip", b"\5utf-8"])
+expirations = shorts | st.sampled_from([b"\x0560000", b"\0010", b"\2-1", b"\xff" + b"9" * 255])
+
+#: Properties in the order of their flags, from the highest bit on.
+PROPERTIES = [
+    shorts, encodings, tables, st.binary(min_size=1, max_size=1), st.binary(min_size=1, max_size=1), shorts, shorts,
+    expirations, ids, st.binary(min_size=8, max_size=8), shorts, shorts, shorts, shorts,
+]
+
+
+@st.composite
+def property_lists(draw: st.DrawFn) -> bytes:
+    """Property flags and the properties that they announce."""
+    flags, values = 0, []
+    for bit, kind in zip(range(15, 1, -1), PROPERTIES, strict=True):
+        if draw(st.booleans()):
+            flags |= 1 << bit
+            values.append(draw(kind))
+    return struct.pack(">H", flags) + b"".join(values)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    plain = draw(json_texts | notifications | st.binary(max_size=200) | st.just(b"0" * 2 * MAX_BODY))
+    return draw(st.sampled_from([lambda data: data, gzip.compress, zlib.compress, lambda data: data[:-3]]))(plain)
+
+
+#: What looks like a notification of oslo.messaging.
+inner = st.fixed_dictionaries(
+    {"event_type": near(st.just("a.b"), parsed), "payload": parsed}, optional={"priority": parsed, "_context_x": parsed}
+)
+notifications = st.one_of(
+    inner, st.tuples(inner | parsed).map(
+        lambda one: {"oslo.version": "2.0", "oslo.message": json.dumps(one[0])}
+    )
+).map(lambda value: json.dumps(value).encode()) | st.sampled_from([250, 260, 900]).map(
+    lambda levels: b'{"event_type":"a","payload":' + deep(levels) + b"}"
+)
+
+
+def received(properties: bytes, body: bytes, exchange: bytes = b"", key: bytes = b"") -> Envelope:
+    """What the bridge makes of a message's bytes: as py-amqp reads it from a get's answer."""
+    got: list[amqp.Message] = []
+
+    def on_method(channel: int, method: tuple[int, int], payload: bytes, content: amqp.Message) -> None:
+        (_, redelivered, name, routing_key, _), _ = loads("Lbssl", payload, 4)
+        content.delivery_info = {"redelivered": redelivered, "exchange": name, "routing_key": routing_key}
+        got.append(content)
+
+    class Counter:
+        bytes_recv = 0
+
+    handle: Callable[[Frame], Any] = readable(frame_handler(Counter(), on_method))
+    names = bytes((len(exchange),)) + exchange + bytes((len(key),)) + key
+    handle((1, 1, b"\0\x3c\0\x47" + bytes(7) + b"\1\0" + names + bytes(4)))
+    handle((2, 1, b"\0\x3c\0\0" + struct.pack(">Q", len(body)) + properties))
+    if body:
+        handle((3, 1, body))
+    (message,) = got
+    return _envelope(message)
+
+
+def bridged(info: QueueInfo, **more: Any) -> QueueInfo:
+    """The queue as one that is bridged to somebody else's, with properties shown."""
+    from dataclasses import replace
+
+    bridging = parse({"source": {"queue": "foreign"}, "properties": True, **more})
+    return replace(info, settings=replace(info.settings, bridging=bridging))
+
+
+def shown(core: Core, info: QueueInfo, envelope: Envelope) -> Any:
+    """The message as an answer shows it. Raises Poison."""
+    landing = core.messages._landing
+    landing._max_body = MAX_BODY
+    message = landing.message(info, envelope, core.store.now())
+    answer = orjson.dumps({"messages": [render.message("/v2/queues/q", message, core.store.now(), checksum=True)]})
+    render.edge("/v2/queues/q", message, core.store.now())
+    core.store.purge(info.key)
+    assert core.store.land(info.key, [message]) == set()
+    assert message.expires >= message.posted or envelope.ttl is not None and envelope.ttl < 0
+    return json.loads(answer)["messages"][0]
+
+
+@fuzzed
+@given(properties=property_lists(), body=bodies(), exchange=wire_texts, key=wire_texts)
+def test_every_message_is_shown_or_put_aside(
+    core: Core, info: QueueInfo, properties: bytes, body: bytes, exchange: bytes, key: bytes
+) -> None:
+    envelope = received(properties, body, exchange[:255], key[:255])
+    assert envelope.body == body
+    for queue in (info, bridged(info), bridged(info, format="oslo")):
+        start = time.monotonic()
+        try:
+            shown(core, queue, envelope)
+        except Poison:
+            core.messages._landing._put_aside(queue, envelope, "reason")
+        assert time.monotonic() - start < 2
+    try:
+        encode(1, "", "marconi-poison.p.q", [envelope], FRAME_MAX)
+    except PropertiesTooLarge:
+        assert len(properties) > FRAME_MAX - 5000
+
+
+def table(*items: bytes) -> bytes:
+    """Properties that are a header table and nothing else."""
+    return b"\x20\0" + long(b"".join(items))
+
+
+@pytest.mark.parametrize("properties", [
+    table(b"\1aT" + b"\xff" * 8),
+    table(b"\1\xff" + b"V"),
+    table(b"\1aS" + long(b"\xed\xa0\x80")),
+    table(b"\1a?"),
+    b"\0\x80" + b"\2\xff\xfe",
+    b"\x80\0" + b"\3\xed\xa0\x80",
+    b"\x20\0" + long(b"".join(b"\1aF" + struct.pack(">I", 7 * left) for left in range(2999, -1, -1))),
+    b"\x80\0" + b"\xff",
+], ids=["year", "key", "surrogate", "type", "id", "content type", "depth", "cut off"])
+def test_unreadable_properties_make_poison_and_no_exception(core: Core, info: QueueInfo, properties: bytes) -> None:
+    envelope = received(properties, b"1")
+    assert envelope.readable is (properties == b"\x80\0\xff")  # what is only short says what it has
+    if not envelope.readable:
+        assert envelope.headers["marconi-unreadable"]
+        with pytest.raises(Poison, match="properties"):
+            shown(core, info, envelope)
+
+
+def test_names_that_are_no_text_are_readable() -> None:
+    envelope = received(b"\0\0", b"1", b"e\xff", b"\xed\xa0\x80k" + b"\xff" * 250)
+    assert (envelope.exchange, envelope.routing_key[:4]) == ("e?", "???k")
+
+
+def test_somebodys_own_count_of_deliveries_counts_as_none() -> None:
+    assert received(table(b"\x10x-delivery-countS" + long(b"many")), b"1").deliveries == 0
+
+
+def test_id_of_a_day_to_come_makes_no_message_of_a_day_to_come(core: Core, info: QueueInfo) -> None:
+    envelope = Envelope(b"1", message_id="ffffffff-ffff-7fff-bfff-ffffffffffff", headers={"marconi-client": "c"})
+    message = shown(core, info, envelope)
+    assert message["ttl"] > 0 and message["age"] == 0
+
+
+@pytest.mark.parametrize("levels", [300, 900, 1010])
+def test_json_that_is_nested_too_deeply_is_text(core: Core, info: QueueInfo, levels: int) -> None:
+    body = deep(levels)
+    assert shown(core, info, Envelope(body))["body"] == body.decode()
+    notification = b'{"event_type":"a","payload":' + body + b"}"
+    assert oslo.unwrap(notification) == notification
+
+
+def test_gzip_data_of_many_pieces_takes_no_time() -> None:
+    bomb = Envelope(gzip.compress(b"") * 50_000, content_encoding="gzip")
+    start = time.monotonic()
+    with pytest.raises(Poison, match="pieces"):
+        foreign.to_json(bomb, 8 * 1024 * 1024)
+    assert time.monotonic() - start < 2
+
+
+def test_poison_with_as_many_headers_as_a_frame_holds_is_put_aside(core: Core, info: QueueInfo) -> None:
+    bridge = core.bridge
+    limited: list[Envelope] = []
+
+    def publish(queue: str, envelopes: list[Envelope]) -> None:
+        encode(1, "", queue, envelopes, FRAME_MAX)
+        limited.extend(envelopes)
+
+    bridge.publish = publish
+    core.messages._landing._bridge = bridge
+    core.messages._landing._put_aside(info, Envelope(b"1", headers={"a": "b" * (FRAME_MAX - 60)}), "a reason")
+    assert [dict(envelope.headers) for envelope in limited] == [{"marconi-reason": "a reason"}]
+
+
+posted = st.fixed_dictionaries({}, optional={
+    name: near(st.text(max_size=20), parsed)
+    for name in ("content_type", "content_encoding", "correlation_id", "reply_to", "type", "app_id")
+} | {
+    "headers": near(st.dictionaries(st.text(max_size=20), parsed, max_size=4), parsed),
+    "priority": near(st.integers(0, 255), parsed),
+    "unknown": parsed,
+})
+
+
+@fuzzed
+@given(near(posted, st.dictionaries(st.text(max_size=5), parsed)), near(parsed, inner), st.booleans())
+def test_what_is_posted_to_a_target_can_be_sent_or_is_refused(wanted: dict[str, Any], body: Any, notify: bool) -> None:
+    try:
+        envelope = foreign.envelope(orjson.dumps(body), wanted, notify, "p")
+    except ValueError:
+        return
+    data = encode(1, "e", "k", [envelope], FRAME_MAX)
+    size = struct.unpack_from(">I", data, 3)[0] + 8
+    length, = struct.unpack_from(">I", data, size + 3)
+    again = received(data[size + 7 + 12:size + 7 + length], envelope.body)
+    assert again.readable
+    for name in ("content_type", "content_encoding", "correlation_id", "reply_to", "type", "app_id", "priority"):
+        assert getattr(again, name) == getattr(envelope, name)
+    assert again.headers == envelope.headers
+
+
+def test_headers_that_nest_too_deeply_are_refused() -> None:
+    for levels in (40, 250, 900):
+        with pytest.raises(ValueError, match="deep"):
+            foreign.envelope(b"1", {"headers": orjson.loads(deep(levels))}, False, "p")
+
+
+def test_headers_of_posts_are_not_all_remembered() -> None:
+    from bridges.amqp import encoder
+
+    encoder._string_table.cache_clear()
+    encode(1, "e", "k", [Envelope(b"1", headers={"a": "x" * 100_000})], FRAME_MAX)
+    encode(1, "e", "k", [Envelope(b"1", headers={str(i): "x" for i in range(1000)})], FRAME_MAX)
+    assert encoder._string_table.cache_info().currsize == 0
+
+
+@fuzzed
+@given(json_texts | notifications)
+def test_unwrapping_keeps_json_json(body: bytes) -> None:
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return
+    orjson.loads(oslo.unwrap(body))
+
+
+def test_a_batch_with_one_unreadable_message_lands_the_others(
+    core: Core, bridge: MemoryBridge, info: QueueInfo
+) -> None:
+    bridge.publish(info.broker, [Envelope(b"1"), Envelope(b"2", readable=False), Envelope(b"3")])
+    assert [m.body for m in core.messages.claim(info, None, None, 10)] == [b"1", b"3"]
+    assert bridge.depth(info.broker.replace("marconi.", "marconi-poison.", 1)) == 1
+
+
