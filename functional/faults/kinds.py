@@ -75,7 +75,8 @@ def _paused(choose: Callable[[Place], Service]) -> Fault:
         try:
             yield victim.name
         finally:
-            victim.resume()
+            if victim.alive:  # another fault may have killed it
+                victim.resume()
 
     return fault
 
