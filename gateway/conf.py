@@ -39,8 +39,26 @@ WSGI_OPTS = (
     cfg.IntOpt("threads", default=8, min=1, max=512, help="Requests that one worker process serves at the same time."),
     cfg.IntOpt("workers", default=1, min=1, max=256, help="Worker processes that share the listening socket."),
     cfg.IntOpt(
+        "max_queued_requests", default=256, min=1, max=10000,
+        help="Requests that wait for a thread of one worker process at the most; one more is answered 503 at once.",
+    ),
+    cfg.FloatOpt(
+        "max_queue_time", default=5.0, min=0.1, max=60.0,
+        help="Seconds that a request waits for a thread at the most; then it is answered 503 without being served.",
+    ),
+    cfg.FloatOpt(
+        "client_timeout", default=60.0, min=1.0, max=3600.0,
+        help="Seconds that a client gets to send a request, and as many to take the answer, however steadily it goes"
+             " on; then its connection is closed.",
+    ),
+    cfg.IntOpt(
         "drain_timeout", default=10, min=0, max=600,
         help="Seconds that requests in progress get to finish on SIGTERM.",
+    ),
+    cfg.BoolOpt(
+        "reuse_port", default=False,
+        help="Let another gateway with this option listen on the same address and port, so that a new one can start"
+             " before the old one ends. Linux only.",
     ),
     cfg.BoolOpt(
         "allow_unauthenticated_remote", default=False,

@@ -43,6 +43,13 @@ CONNECTIONS = Gauge(
     "marconi_connections", "Connections that the gateway has open, by peer: broker, side-store.", ["peer"],
     multiprocess_mode="livesum",
 )
+REFUSED = Counter(
+    "marconi_refused_requests", "Requests answered 503 without being served: full, late, by reason.", ["reason"],
+)
+CLOSED = Counter(
+    "marconi_closed_connections",
+    "Connections of clients closed early: slow_request, slow_answer, too_many, too_much, by reason.", ["reason"],
+)
 
 #: Calls that never leave the process.
 LOCAL_CALLS = frozenset({"now", "connections", "close", "at", "own_vhost"})

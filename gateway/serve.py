@@ -13,18 +13,19 @@ import tempfile
 import time
 from typing import Any
 
+from gateway.listening import drop_new_connections, listen
 from gateway.logs import configure
 
 LOG = logging.getLogger(__name__)
-
-#: Connections that wait to be accepted at the most.
-BACKLOG = 1024
 
 #: Seconds that a worker gets on top of [wsgi] drain_timeout before it is killed.
 KILL_MARGIN = 3.0
 
 #: Seconds before a worker that died is replaced: not at once, or one that can't start would burn a core.
 RESPAWN_DELAY = 0.5
+
+#: Exit codes of workers that have lost nothing; those that were still starting die of the signal.
+CLEAN = (0, -signal.SIGTERM)
 
 #: Seconds between two looks at the workers, and at those that drain.
 WATCH_STEP = 0.2
@@ -39,7 +40,7 @@ def serve(conf: Any) -> int:
     """Serve until a signal ends it; the exit status."""
     configure(conf)
     _check_exposure(conf)
-    listener = _listen(conf.wsgi.bind, conf.wsgi.port)
+    listener = _listen(conf.wsgi.bind, conf.wsgi.port, conf.wsgi.reuse_port)
     if conf.wsgi.workers == 1:
         _work(conf, listener)
         return 0
@@ -62,18 +63,11 @@ def _check_exposure(conf: Any) -> None:
         )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, reuse_port: bool = False) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
+        return listen(host, port, reuse_port)
     except OSError as error:
         raise CannotServe(f"can't listen on {host} port {port}: {error.strerror or error}") from error
-    return listener
 
 
 def _work(conf: Any, listener: socket.socket) -> None:
@@ -82,9 +76,9 @@ def _work(conf: Any, listener: socket.socket) -> None:
     from gateway.server import Server
 
     core = make_core(conf)
-    server = Server(make_app(conf, core), listener, conf.wsgi.threads, max_body(conf))
+    server = Server(make_app(conf, core), listener, conf.wsgi, max_body(conf))
     LOG.info("serving on http://%s:%d", *listener.getsockname()[:2])
-    server.run(conf.wsgi.drain_timeout)
+    server.run(conf.wsgi.drain_timeout, alone=conf.wsgi.workers == 1)
     core.close()
     LOG.info("stopped")
 
@@ -155,12 +149,13 @@ class Supervisor:
 
     def _end(self) -> int:
         """Let the workers drain, kill those that don't end."""
+        drop_new_connections(self._listener)
         self._listener.close()
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + self._conf.wsgi.drain_timeout + KILL_MARGIN
         failed = 0
         while self._workers and time.monotonic() < deadline:
-            failed += sum(status != 0 for _, status in self._reap())
+            failed += sum(os.waitstatus_to_exitcode(status) not in CLEAN for _, status in self._reap())
             time.sleep(DRAIN_STEP)
         if self._workers:
             LOG.error("killing %d workers that have not ended in time", len(self._workers))

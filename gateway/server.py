@@ -1,19 +1,24 @@
-"""waitress, with what the gateway needs besides: JSON errors, kept connections, an end that drains."""
+"""waitress, with what the gateway needs besides: limits on what clients may hold, and an end that loses no request."""
 
 from __future__ import annotations
 
+import heapq
+import logging
+import resource
 import signal
 import socket
 import time
 from typing import Any
 
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
-from waitress.server import create_server
-from waitress.task import ErrorTask, WSGITask
+from waitress.adjustments import Adjustments
+from waitress.server import TcpWSGIServer
+from waitress.task import ThreadedTaskDispatcher
 
-from gateway.api.errors import error_body
-from gateway.logs import new_request_id
+from gateway.channel import Channel
+from gateway.listening import drop_new_connections
+
+LOG = logging.getLogger(__name__)
 
 #: Bytes of a request's start line and headers at the most.
 MAX_HEADER = 64 * 1024
@@ -21,92 +26,216 @@ MAX_HEADER = 64 * 1024
 #: Connections that one worker process keeps at the most.
 MAX_CONNECTIONS = 2000
 
+#: Bytes that one worker process keeps of incomplete requests and of answers that clients don't take.
+MAX_BUFFERED = 128 * 1024 * 1024
+
+#: Part of the connections that is closed when there are too many: so many that it is not done for each newcomer.
+EVICTED = 0.02
+
 #: Seconds after which a connection is closed on which nothing happens.
 IDLE_TIMEOUT = 75
+
+#: Seconds between two looks at the connections, and at the longest between two rounds of the main thread.
+SWEEP_STEP = 0.5
 
 #: Seconds between two looks at what is left to drain.
 DRAIN_STEP = 0.05
 
+#: Seconds that a draining worker still accepts connections whose handshake had begun: a round trip, and some more.
+ACCEPT_GRACE = 0.25
 
-class JSONErrorTask(ErrorTask):
-    """waitress answers by itself what it can't parse; the gateway's errors are JSON all the same."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        body = error_body(error.reason, error.body.strip() or error.reason)
-        # A body that is too large is a bad request to clients of this API, as it is below waitress' own limit.
-        code = 400 if error.code == 413 else error.code
-        self.status = f"{code} {'Bad Request' if code == 400 else error.reason}"
-        self.response_headers += [
-            ("Content-Type", "application/json"), ("X-Openstack-Request-Id", new_request_id()),
-        ]
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
+#: Seconds that a draining worker waits for the next request on an idle connection, to tell the client to close it.
+IDLE_GRACE = 2.0
 
 
-class Task(WSGITask):
-    """Keeps the connection open behind an answer without a body, where waitress would close it."""
+class Dispatcher(ThreadedTaskDispatcher):
+    """Threads, and a queue of bounded length in front of them."""
 
-    def set_close_on_finish(self) -> None:
-        asked = self.version == "1.0" or self.request.headers.get("CONNECTION", "").lower() == "close"
-        if asked or self.has_body or self.channel.server.draining:
-            super().set_close_on_finish()
+    def __init__(self, threads: int, max_queued: int):
+        super().__init__()
+        self._max_queued = max_queued
+        self.set_thread_count(threads)
 
-    def start(self) -> None:
-        super().start()
-        if self.channel.server.draining:
-            super().set_close_on_finish()
+    def offer(self, channel: Channel) -> bool:
+        """Have a channel's request served; False if too many wait already."""
+        with self.lock:
+            idle = len(self.threads) - self.stop_count - self.active_count
+            if len(self.queue) >= self._max_queued + idle:
+                return False
+            self.queue.append(channel)
+            self.queue_cv.notify()
+        return True
+
+    def take_late(self, before: float) -> list[Channel]:
+        """Take back those that have been waiting since before a time."""
+        late = []
+        with self.lock:
+            while self.queue and self.queue[0].since < before:
+                late.append(self.queue.popleft())
+        return late
 
 
-class Channel(HTTPChannel):
-    """A client's connection."""
+class Listener(TcpWSGIServer):
+    """Accepts connections, and keeps what they hold within limits."""
 
-    task_class = Task
-    error_task_class = JSONErrorTask
+    channel_class = Channel
+    draining = False
 
-    def busy(self) -> bool:
-        """Is there a request in progress, or an answer on its way?"""
-        return bool(self.requests or self.request or self.total_outbufs_len)
+    #: Requests refused since the last sweep.
+    refused = 0
+
+    def __init__(self, app: Any, listener: socket.socket, options: Any, max_body: int):
+        self._max_connections = _max_connections()
+        self._max_queue_time = options.max_queue_time
+        self._client_timeout = options.client_timeout
+        self._next_sweep = 0.0
+        adjustments = Adjustments(
+            sockets=[listener],
+            ident=None,
+            max_request_header_size=MAX_HEADER,
+            max_request_body_size=max_body + 1,  # waitress refuses what is as large as its limit
+        )
+        super().__init__(
+            app,
+            map={},
+            _sock=listener,
+            dispatcher=Dispatcher(options.threads, options.max_queued_requests),
+            adj=adjustments,
+            sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
+            bind_socket=False,
+        )
+
+    def turn(self, timeout: float) -> None:
+        """One round of the main thread: wait ``timeout`` seconds at the most, and handle what has happened.
+
+        Connections are closed between the rounds: within one, a new one could get the file number of one that was
+        closed, and then its events.
+        """
+        wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
+        if len(self.active_channels) >= self._max_connections:
+            self._make_room()
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP_STEP
+            self._sweep(now)
+
+    def readable(self) -> bool:
+        return self.accepting and len(self.active_channels) < self._max_connections
+
+    def handle_accept(self) -> None:
+        # A round costs more the more connections there are, so it then has to accept more than one.
+        for _ in range(1 + int(len(self.active_channels) * EVICTED)):
+            if not self._accept_one():
+                break
+
+    def _accept_one(self) -> bool:
+        """Accept a connection; False if there is none."""
+        before = len(self.active_channels)
+        super().handle_accept()
+        return len(self.active_channels) > before
+
+    def _sweep(self, now: float) -> None:
+        """Enforce the limits on times and on memory."""
+        for channel in self.task_dispatcher.take_late(now - self._max_queue_time):
+            channel.refuse("late", "The gateway was too busy to serve the request in time; try again.")
+        if self.refused:
+            LOG.warning("too many requests, or too slow ones: refused %d", self.refused)
+            self.refused = 0
+        buffered = 0
+        for channel in list(self.active_channels.values()):
+            waited = now - channel.since
+            if channel.requests:
+                continue
+            if channel.idle:
+                if waited > IDLE_TIMEOUT:
+                    channel.close_if_silent()
+            elif waited > self._client_timeout:
+                if channel.request and not channel.total_outbufs_len:
+                    channel.give_up()
+                else:
+                    channel.abort("slow_answer")
+            else:
+                buffered += channel.buffered
+        if buffered > MAX_BUFFERED:
+            self._free(buffered - MAX_BUFFERED)
+
+    def _waiting(self) -> list[Channel]:
+        """The connections on which a client is awaited."""
+        return [channel for channel in self.active_channels.values() if not channel.requests]
+
+    def _make_room(self) -> None:
+        """Close the connections on which a client has been awaited longest."""
+        count = 1 + int(len(self.active_channels) * EVICTED)
+        for channel in heapq.nsmallest(count, self._waiting(), key=lambda channel: channel.since):
+            channel.abort("too_many")
+
+    def _free(self, excess: int) -> None:
+        """Close the connections with the oldest buffers until ``excess`` bytes are free."""
+        for channel in sorted(self._waiting(), key=lambda channel: channel.since):
+            if excess <= 0:
+                break
+            if channel.buffered:
+                excess -= channel.buffered
+                channel.abort("too_much")
+
+    def stop(self) -> None:
+        """Accept what has connected, and nothing more."""
+        self.accepting = False
+        while self._accept_one():
+            pass
+        self.del_channel()
+        self.socket.close()
 
 
 class Server:
     """Serves a WSGI application on a listening socket until a signal ends it."""
 
-    def __init__(self, app: Any, listener: socket.socket, threads: int, max_body: int):
-        self._server = create_server(
-            app,
-            sockets=[listener],
-            threads=threads,
-            ident=None,
-            connection_limit=MAX_CONNECTIONS,
-            channel_timeout=IDLE_TIMEOUT,
-            max_request_header_size=MAX_HEADER,
-            max_request_body_size=max_body + 1,  # waitress refuses what is as large as its limit
-            asyncore_use_poll=True,
-            # The thread that has made an answer sends it, instead of waking the main thread for that.
-            send_bytes=1,
-        )
-        self._server.channel_class = Channel
-        self._server.draining = False
+    def __init__(self, app: Any, listener: socket.socket, options: Any, max_body: int):
+        """``options``: the section [wsgi]. ``max_body``: bytes of the largest body."""
+        self._listener = Listener(app, listener, options, max_body)
 
-    def run(self, drain_timeout: float) -> None:
-        """Serve until SIGTERM or SIGINT, then finish the requests in progress, ``drain_timeout`` seconds at most."""
+    def run(self, drain_timeout: float, alone: bool = True) -> None:
+        """Serve until SIGTERM or SIGINT, then finish the requests in progress, ``drain_timeout`` seconds at most.
+
+        ``alone``: no other process has the listening socket, so nobody may connect after the signal.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        server = self._server
-        while not server.draining:
-            wasyncore.loop(timeout=1.0, use_poll=True, map=server._map, count=1)
-        server.del_channel()
-        server.socket.close()  # whoever connects now reaches another worker, or is refused at once
-        deadline = time.monotonic() + drain_timeout
-        while server.active_channels and time.monotonic() < deadline:
-            for channel in list(server.active_channels.values()):
-                if not channel.busy():
-                    channel.will_close = True
-            wasyncore.loop(timeout=DRAIN_STEP, use_poll=True, map=server._map, count=1)
-        server.task_dispatcher.shutdown(timeout=0)
+            signal.signal(number, self._end)
+        while not self._listener.draining:
+            self._listener.turn(SWEEP_STEP)
+        LOG.info("stopping: %d connections are left", len(self._listener.active_channels))
+        if alone:
+            drop_new_connections(self._listener.socket)
+        self._drain(drain_timeout)
+        self._listener.task_dispatcher.shutdown(timeout=0)
 
-    def _stop(self, number: int, frame: Any) -> None:
-        self._server.draining = True
-        self._server.pull_trigger()
+    def _end(self, number: int, frame: Any) -> None:
+        self._listener.draining = True
+        self._listener.pull_trigger()
+
+    def _drain(self, timeout: float) -> None:
+        """Serve those who have connected: a connection closed under a request is a request that fails."""
+        listener = self._listener
+        start = now = time.monotonic()
+        while now < start + timeout:
+            if listener.accepting and now >= start + ACCEPT_GRACE:
+                listener.stop()
+            if now >= start + IDLE_GRACE:
+                for channel in list(listener.active_channels.values()):
+                    if channel.idle:
+                        channel.close_if_silent()
+            if not (listener.accepting or listener.active_channels):
+                break
+            listener.turn(DRAIN_STEP)
+            now = time.monotonic()
+
+
+def _max_connections() -> int:
+    """MAX_CONNECTIONS, or half of the files that may be open: databases, brokers and large bodies need some too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MAX_CONNECTIONS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return soft // 2
+    return MAX_CONNECTIONS

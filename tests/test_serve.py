@@ -17,7 +17,7 @@ def listened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Where the service would have listened; it goes no further than that."""
     addresses: list[str] = []
 
-    def listen(host: str, port: int) -> None:
+    def listen(host: str, port: int, reuse_port: bool) -> None:
         addresses.append(host)
 
     monkeypatch.setattr(gateway.serve, "configure", lambda conf: None)

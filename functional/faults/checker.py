@@ -215,7 +215,11 @@ class _Check:
             fault.begun < again[-1].returned and fault.mended + IN_HAND > story.post.invoked
             for fault in self.history.faults
         )
-        comebacks = sum(call.kind in (CLAIM, POP) for call in again)
+        comebacks, until = 0, -NEVER  # shown again and then claimed anew, it has come back once
+        for call in sorted(again, key=lambda call: call.invoked):
+            if call.invoked > until:
+                comebacks += 1
+                until = min((end for end in ends if end > call.returned), default=NEVER)
         if comebacks > chances or not chances:
             self._violated(
                 "deleted stays deleted", f"deleted by {deleted:.3f}, shown again in {describe(again[0])}", story

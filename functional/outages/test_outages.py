@@ -247,5 +247,5 @@ def test_sigterm_lets_requests_finish_and_ends_in_time(options, rabbitmq, start_
 
     assert code == 0
     assert took < 5 + 3
-    # Every request was answered or refused at once; none was cut off in the middle of its answer.
-    assert all("refused" in str(failure).lower() or "reset" in str(failure).lower() for failure in failures), failures
+    # Every request that was sent was answered; those who wanted to connect afterwards were refused.
+    assert all("refused" in str(failure).lower() for failure in failures), failures

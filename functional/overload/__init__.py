@@ -1,0 +1,1 @@
+"""More requests than the gateway can serve, clients that misbehave, and restarts under load."""

@@ -1,0 +1,190 @@
+"""A client's connection and the answers on it, on top of waitress: JSON errors, kept connections, bounded times."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import Error
+
+from gateway import metrics
+from gateway.api.errors import RETRY_AFTER, error_body
+from gateway.logs import new_request_id
+
+#: close() with this as SO_LINGER resets the connection and frees what the kernel still has to send.
+RESET = struct.pack("ii", 1, 0)
+
+
+class Busy(Error):
+    """More requests than the threads get done; nothing of this one has been done."""
+
+    code = 503
+    reason = "Service Unavailable"
+
+
+class TooSlow(Error):
+    """The request did not come in time."""
+
+    code = 408
+    reason = "Request Timeout"
+
+
+class JSONErrorTask(ErrorTask):
+    """waitress answers by itself what it can't parse; the gateway's errors are JSON all the same."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        body = error_body(error.reason, error.body.strip() or error.reason)
+        # A body that is too large is a bad request to clients of this API, as it is below waitress' own limit.
+        code = 400 if error.code == 413 else error.code
+        self.status = f"{code} {'Bad Request' if code == 400 else error.reason}"
+        self.response_headers += [
+            ("Content-Type", "application/json"), ("X-Openstack-Request-Id", new_request_id()),
+        ]
+        self.content_length = len(body)
+        if isinstance(error, Busy):
+            self.response_headers.append(("Retry-After", str(RETRY_AFTER)))
+            if self.request.command == "HEAD":
+                body = b""
+        # The whole of a busy one's request has been read, so the next can follow: to connect anew would cost more.
+        if not isinstance(error, Busy) or self.channel.server.draining:
+            self.set_close_on_finish()
+        self.write(body)
+
+
+class Task(WSGITask):
+    """Keeps the connection open behind an answer without a body, where waitress would close it."""
+
+    def set_close_on_finish(self) -> None:
+        asked = self.version == "1.0" or self.request.headers.get("CONNECTION", "").lower() == "close"
+        if asked or self.has_body or self.channel.server.draining:
+            super().set_close_on_finish()
+
+    def start(self) -> None:
+        super().start()
+        if self.channel.server.draining:
+            super().set_close_on_finish()
+
+
+class Channel(HTTPChannel):
+    """A client's connection: one request at a time, whatever the client sends ahead.
+
+    waitress parses all that arrives in one read, and blocks a thread when the client takes none of the answers. Here
+    the next request is parsed when the answer to the one before has left, so a thread never waits for a client. No
+    thread works on a channel without ``requests``; the main thread may then do with it what it likes.
+    """
+
+    task_class = Task
+    error_task_class = JSONErrorTask
+
+    #: Bytes of the requests behind the present one: of one read at the most.
+    ahead = b""
+
+    request: Any
+    sent_continue: bool
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        #: When the present state began: idle, receiving a request, waiting for a thread, sending an answer.
+        self.since = time.monotonic()
+        super().__init__(*args, **kwargs)
+
+    # -- what the main thread does -----------------------------------------------------------------------------------
+
+    def readable(self) -> bool:
+        return not (
+            self.requests or self.ahead or self.total_outbufs_len or self.will_close or self.close_when_flushed
+        )
+
+    def writable(self) -> bool:
+        if self.total_outbufs_len or self.will_close or self.close_when_flushed:
+            return True
+        return bool(self.ahead and not self.requests)
+
+    def handle_write(self) -> None:
+        super().handle_write()
+        if self.ahead and self.connected and not self.requests and not self.total_outbufs_len:
+            self.received(b"")
+
+    def received(self, data: bytes) -> None:
+        """Take what came in, up to the end of the first request, and have that one served."""
+        with self.requests_lock:
+            if self.will_close or self.close_when_flushed:
+                return
+            data = self.ahead + data
+            while data and not self.requests:
+                if self.request is None:
+                    self.request = self.parser_class(self.adj)
+                    self.since = time.monotonic()
+                request = self.request
+                data = data[request.received(data):]
+                if request.expect_continue and request.headers_finished and not self.sent_continue:
+                    self.send_continue()
+                if request.completed:
+                    self.sent_continue = False
+                    self.request = None
+                    if not request.empty:
+                        self.requests.append(request)
+            self.ahead = data
+        if self.requests:
+            self.since = time.monotonic()
+            if self.requests[0].error:
+                self.service()
+            elif not self.server.task_dispatcher.offer(self):
+                self.refuse("full", "The gateway has more requests than it can serve now; try again.")
+
+    def refuse(self, reason: str, description: str) -> None:
+        """Answer 503 to the complete request; no thread must have it."""
+        metrics.REFUSED.labels(reason).inc()
+        self.server.refused += 1
+        self.requests[0].error = Busy(description)
+        self.service()
+
+    def give_up(self) -> None:
+        """Answer 408 to a request of which the rest does not come."""
+        metrics.CLOSED.labels("slow_request").inc()
+        self.request.error = TooSlow("The request did not arrive in time.")
+        self.requests.append(self.request)
+        self.request = None
+        self.service()
+
+    def abort(self, reason: str) -> None:
+        """Reset the connection. Closing it by ``will_close`` would wait for a client that reads."""
+        metrics.CLOSED.labels(reason).inc()
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.handle_close()
+
+    def close_if_silent(self) -> None:
+        """Close an idle connection, unless the next request has just arrived."""
+        try:
+            arrived = self.socket.recv(1, socket.MSG_PEEK) != b""
+        except OSError:  # nothing to read, or the client has gone
+            arrived = False
+        if not arrived:
+            self.handle_close()
+
+    @property
+    def idle(self) -> bool:
+        """Is there neither a request, complete or not, nor an answer on its way?"""
+        return not (self.requests or self.request or self.ahead or self.total_outbufs_len)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes kept for this connection: of a request that is not complete, and of an answer."""
+        total: int = self.total_outbufs_len
+        if self.request:
+            total += len(self.request.header_plus)
+            if self.request.body_rcv is not None:
+                total += len(self.request.body_rcv)
+        return total
+
+    # -- what a thread does ------------------------------------------------------------------------------------------
+
+    def write_soon(self, data: bytes) -> int:
+        self.since = time.monotonic()
+        return super().write_soon(data)
