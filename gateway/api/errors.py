@@ -12,7 +12,16 @@ from werkzeug.exceptions import NotFound as NoSuchPath
 from bridges.errors import BridgeError, BrokerBlocked
 from bridges.errors import OutcomeUnknown as PublishOutcomeUnknown
 from gateway.auth.base import Unauthenticated
-from gateway.core.errors import Busy, Conflict, CoreError, Forbidden, InvalidInput, NotFound
+from gateway.core.errors import (
+    Busy,
+    Conflict,
+    CoreError,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    QuotaExceeded,
+    TooFast,
+)
 from storage.errors import StoreError
 
 LOG = logging.getLogger(__name__)
@@ -37,10 +46,12 @@ class UnsupportedMediaType(CoreError):
 STATUSES: dict[type[CoreError], int] = {
     InvalidInput: 400,
     Forbidden: 403,
+    QuotaExceeded: 403,
     NotFound: 404,
     NotAcceptable: 406,
     Conflict: 409,
     UnsupportedMediaType: 415,
+    TooFast: 429,
     Busy: 503,
 }
 
@@ -50,8 +61,8 @@ Answer = tuple[int, bytes, dict[str, str]]
 def answer(error: Exception) -> Answer:
     """Status, body and headers for whatever went wrong."""
     if isinstance(error, CoreError):
-        status = STATUSES[type(error)]
-        return _answer(status, error.title, error.description)
+        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooFast) else None
+        return _answer(STATUSES[type(error)], error.title, error.description, headers)
     if isinstance(error, PublishOutcomeUnknown):
         LOG.warning("publish: %s", error)
         return _answer(

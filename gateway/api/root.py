@@ -13,6 +13,7 @@ from gateway.api.call import JSON_HOME, Call
 from gateway.api.errors import Answer
 from gateway.core.errors import CoreError, NotFound
 from gateway.core.messages import Post
+from gateway.core.queues import HEALTH_PROJECT
 from storage.errors import StoreError
 
 VERSIONS = orjson.dumps({
@@ -26,9 +27,6 @@ VERSIONS = orjson.dumps({
         "links": [{"href": "/v2/", "rel": "self"}],
     }],
 })
-
-#: Project of the queues that a health check makes; no client can name it, a project has no control characters.
-HEALTH_PROJECT = "\x00health"
 
 #: The one pool that there is.
 POOL = "default"
