@@ -17,6 +17,17 @@ class OutcomeUnknown(BridgeUnavailable):
     """A publish was not confirmed in time: the messages may have been enqueued, or not."""
 
 
+class PublishBlocked(OutcomeUnknown):
+    """The broker has raised an alarm while it was sent messages: it may enqueue them when that is over."""
+
+
+class BrokerRefused(BridgeUnavailable):
+    """The broker answers, and refuses virtual host, credentials or permission; the text tells the operator what to do.
+
+    Nothing is enqueued.
+    """
+
+
 class QueueMissing(BridgeError):
     """The broker has no such queue; none of the messages in question was enqueued."""
 

@@ -3,9 +3,11 @@
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pika
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from functional.deployments import (
     COMMON,
@@ -41,12 +43,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("deployment", names, indirect=True, scope="session")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Side by side (pytest-xdist) each deployment is one worker's, so that it is started once there too.
-    for item in items:
-        deployment = getattr(item, "callspec", None) and item.callspec.params.get("deployment")
-        if deployment:
-            item.add_marker(pytest.mark.xdist_group(deployment))
+class DeploymentScheduling(LoadScopeScheduling):
+    """Side by side (pytest-xdist -n) each deployment is one worker's, so that it is started once there too.
+
+    xdist's own groups (--dist loadgroup) are without effect in xdist 3.8 with pytest 9.2 (pytest-xdist, issue 1386).
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        names = nodeid.rpartition("[")[2].rstrip("]").split("-")
+        return next((name for name in names if name in DEPLOYMENTS), super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> DeploymentScheduling:
+    return DeploymentScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from gateway.auth import strategy
 from gateway.core.bridging import AccessRules
 from gateway.core.core import Core, read_key
 from gateway.core.limits import Limits
+from gateway.core.quotas import RateLimit
 from gateway.core.seal import Seal
 from gateway.drivers import BRIDGES, SIDE_STORES, make
 from gateway.logs import REQUEST_ID, new_request_id
@@ -64,6 +65,7 @@ def make_core(conf: Any) -> Core:
         seal,
         AccessRules(conf.bridging.allow, conf.admin_mode),
         conf.bridging.max_body,
+        conf.quota.queues,
     )
 
 
@@ -77,6 +79,8 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
         enable_checksum=conf.enable_checksum,
         client_id_uuid_safe=conf.client_id_uuid_safe,
         client_id_length=(conf.min_length_client_id, conf.max_length_client_id),
+        request_rate=_rate(conf.quota.requests_per_second, "requests"),
+        byte_rate=_rate(conf.quota.bytes_per_second, "bytes"),
     )
     app = flask.Flask("marconi", static_folder=None)
     app.url_map.strict_slashes = False
@@ -142,6 +146,10 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
         return serve("", run)
 
     return app
+
+
+def _rate(rate: int, unit: str) -> RateLimit | None:
+    return RateLimit(rate, unit) if rate else None
 
 
 def _metrics() -> Answer:

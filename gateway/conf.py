@@ -169,6 +169,23 @@ BRIDGING_OPTS = (
     ),
 )
 
+QUOTA_OPTS = (
+    cfg.IntOpt(
+        "requests_per_second", default=0, min=0,
+        help="Requests of one project that a worker process serves in a second; more are answered 429. 0: any number.",
+    ),
+    cfg.IntOpt(
+        "bytes_per_second", default=0, min=0,
+        help="Bytes of requests that post messages that a worker process takes from one project in a second; more are"
+             " answered 429. 0: any number.",
+    ),
+    cfg.IntOpt(
+        "queues", default=0, min=0,
+        help="Queues that one project may have, whatever the number of gateways; to make more is answered 403. 0: any"
+             " number.",
+    ),
+)
+
 BASIC_OPTS = (
     cfg.StrOpt(
         "htpasswd_file",
@@ -187,6 +204,7 @@ def _options() -> Iterable[tuple[str | None, Sequence[cfg.Opt]]]:
     yield "signed_url", SIGNED_URL_OPTS
     yield "encryption", ENCRYPTION_OPTS
     yield "bridging", BRIDGING_OPTS
+    yield "quota", QUOTA_OPTS
     yield "basic", BASIC_OPTS
 
 

@@ -39,6 +39,9 @@ BRIDGE_CALLS = Histogram(
 STORE_CALLS = Histogram(
     "marconi_side_store_call_seconds", "Time of calls to the side-store.", ["call", "outcome"], buckets=BUCKETS
 )
+REFUSED = Counter(
+    "marconi_over_quota", "Requests refused because of a limit in [quota], by limit: requests, bytes, queues.", ["limit"]
+)
 CONNECTIONS = Gauge(
     "marconi_connections", "Connections that the gateway has open, by peer: broker, side-store.", ["peer"],
     multiprocess_mode="livesum",

@@ -20,13 +20,16 @@ from oslo_config import cfg
 from bridges.amqp.frames import UNREADABLE
 from bridges.amqp.link import DELIVERY_COUNT, LINK_ERRORS, Link
 from bridges.amqp.pool import Pool
+from bridges.amqp.refusals import refusal
 from bridges.amqp.uri import broker_uris, tls_options
 from bridges.base import Batch, Binding, Bridge, Envelope
 from bridges.errors import (
     BridgeUnavailable,
+    BrokerBlocked,
     ExchangeMissing,
     OutcomeUnknown,
     PropertiesTooLarge,
+    PublishBlocked,
     QueueMissing,
     Unroutable,
 )
@@ -35,6 +38,9 @@ LOG = logging.getLogger(__name__)
 
 #: Share of the timeout that the first try to publish gets; a second one with the same message ids has the rest.
 FIRST_TRY = 0.5
+
+#: Routing key on the default exchange that leads to no queue.
+PING_KEY = "marconi-ping"
 
 #: Times that a message may go back to a quorum queue. Without a limit RabbitMQ puts what goes back at the end of the
 #: queue, with one in its old place (RabbitMQ documentation, "Quorum Queues", repeated requeues); RabbitMQ 4's default
@@ -153,13 +159,15 @@ class AMQPBridge(Bridge):
         return own + sum(other.connections() for other in list(self._others.values()))
 
     def ping(self) -> None:
-        for pool in (self._publishers, self._fetchers):
-            link = pool.take()
-            if link.blocked:  # it would not answer, and is kept: it knows of the alarm, and of its end
-                pool.put(link)
-                link.check_not_blocked()
-            with _translated(), pool.returning(link):
-                link.round_trip()
+        # Nothing less than a message shows an alarm. This one reaches no queue, and is confirmed all the same.
+        try:
+            self._publish("", PING_KEY, [Envelope(b"")], time.monotonic() + self.timeout, mandatory=False)
+        except PublishBlocked as error:
+            raise BrokerBlocked(str(error)) from error
+        except OutcomeUnknown as error:
+            raise BridgeUnavailable(str(error)) from error
+        with _translated(), self._fetchers.link() as link:
+            link.round_trip()
 
     # -- queues -------------------------------------------------------------------------------------------------
 
@@ -218,7 +226,11 @@ class AMQPBridge(Bridge):
 
         try:
             publish(FIRST_TRY)
+        except PublishBlocked:
+            raise  # so is every other connection, and when the alarm is over each would enqueue what it was sent
         except OutcomeUnknown as unknown:
+            if time.monotonic() - start >= self.timeout:
+                raise
             # The same message ids: what arrives twice lands once.
             try:
                 publish(1)
@@ -239,6 +251,8 @@ class AMQPBridge(Bridge):
             raise ExchangeMissing(exchange) from error
         except LINK_ERRORS as error:
             self._publishers.drop(link)
+            if (refused := refusal(error)) is not None:
+                raise refused from error
             raise OutcomeUnknown(f"the connection to the broker broke before it confirmed: {error}") from error
         except BridgeUnavailable:
             if link.blocked:  # keep it: it knows of the alarm, and of its end
@@ -391,6 +405,8 @@ class _translated:
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if isinstance(error, LINK_ERRORS):
+            if (refused := refusal(error)) is not None:
+                raise refused from error
             raise BridgeUnavailable(f"the broker failed or did not answer: {error}") from error
 
 

@@ -21,7 +21,7 @@ from kombu import Connection
 from bridges.amqp.encoder import encode
 from bridges.amqp.frames import readable
 from bridges.base import Envelope
-from bridges.errors import BrokerBlocked, OutcomeUnknown, QueueMissing, Unroutable
+from bridges.errors import BrokerBlocked, OutcomeUnknown, PublishBlocked, QueueMissing, Unroutable
 
 #: Header that RabbitMQ adds to messages of quorum queues.
 DELIVERY_COUNT = "x-delivery-count"
@@ -136,12 +136,11 @@ class Link:
         self._amqp.transport.write(frames)
         self._amqp.bytes_sent += 1  # keeps py-amqp's heartbeat from being sent on top
         while self._unconfirmed:
+            if self.blocked:
+                raise PublishBlocked("the broker has raised a memory or disk alarm")
             left = deadline - time.monotonic()
-            if left <= 0 or self.blocked:
-                raise OutcomeUnknown(
-                    "the broker has raised a memory or disk alarm" if self.blocked
-                    else "the broker has not confirmed in time"
-                )
+            if left <= 0:
+                raise OutcomeUnknown("the broker has not confirmed in time")
             try:
                 self._amqp.drain_events(timeout=left)
             except TimeoutError:
@@ -158,7 +157,8 @@ class Link:
             self._unconfirmed.discard(tag)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
-        self._nacked = True
+        # What was published before an alarm may be nacked after it: that is no news of this batch.
+        self._nacked = self._nacked or any(t <= tag if multiple else t == tag for t in self._unconfirmed)
         self._on_ack(tag, multiple)
 
     def _on_return(self, error: Exception, exchange: str, routing_key: str, message: Any) -> None:

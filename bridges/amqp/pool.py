@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from kombu.exceptions import OperationalError
 
 from bridges.amqp.link import LINK_ERRORS, Link
+from bridges.amqp.refusals import refusal
 from bridges.errors import BridgeUnavailable
 
 #: What a connection attempt raises; kombu wraps some of it.
@@ -20,7 +21,10 @@ FAIL_FAST = 0.2
 
 
 class Pool:
-    """At most ``size`` links made by ``connect``; the one used last goes out first, so that surplus ones idle."""
+    """At most ``size`` links made by ``connect``; the one used last goes out first, so that surplus ones idle.
+
+    A link that the broker blocks goes out before all others: it knows when that is over.
+    """
 
     def __init__(self, connect: Callable[[], Link], size: int, timeout: float):
         self._connect = connect
@@ -30,7 +34,7 @@ class Pool:
         self._open = 0
         self._lock = threading.Lock()
         self._closed = False
-        self._failed: tuple[float, str] | None = None
+        self._failed: tuple[float, BridgeUnavailable] | None = None
         self._trial = threading.Lock()
 
     @property
@@ -110,6 +114,9 @@ class Pool:
 
     def _pop(self) -> Link | None:
         with self._lock:
+            for place, link in enumerate(self._idle):
+                if link.blocked:
+                    return self._idle.pop(place)
             return self._idle.pop() if self._idle else None
 
     def _new(self) -> Link:
@@ -117,12 +124,12 @@ class Pool:
         failed = self._failed
         if failed is None:
             return self._try()
-        failed_at, reason = failed
+        failed_at, why = failed
         if not self._trial.acquire(blocking=False):
-            raise BridgeUnavailable(reason)
+            raise type(why)(str(why))
         try:
             if time.monotonic() - failed_at < FAIL_FAST:
-                raise BridgeUnavailable(reason)
+                raise type(why)(str(why))
             return self._try()
         finally:
             self._trial.release()
@@ -131,9 +138,9 @@ class Pool:
         try:
             link = self._connect()
         except CONNECT_ERRORS as error:
-            reason = f"cannot connect to the broker: {error}"
-            self._failed = (time.monotonic(), reason)
-            raise BridgeUnavailable(reason) from error
+            why = refusal(error) or BridgeUnavailable(f"cannot connect to the broker: {error}")
+            self._failed = (time.monotonic(), why)
+            raise type(why)(str(why)) from error
         self._failed = None
         with self._lock:
             self._open += 1

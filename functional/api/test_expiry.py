@@ -27,7 +27,8 @@ from functional.api.helpers import (
 from functional.http import Api
 from functional.wait import wait_until
 
-pytestmark = pytest.mark.slow
+#: The first test of a deployment starts its services, six at a time, and waits for the clocks of all the others.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 #: Whole seconds may be counted on both sides of the wire.
 ROUNDING = 2

@@ -80,7 +80,7 @@ class Load:
         self.url, self.project, self.queue = url, project, queue
         self.answers: list[tuple[float, int]] = []
         self.posted: list[str] = []
-        self.delivered: set[str] = set()
+        self.delivered: list[str] = []
         self.stop = threading.Event()
         self.threads = [threading.Thread(target=self._post) for _ in range(PRODUCERS)]
         self.threads += [threading.Thread(target=self._claim) for _ in range(2)]
@@ -117,7 +117,7 @@ class Load:
         while not self.stop.is_set():
             answer = self._call(client, "POST", f"/v2/queues/{self.queue}/claims?limit=2", json={"ttl": 300})
             if answer.status_code == 201:
-                self.delivered |= set(ids(answer.json()["messages"]))
+                self.delivered += ids(answer.json()["messages"])
             elif answer.status_code == 204:
                 self.stop.wait(0.01)
 
@@ -151,7 +151,7 @@ def test_dependency_that_dies_under_load_comes_back_without_a_restart_and_withou
     assert max(took for took, _ in load.answers) < PATIENCE
     assert recovery < RECOVERY
     left = drained(api, queue)
-    assert set(load.posted) - load.delivered - left == set()
+    assert set(load.posted) - set(load.delivered) - left == set()
 
 
 def drained(api, queue):
@@ -168,6 +168,69 @@ def answer_of(api, path):
     """The page, or None while the gateway asks to try again."""
     answer = api.get(path)
     return answer.json() if answer.status_code == 200 else None
+
+
+def extend(whole, more):
+    whole += more
+    return whole
+
+
+#: What raises each alarm of RabbitMQ, and what ends it: its usual settings.
+ALARMS = {
+    "memory": (("set_vm_memory_high_watermark", "0.00001"), ("set_vm_memory_high_watermark", "0.4")),
+    "disk": (("set_disk_free_limit", "1000000GB"), ("set_disk_free_limit", "50MB")),
+}
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("kind", ALARMS)
+def test_alarm_under_load_stops_posts_alone_and_ends_without_a_loss_or_a_second_delivery(
+    options, rabbitmq, start_gateway, queue, kind
+):
+    gateway = start_gateway(**options)
+    api = Api(gateway.url, uuid.uuid4().hex)
+    idle = start_gateway(**options)  # nobody has posted there since the alarm
+    beside_it = f"landed-{queue}"
+    post(api, beside_it, *range(40))
+    listed(api, beside_it, limit=20)
+    raised, ended = ALARMS[kind]
+
+    with Load(gateway.url, api.project, queue) as load:
+        wait_until(lambda: len(load.posted) > 50, 10, "some load")
+        rabbitmq.ctl(*raised)
+        wait_until(lambda: any(status == 503 for _, status in load.answers), 15, "the first 503")
+
+        for gateway_url in (gateway.url, idle.url):
+            assert_unavailable(api.at(gateway_url).get("/v2/ping"))
+            health = api.at(gateway_url).get("/v2/health").json()["default"]
+            assert not health["storage_reachable"]
+            assert not health["operation_status"]["post_messages"]["succeeded"]
+        start = time.monotonic()
+        refused = api.post(f"/v2/queues/{beside_it}/messages", json={"messages": [{"body": 1}]})
+        assert time.monotonic() - start < PATIENCE
+        assert_unavailable(refused)
+        assert "memory or disk" in refused.json()["description"]
+        claim_id, messages = claim(api, beside_it, limit=10)
+        assert bodies(messages) == list(range(10))
+        assert {api.delete(message["href"]).status_code for message in messages} == {204}
+        later: list[int] = []  # the last twenty of them from the broker
+        wait_until(lambda: len(extend(later, bodies(claim(api, beside_it)[1]))) == 30, 10, "the backlog")
+        assert later == list(range(10, 40))
+
+        rabbitmq.ctl(*ended)
+        answered = len(load.answers)
+        wait_until(lambda: load.works(answered), RECOVERY, "posts after the alarm")
+        wait_until(lambda: len(load.answers) > answered + 100, 20, "load after the alarm")
+        wait_until(lambda: api.at(idle.url).get("/v2/ping").status_code == 204, RECOVERY, "the idle gateway")
+
+    assert {status for _, status in load.answers} <= {201, 204, 503}
+    assert max(took for took, _ in load.answers) < PATIENCE
+    left = drained(api, queue)
+    assert set(load.posted) - set(load.delivered) - left == set()
+    assert len(load.delivered) == len(set(load.delivered))
+    health = api.get("/v2/health").json()["default"]
+    assert health["storage_reachable"]
+    assert not [name for name in rabbitmq.ctl("list_queues", "name").split() if "health" in name]
 
 
 @pytest.mark.parametrize("name", ["rabbitmq", "mongodb"])

@@ -17,6 +17,7 @@ from gateway.core.core import Core
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
 from gateway.core.metadata import QUEUE_NAME
 from gateway.core.queues import QueueInfo
+from gateway.core.quotas import RateLimit
 from gateway.signing import covers
 
 #: Characters of a header that is worth remembering what it says; what is longer would fill the memory.
@@ -51,6 +52,8 @@ class Service:
     enable_checksum: bool
     client_id_uuid_safe: bool
     client_id_length: tuple[int, int]
+    request_rate: RateLimit | None
+    byte_rate: RateLimit | None
 
 
 @dataclass(slots=True)
@@ -91,7 +94,10 @@ def check_queue_name(name: str) -> None:
 
 
 def admit(service: Service, request: Request) -> Call:
-    """Check what holds for every request, in the order that clients count on: Accept, credentials, project, client."""
+    """Check what holds for every request, in the order that clients count on.
+
+    Accept, credentials, project, client, and last the project's rate.
+    """
     environ = request.environ
     accept = environ.get("HTTP_ACCEPT")
     if accept is not None and not (_accepts_json if len(accept) <= MAX_REMEMBERED else accepts_json)(accept):
@@ -100,7 +106,10 @@ def admit(service: Service, request: Request) -> Call:
         identity = Identity(_signed_project(service, environ))
     else:
         identity = service.auth.identify(environ)
-    return Call(service, request, _project(environ, identity), _client(service, environ), identity)
+    call = Call(service, request, _project(environ, identity), _client(service, environ), identity)
+    if service.request_rate is not None:
+        service.request_rate.take(call.project)
+    return call
 
 
 def _project(environ: dict[str, Any], identity: Identity) -> str:

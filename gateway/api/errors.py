@@ -9,10 +9,19 @@ import orjson
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NoSuchPath
 
-from bridges.errors import BridgeError, BrokerBlocked
+from bridges.errors import BridgeError, BrokerBlocked, BrokerRefused, PublishBlocked
 from bridges.errors import OutcomeUnknown as PublishOutcomeUnknown
 from gateway.auth.base import Unauthenticated
-from gateway.core.errors import Busy, Conflict, CoreError, Forbidden, InvalidInput, NotFound
+from gateway.core.errors import (
+    Busy,
+    Conflict,
+    CoreError,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    QuotaExceeded,
+    TooFast,
+)
 from storage.errors import StoreError
 
 LOG = logging.getLogger(__name__)
@@ -37,10 +46,12 @@ class UnsupportedMediaType(CoreError):
 STATUSES: dict[type[CoreError], int] = {
     InvalidInput: 400,
     Forbidden: 403,
+    QuotaExceeded: 403,
     NotFound: 404,
     NotAcceptable: 406,
     Conflict: 409,
     UnsupportedMediaType: 415,
+    TooFast: 429,
     Busy: 503,
 }
 
@@ -50,8 +61,15 @@ Answer = tuple[int, bytes, dict[str, str]]
 def answer(error: Exception) -> Answer:
     """Status, body and headers for whatever went wrong."""
     if isinstance(error, CoreError):
-        status = STATUSES[type(error)]
-        return _answer(status, error.title, error.description)
+        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooFast) else None
+        return _answer(STATUSES[type(error)], error.title, error.description, headers)
+    if isinstance(error, PublishBlocked):
+        LOG.warning("publish: %s", error)
+        return _answer(
+            503, "Service unavailable",
+            "The message broker is short of memory or disk and takes no messages now; these may have been enqueued or"
+            " not.",
+        )
     if isinstance(error, PublishOutcomeUnknown):
         LOG.warning("publish: %s", error)
         return _answer(
@@ -60,7 +78,15 @@ def answer(error: Exception) -> Answer:
         )
     if isinstance(error, BrokerBlocked):
         LOG.warning("publish: %s", error)
-        return _answer(503, "Service unavailable", "The message broker takes no messages now; try again.")
+        return _answer(
+            503, "Service unavailable", "The message broker is short of memory or disk and takes no messages now."
+        )
+    if isinstance(error, BrokerRefused):
+        LOG.warning("broker: %s", error)
+        return _answer(
+            503, "Service unavailable",
+            "The message broker refuses this service what the call needs; the service's operator has to see to it.",
+        )
     if isinstance(error, BridgeError):
         LOG.warning("broker: %s", error)
         return _answer(503, "Service unavailable", "The message broker can't be reached now; try again.")

@@ -20,6 +20,8 @@ from storage.base import Message
 def post(call: Call, queue: str) -> Answer:
     """Post one or more messages."""
     data = call.body()
+    if call.service.byte_rate is not None:
+        call.service.byte_rate.take(call.project, len(data))
     ids = call.core.messages.post(call.project, queue, call.client, _posts(data), len(data))
     path = f"{path_of(queue)}/messages"
     return (

@@ -13,6 +13,7 @@ from gateway.api.call import JSON_HOME, Call
 from gateway.api.errors import Answer
 from gateway.core.errors import CoreError, NotFound
 from gateway.core.messages import Post
+from gateway.core.queues import HEALTH_PROJECT
 from storage.errors import StoreError
 
 VERSIONS = orjson.dumps({
@@ -26,9 +27,6 @@ VERSIONS = orjson.dumps({
         "links": [{"href": "/v2/", "rel": "self"}],
     }],
 })
-
-#: Project of the queues that a health check makes; no client can name it, a project has no control characters.
-HEALTH_PROJECT = "\x00health"
 
 #: The one pool that there is.
 POOL = "default"
@@ -92,12 +90,13 @@ def health(call: Call) -> Answer:
     if not call.service.admin_mode:
         raise NotFound("There is nothing here")
     core = call.core
+    operations = _operations(call)  # first: they may be what finds out that the broker or the side-store is gone
     broker, store = _works(core.bridge.ping), _works(core.store.ping)
     return 200, orjson.dumps({
         "catalog_reachable": store["succeeded"],
         POOL: {
             "storage_reachable": broker["succeeded"] and store["succeeded"],
-            "operation_status": {"ping_broker": broker, "ping_side_store": store, **_operations(call)},
+            "operation_status": {"ping_broker": broker, "ping_side_store": store, **operations},
         },
     }), {}
 
@@ -127,13 +126,14 @@ def _operations(call: Call) -> dict[str, Any]:
         "list_messages": list_,
         "claim_messages": claim,
         "delete_messages": delete,
-        "delete_queue": lambda: core.queues.delete(HEALTH_PROJECT, name),
     }
     status = {}
     for operation, run in operations.items():
         status[operation] = _works(run)
         if not status[operation]["succeeded"]:
             break  # what follows needs it, and would only add its own timeout
+    if status["create_queue"]["succeeded"]:
+        status["delete_queue"] = _works(lambda: core.queues.delete(HEALTH_PROJECT, name))
     return status
 
 

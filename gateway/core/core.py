@@ -19,6 +19,7 @@ from gateway.core.messages import Messages
 from gateway.core.metadata import MetadataRules
 from gateway.core.publishing import Publishing
 from gateway.core.queues import Queues
+from gateway.core.quotas import QueueQuota
 from gateway.core.seal import KEY_SIZE, Seal
 from gateway.metrics import BRIDGE_CALLS, CONNECTIONS, MESSAGES, STORE_CALLS, timed
 from storage.base import SideStore
@@ -42,7 +43,8 @@ MAINTAIN_EVERY = 12
 class Core:
     """Everything behind the HTTP layer. ``bridge`` and ``store`` belong to it: close() closes them.
 
-    ``access``: what may be bridged; ``max_body``: bytes of a native message's body at the most.
+    ``access``: what may be bridged; ``max_body``: bytes of a native message's body at the most;
+    ``max_queues``: queues of a project at the most, 0 for any number.
     """
 
     def __init__(
@@ -53,13 +55,15 @@ class Core:
         seal: Seal | None = None,
         access: AccessRules = NOTHING_ALLOWED,
         max_body: int = DEFAULT_MAX_BODY,
+        max_queues: int = 0,
     ):
         self.bridge: Any = timed(bridge, BRIDGE_CALLS)
         self.store: Any = timed(store, STORE_CALLS)
         self.limits = limits
         ids = IdMaker()
         rules = MetadataRules(limits, can_encrypt=seal is not None, can_bridge=bridge.reaches_foreign)
-        self.queues = Queues(self.bridge, self.store, rules, access)
+        quota = QueueQuota(max_queues, self.store) if max_queues else None
+        self.queues = Queues(self.bridge, self.store, rules, access, quota)
         publishing = Publishing(self.bridge, self.store, self.queues)
         landing = Landing(self.bridge, self.store, ids, max_body)
         dead_letters = DeadLetters(self.store, self.queues, publishing, ids)

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from uuid import uuid4
 
+from gateway.core.errors import QuotaExceeded
 from gateway.core.ids import IdMaker, made_at
 from gateway.core.publishing import Publishing
 from gateway.core.queues import QueueInfo, Queues
@@ -35,7 +36,11 @@ class DeadLetters:
             return free
         dead = [message for message in free if message.claims >= most]
         if dead:
-            letters = self._queues.ensure(info.project, target)
+            try:
+                letters = self._queues.ensure(info.project, target)
+            except QuotaExceeded:
+                LOG.warning("queue %s: its dead-letter queue would be one more than the project may have", info.key)
+                return free
             if letters.settings.bridging is not None:
                 LOG.warning("queue %s: its dead-letter queue is bridged, which it can't be", info.key)
                 return free

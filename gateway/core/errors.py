@@ -33,6 +33,22 @@ class Forbidden(CoreError):
     title = "Forbidden"
 
 
+class QuotaExceeded(Forbidden):
+    """The project has as many of these as it may have."""
+
+    title = "Quota exceeded"
+
+
+class TooFast(CoreError):
+    """The project is over one of its rates; ``retry_after`` is in whole seconds."""
+
+    title = "Too many requests"
+
+    def __init__(self, description: str, retry_after: int = 1):
+        super().__init__(description)
+        self.retry_after = retry_after
+
+
 class Conflict(CoreError):
     """The request does not fit the state of the thing."""
 

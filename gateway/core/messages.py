@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 from bridges.base import Envelope
-from bridges.errors import ExchangeMissing, PropertiesTooLarge, Unroutable
+from bridges.errors import BrokerRefused, ExchangeMissing, PropertiesTooLarge, Unroutable
 from gateway.core import foreign
 from gateway.core.bridging import Bridging, Target
 from gateway.core.claims import Claims
@@ -22,6 +23,8 @@ from gateway.core.queues import QueueInfo, Queues, queue_key
 from gateway.core.seal import Seal
 from gateway.metrics import MESSAGES
 from storage.base import Message, SideStore, Stats
+
+LOG = logging.getLogger(__name__)
 
 #: A listing's marker: a landing position. Clients may pass a message's id instead.
 MARKER = re.compile(r"[0-9]{1,20}\Z")
@@ -150,6 +153,12 @@ class Messages:
         bridge = self._queues.bridge_at(target.vhost)
         try:
             bridge.publish_to(target.exchange, target.routing_key, envelopes, mandatory=target.mandatory)
+        except BrokerRefused as error:
+            LOG.warning("exchange %s: %s", target.exchange, error)
+            raise Busy(
+                f"The broker does not let this service publish to exchange {target.exchange!r}, which this queue is"
+                " bridged to"
+            ) from error
         except ExchangeMissing as error:
             raise Busy(f"The broker has no exchange {target.exchange}, which this queue is bridged to") from error
         except PropertiesTooLarge as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from bridges.errors import ExchangeMissing, QueueMissing
 from gateway.core.bridging import KEY, AccessRules, parse
 from gateway.core.errors import Conflict, InvalidInput, NotFound
 from gateway.core.metadata import MetadataRules, Settings
+from gateway.core.quotas import QueueQuota
 from gateway.metrics import BRIDGE_CALLS, timed
 from storage.base import SideStore, Stats
 
@@ -30,6 +31,9 @@ KNOWN_AT_MOST = 20_000
 
 #: Length limit of an AMQP short string, and so of a queue name on the broker (AMQP 0-9-1, 4.2.5.3).
 MAX_BROKER_NAME = 255
+
+#: Project of the queues that a health check makes; no client can name it, a project has no control characters.
+HEALTH_PROJECT = "\x00health"
 
 #: Queues read in one go while a list is filtered.
 SCAN_PAGE = 200
@@ -108,11 +112,14 @@ def _broker_name(prefix: str, project: str, name: str) -> str:
 class Queues:
     """Everything about queues but the messages in them."""
 
-    def __init__(self, bridge: Bridge, store: SideStore, rules: MetadataRules, access: AccessRules):
+    def __init__(
+        self, bridge: Bridge, store: SideStore, rules: MetadataRules, access: AccessRules, quota: QueueQuota | None
+    ):
         self._bridge = bridge
         self._store = store
         self._rules = rules
         self._access = access
+        self._quota = quota
         self._vhosts: dict[str, Bridge] = {}
         self._attended: TTLCache[str, bool] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
         #: What acts on a queue that does not exist yet.
@@ -210,7 +217,7 @@ class Queues:
     ) -> bool:
         """Make a queue here and on the broker; True if it is new. An existing one gets ``metadata`` if given.
 
-        ``roles`` are those of the caller, for what may be bridged.
+        ``roles`` are those of the caller, for what may be bridged. Raises QuotaExceeded.
         """
         data = None
         if metadata is not None:
@@ -218,10 +225,17 @@ class Queues:
             found = self._store.get_queue(queue_key(project, name))
             self._check_bridging(project, roles, orjson.loads(found.metadata) if found else None, checked)
             data = orjson.dumps(checked)
-        self._make(self._info(project, name, data) if data else self.find(project, name), project, name)
-        made = self._store.create_queue(queue_key(project, name), data)
+        with self._room(project, name):
+            self._make(self._info(project, name, data) if data else self.find(project, name), project, name)
+            made = self._store.create_queue(queue_key(project, name), data)
         self.forget(project, name)
         return made
+
+    def _room(self, project: str, name: str) -> AbstractContextManager[None]:
+        """The right to make a queue, see QueueQuota."""
+        if self._quota is None or project == HEALTH_PROJECT:
+            return nullcontext()
+        return self._quota.room(project, queue_key(project, name))
 
     def _make(self, info: QueueInfo | None, project: str, name: str) -> None:
         """The broker's side of a queue: what is somebody else's is left alone."""
