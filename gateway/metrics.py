@@ -39,7 +39,7 @@ BRIDGE_CALLS = Histogram(
 STORE_CALLS = Histogram(
     "marconi_side_store_call_seconds", "Time of calls to the side-store.", ["call", "outcome"], buckets=BUCKETS
 )
-REFUSED = Counter(
+OVER_QUOTA = Counter(
     "marconi_over_quota", "Requests refused because of a limit in [quota], by limit: requests, bytes, queues.", ["limit"]
 )
 CONNECTIONS = Gauge(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from gateway.core.errors import Busy, QuotaExceeded, TooFast
-from gateway.metrics import REFUSED
+from gateway.metrics import OVER_QUOTA
 from storage.base import LEASE_RETRY, SideStore
 
 #: Projects whose rate a process remembers. With noauth clients invent their names; beyond this the one that has asked
@@ -37,7 +37,7 @@ class RateLimit:
         #: When each project's bucket is full again.
         self._full_at: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
-        self._refused = REFUSED.labels(unit)
+        self._refused = OVER_QUOTA.labels(unit)
 
     def take(self, project: str, amount: int = 1) -> None:
         """Count ``amount`` units. Raises TooFast, and counts nothing then."""
@@ -65,7 +65,7 @@ class QueueQuota:
     def __init__(self, most: int, store: SideStore):
         self._most = most
         self._store = store
-        self._refused = REFUSED.labels("queues")
+        self._refused = OVER_QUOTA.labels("queues")
 
     @contextmanager
     def room(self, project: str, q: str) -> Iterator[None]:

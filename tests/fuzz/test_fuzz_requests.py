@@ -79,7 +79,7 @@ def test_a_query_is_read_or_refused(pairs: list[tuple[str, str]], name: str) -> 
 
 def service(**options: Any) -> Service:
     usual = {"core": None, "auth": NoAuth(None), "signing_key": "secret", "admin_mode": True, "enable_checksum": False,
-             "client_id_uuid_safe": True, "client_id_length": (10, 36)}
+             "client_id_uuid_safe": True, "client_id_length": (10, 36), "request_rate": None, "byte_rate": None}
     return Service(**(usual | options))
 
 
