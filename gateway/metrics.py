@@ -40,7 +40,8 @@ STORE_CALLS = Histogram(
     "marconi_side_store_call_seconds", "Time of calls to the side-store.", ["call", "outcome"], buckets=BUCKETS
 )
 OVER_QUOTA = Counter(
-    "marconi_over_quota", "Requests refused because of a limit in [quota], by limit: requests, bytes, queues.", ["limit"]
+    "marconi_over_quota", "Requests refused because of a limit in [quota], by limit: requests, bytes, queues.",
+    ["limit"],
 )
 CONNECTIONS = Gauge(
     "marconi_connections", "Connections that the gateway has open, by peer: broker, side-store.", ["peer"],
