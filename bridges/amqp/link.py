@@ -39,6 +39,9 @@ NO_TYPE = "marconi-asks"
 GIVEN_BACK_LOOKS = 20
 GIVEN_BACK_LOOK = 0.005
 
+#: The same where perhaps nothing was given back, as others were faster to take the messages.
+FORGONE_LOOKS = 4
+
 
 class Link:
     """``connection`` is a kombu connection that is not open yet; ``timeout`` bounds each call, in seconds."""
@@ -214,7 +217,8 @@ class Link:
         try:
             deliveries = self._consume(queue, limit) if limit > 1 and consume else []
             if not deliveries:
-                owed = self._forgo()
+                owed = self._owed
+                self._forgo(queue)
                 # Only a get says for certain that there is nothing: a quorum queue that recovers may give a consumer
                 # nothing yet, though messages wait.
                 deliveries = self._get(queue, limit)
@@ -276,7 +280,7 @@ class Link:
             waiting = self.depth(queue) if by_depth else limit
             taken = self._consume(queue, min(limit, waiting)) if waiting else []
             if not taken:
-                self._forgo()
+                self._forgo(queue)
             return self._fetched(taken)
         return self._fetched(self._get(queue, limit))
 
@@ -324,24 +328,25 @@ class Link:
                 self._amqp.drain_events(timeout=left)
         del self.channel.callbacks[tag]
 
-    def _forgo(self) -> bool:
-        """Give back what the last consumer was owed; was it owed something?
+    def _forgo(self, queue: str) -> None:
+        """Give back what the last consumer was owed, if anything, and wait a moment for it to be in its place again.
 
         If the replica on this node is broken its messages never come, and till the channel closes nobody gets them.
         """
-        owed = self._owed
-        if owed:
+        if self._owed:
+            waiting = self.depth(queue) or 0
             self.give_back()
-        return owed
+            self.await_depth(queue, waiting + 1, FORGONE_LOOKS)
 
     def ack(self) -> None:
         """Acknowledge all that was fetched last."""
         self.channel.basic_ack(self.last_tag, multiple=True)
-        self._forgo()
+        if self._owed:
+            self.give_back()
 
-    def await_depth(self, queue: str, waiting: int) -> None:
+    def await_depth(self, queue: str, waiting: int, looks: int = GIVEN_BACK_LOOKS) -> None:
         """Wait a moment for so many messages: a quorum queue has what was given back a little later."""
-        for _ in range(GIVEN_BACK_LOOKS):
+        for _ in range(looks):
             if (self.depth(queue) or 0) >= waiting:
                 return
             time.sleep(GIVEN_BACK_LOOK)

@@ -153,14 +153,14 @@ class Claimer(Client):
         self._finish(claim, ids)
 
     def _give_up(self, claim: str, ids: Sequence[str]) -> None:
-        """Work off a part, release the rest; sometimes go on with a message that is no longer held."""
+        """Work off a part, release the rest; then go on with what is no longer held, as if that were forgotten."""
         done = self.random.randrange(len(ids))
         self._finish(claim, ids[:done])
         with self._recorded(RELEASE, claim=claim, ids=list(ids[done:])) as call:
             self._call(call, "DELETE", f"/claims/{claim}")
         if call.succeeded:
             self.stop.wait(self.random.uniform(0, 0.5))
-            self._delete(ids[-1], claim)
+            self._finish(claim, ids[done:])
 
     def _crash(self, claim: str, ids: Sequence[str]) -> None:
         self._finish(claim, ids[:self.random.randrange(len(ids))])
