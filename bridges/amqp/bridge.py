@@ -59,11 +59,12 @@ UNHEARD_FOR = 5.0
 class AMQPBatch(Batch):
     """A batch that keeps the link on which its messages are unacknowledged."""
 
-    __slots__ = ("link",)
+    __slots__ = ("link", "queue")
 
-    def __init__(self, envelopes: list[Envelope], link: Link | None):
+    def __init__(self, envelopes: list[Envelope], link: Link | None, queue: str):
         super().__init__(envelopes)
         self.link = link
+        self.queue = queue
 
 
 class AMQPBridge(Bridge):
@@ -294,14 +295,14 @@ class AMQPBridge(Bridge):
                 deliveries = how(link, queue, min(limit, self._options.prefetch))
             except QueueMissing:
                 self._fetchers.put(link)
-                return AMQPBatch([], None)
+                return AMQPBatch([], None, queue)
             except BaseException:
                 self._fetchers.drop(link)
                 raise
         if not deliveries:
             self._fetchers.put(link)
-            return AMQPBatch([], None)
-        return AMQPBatch([_envelope(delivery) for delivery in deliveries], link)
+            return AMQPBatch([], None, queue)
+        return AMQPBatch([_envelope(delivery) for delivery in deliveries], link, queue)
 
     def settle(self, batch: Batch) -> None:
         assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
@@ -320,7 +321,7 @@ class AMQPBridge(Bridge):
         if batch.link is not None:
             link, batch.link = batch.link, None
             try:
-                link.give_back()
+                link.restore(batch.queue, len(batch.envelopes))
             except LINK_ERRORS:
                 self._fetchers.drop(link)  # with the connection gone the broker does it by itself
             else:
@@ -366,7 +367,7 @@ class AMQPBridge(Bridge):
                 with _translated(), self._fetchers.link() as link:
                     consume = link.may_consume(queue)
             except QueueMissing:
-                return AMQPBatch([], None)
+                return AMQPBatch([], None, queue)
             with self._fetching_lock:
                 self._may_consume[queue] = consume
 
@@ -381,10 +382,7 @@ class AMQPBridge(Bridge):
         if link is not None:
             # All on the one link: to wait for a second while holding this would lock up a pool full of those who look.
             with _translated(), self._fetchers.returning(link):
-                waiting = (link.depth(queue) or 0) + len(batch.envelopes)
-                link.give_back()
-                # Whoever comes right behind finds them in their place, not behind those that were never moved.
-                link.await_depth(queue, waiting)
+                link.restore(queue, len(batch.envelopes))
         return batch.envelopes
 
 

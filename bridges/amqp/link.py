@@ -265,9 +265,7 @@ class Link:
             return True
         if message is None:
             return False
-        waiting = self.depth(queue) or 0
-        self.give_back()
-        self.await_depth(queue, waiting + 1)
+        self.restore(queue, 1)
         return DELIVERY_COUNT in (message.headers or {})
 
     def fetch_foreign(self, queue: str, limit: int, consume: bool, by_depth: bool) -> list[amqp.Message]:
@@ -334,9 +332,7 @@ class Link:
         If the replica on this node is broken its messages never come, and till the channel closes nobody gets them.
         """
         if self._owed:
-            waiting = self.depth(queue) or 0
-            self.give_back()
-            self.await_depth(queue, waiting + 1, FORGONE_LOOKS)
+            self.restore(queue, 1, FORGONE_LOOKS)
 
     def ack(self) -> None:
         """Acknowledge all that was fetched last."""
@@ -344,8 +340,13 @@ class Link:
         if self._owed:
             self.give_back()
 
-    def await_depth(self, queue: str, waiting: int, looks: int = GIVEN_BACK_LOOKS) -> None:
-        """Wait a moment for so many messages: a quorum queue has what was given back a little later."""
+    def restore(self, queue: str, count: int, looks: int = GIVEN_BACK_LOOKS) -> None:
+        """Give back all that was fetched last, ``count`` messages, and wait a moment until they are in their place.
+
+        A quorum queue has them a little later. Whoever fetched before that would get those behind them.
+        """
+        waiting = (self.depth(queue) or 0) + count
+        self.give_back()
         for _ in range(looks):
             if (self.depth(queue) or 0) >= waiting:
                 return
