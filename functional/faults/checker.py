@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from functional.faults.history import CLAIM, DELETE, GET, LIST, POP, POST, RELEASE, RENEW, Call, Fault, History, Seen
 
@@ -193,7 +194,7 @@ class _Check:
         if any(call.succeeded or call.unknown for call in story.deletes) or story.popped():
             return
         claimed = any(call.kind == CLAIM for call, _ in story.shown)
-        if not claimed and story.post.invoked + story.post.ttl - SLACK < self._final_at(queue):
+        if not claimed and story.post.invoked + story.post.ttl - SLACK < self._final_at.get(queue, NEVER):
             self.counts["expired"] += 1
         elif any(call.kind == POP and call.unknown for call in self.shaky[queue]):
             self.counts["maybe popped"] += 1
@@ -201,9 +202,14 @@ class _Check:
             self.counts["lost"] += 1
             self._violated("nothing confirmed is lost", f"{story.id} is nowhere", story)
 
-    def _final_at(self, queue: str) -> float:
-        """When the last look at what is left in a queue began."""
-        return max((call.returned for call in self.calls if call.queue == queue and call.walk == FINAL), default=NEVER)
+    @cached_property
+    def _final_at(self) -> dict[str, float]:
+        """When the last look at what is left in each queue was over."""
+        ends: dict[str, float] = {}
+        for call in self.calls:
+            if call.walk == FINAL:
+                ends[call.queue] = max(call.returned, ends.get(call.queue, call.returned))
+        return ends
 
     def _stays_deleted(self, story: Story) -> None:
         ends = [call.returned for call in story.deletes if call.succeeded] + [c.returned for c in story.popped()]
@@ -342,12 +348,12 @@ class _Check:
                     self._violated("a walk misses no free message", f"{walk} did not see {story.id}", story)
 
     def _was_taken(self, story: Story) -> bool:
-        return bool(story.deletes or story.deliveries()) or story.post.queue in self._claimed_queues()
+        return bool(story.deletes or story.deliveries()) or story.post.queue in self._claimed_queues
 
+    @cached_property
     def _claimed_queues(self) -> set[str]:
-        if not hasattr(self, "_claimed"):
-            self._claimed = {call.queue for call in self.calls if call.kind in (CLAIM, POP)}
-        return self._claimed
+        """Queues from which somebody claims or pops."""
+        return {call.queue for call in self.calls if call.kind in (CLAIM, POP)}
 
     # -- answers ------------------------------------------------------------------------------------------------
 
