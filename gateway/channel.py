@@ -112,6 +112,7 @@ class Channel(HTTPChannel):
 
     def received(self, data: bytes) -> None:
         """Take what came in, up to the end of the first request, and have that one served."""
+        self.server.received += len(data)
         with self.requests_lock:
             if self.will_close or self.close_when_flushed:
                 return

@@ -29,6 +29,9 @@ MAX_CONNECTIONS = 2000
 #: Bytes that one worker process keeps of incomplete requests and of answers that clients don't take.
 MAX_BUFFERED = 128 * 1024 * 1024
 
+#: Part of that after whose receipt the connections are looked at, however short the time.
+RECEIVED_STEP = 0.125
+
 #: Part of the connections that is closed when there are too many: so many that it is not done for each newcomer.
 EVICTED = 0.02
 
@@ -81,8 +84,9 @@ class Listener(TcpWSGIServer):
     channel_class = Channel
     draining = False
 
-    #: Requests refused since the last sweep.
+    #: Requests refused, and bytes received, since the last sweep.
     refused = 0
+    received = 0
 
     def __init__(self, app: Any, listener: socket.socket, options: Any, max_body: int):
         self._max_connections = _max_connections()
@@ -115,8 +119,9 @@ class Listener(TcpWSGIServer):
         if len(self.active_channels) >= self._max_connections:
             self._make_room()
         now = time.monotonic()
-        if now >= self._next_sweep:
+        if now >= self._next_sweep or self.received > MAX_BUFFERED * RECEIVED_STEP:
             self._next_sweep = now + SWEEP_STEP
+            self.received = 0
             self._sweep(now)
 
     def readable(self) -> bool:
