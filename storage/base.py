@@ -148,6 +148,10 @@ class SideStore(ABC):
         """Take the queue's landing lease; the last ``seq`` in use, or None if somebody else holds the lease."""
 
     @abstractmethod
+    def renew_lease(self, q: str, owner: str, seconds: float) -> bool:
+        """Let the lease last so long from now if ``owner`` still holds it; False if not."""
+
+    @abstractmethod
     def release_lease(self, q: str, owner: str, last: int) -> None:
         """Give the lease back if ``owner`` still holds it, and record the last ``seq`` used."""
 

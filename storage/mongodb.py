@@ -239,6 +239,14 @@ class MongoDBStore(SideStore):
         assert lease is not None  # nosec B101  # upsert, and the document after it
         return max(lease["last"], landed["s"] if landed else 0)
 
+    def renew_lease(self, q: str, owner: str, seconds: float) -> bool:
+        with self._calls():
+            now = self.now()
+            return self._messages.update_one(
+                {"_id": _lease_id(q), "h": LEASE_HELD, "owner": owner, "until": {"$gt": now}},
+                {"$set": {"until": now + int(seconds * 1000)}},
+            ).matched_count == 1
+
     def release_lease(self, q: str, owner: str, last: int) -> None:
         with self._calls():
             self._messages.update_one(

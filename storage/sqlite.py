@@ -205,6 +205,14 @@ class SQLiteStore(SideStore):
             # An append in between (it needs no lease here) may have gone further than the last holder of the lease.
             return None if row is None else max(row[0], self._last(db, q))
 
+    def renew_lease(self, q: str, owner: str, seconds: float) -> bool:
+        now = self.now()
+        with self._write() as db:
+            return db.execute(
+                "UPDATE leases SET until = ? WHERE q = ? AND owner = ? AND until > ?",
+                (now + int(seconds * 1000), q, owner, now),
+            ).rowcount == 1
+
     def release_lease(self, q: str, owner: str, last: int) -> None:
         with self._write() as db:
             db.execute(

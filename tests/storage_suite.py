@@ -251,6 +251,25 @@ class SideStoreSuite:
         store.release_lease(q, "them", 7)
         assert store.acquire_lease(q, "them", 60) is None
 
+    def test_renewed_lease_lasts_from_then(self, store: SideStore, q: str, clock: Clock) -> None:
+        store.acquire_lease(q, "us", 60)
+        clock.advance(MINUTE - 1)
+        assert store.renew_lease(q, "us", 60) is True
+        clock.advance(MINUTE - 1)
+        assert store.acquire_lease(q, "them", 60) is None
+        clock.advance(1)
+        assert store.acquire_lease(q, "them", 60) is not None
+
+    def test_lease_is_renewed_only_for_its_holder(self, store: SideStore, q: str, clock: Clock) -> None:
+        assert store.renew_lease(q, "us", 60) is False
+        store.acquire_lease(q, "us", 60)
+        assert store.renew_lease(q, "them", 60) is False
+        clock.advance(MINUTE)
+        assert store.renew_lease(q, "us", 60) is False
+        store.acquire_lease(q, "them", 60)
+        store.release_lease(q, "them", 1)
+        assert store.renew_lease(q, "them", 60) is False
+
     def test_leases_of_two_queues_are_independent(self, store: SideStore, q: str) -> None:
         store.acquire_lease(q, "us", 60)
         assert store.acquire_lease(f"{q}2", "them", 60) == 0

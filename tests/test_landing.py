@@ -194,18 +194,27 @@ class TestFree:
             land_free(landing, info)
         assert store.acquire_lease(info.key, "another gateway", 60) is None
 
-    def test_lease_is_taken_anew_before_it_ends(
+    def test_lease_is_renewed_before_it_ends(
         self, landing: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("gateway.core.landing.LEASE_USE", -1.0)
-        monkeypatch.setattr("gateway.core.landing.LANDING_BUDGET", 0.1)
+        monkeypatch.setattr("gateway.core.landing.LANDING_BATCH", 1)
         bridge.publish(info.broker, native(*"12"))
-        taken: list[str] = []
-        real = landing._store.acquire_lease
-        monkeypatch.setattr(landing._store, "acquire_lease", lambda q, *rest: taken.append(q) or real(q, *rest))
-        landed, enough = land_free(landing, info)
-        assert (landed, enough) == ([], False)
-        assert len(taken) > 1
+        renewed: list[str] = []
+        real = landing._store.renew_lease
+        monkeypatch.setattr(landing._store, "renew_lease", lambda q, *rest: renewed.append(q) or real(q, *rest))
+        landed, _ = land_free(landing, info)
+        assert bodies(landed) == ["1", "2"]
+        assert renewed == [info.key, info.key]
+
+    def test_batch_is_given_back_when_the_lease_cannot_be_renewed(
+        self, landing: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gateway.core.landing.LEASE_USE", -1.0)
+        monkeypatch.setattr(landing._store, "renew_lease", failing(StoreUnavailable("timed out")))
+        bridge.publish(info.broker, native(*"12"))
+        with pytest.raises(StoreUnavailable):
+            land_free(landing, info)
         assert bridge.depth(info.broker) == 2
 
 

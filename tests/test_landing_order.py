@@ -3,10 +3,12 @@
 import contextlib
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
+from bridges.base import Batch
 from gateway.core.core import DEFAULT_MAX_BODY, Core
 from gateway.core.ids import IdMaker
 from gateway.core.landing import Landing
@@ -81,6 +83,59 @@ def test_claimer_waits_for_a_lister_that_is_landing(
     slow.go_on.set()
     assert bodies(claimed.result(DEADLINE)) == ["1", "2"]
     assert bodies(lister.result(DEADLINE)[0]) == ["1", "2"]
+
+
+@pytest.mark.parametrize("lister", ["has landed", "is landing"])
+def test_claimer_that_fetches_late_gives_back_what_was_behind_a_listers(
+    landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch,
+    lister: str,
+) -> None:
+    """It has seen no lease, but a lister began and fetched before its own fetch reached the broker."""
+    bridge.publish(info.broker, native(*"12345"))
+    slow = SlowLand(elsewhere, monkeypatch)
+    listers: list[Future[Any]] = []
+    real = info.bridge.fetch
+
+    def fetch(queue: str, limit: int) -> Batch:
+        monkeypatch.setattr(info.bridge, "fetch", real)
+        listers.append(in_background(lambda: land_free(elsewhere, info, 2)))
+        assert slow.fetched.wait(DEADLINE)
+        if lister == "has landed":
+            slow.go_on.set()
+            listers[0].result(DEADLINE)
+        return real(queue, limit)
+
+    monkeypatch.setattr(info.bridge, "fetch", fetch)
+    claimed = in_background(lambda: claim(landing, info, 2))
+    if lister == "is landing":
+        with pytest.raises(TimeoutError):
+            claimed.result(SOON)
+        slow.go_on.set()
+    assert bodies(claimed.result(DEADLINE)) == ["1", "2"]
+    assert (len(listers), bridge.depth(info.broker)) == (1, 3)
+
+
+def test_page_has_what_others_landed_while_its_lease_was_lost(
+    core: Core, landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its marker will be behind that (rule 5)."""
+    monkeypatch.setattr("gateway.core.landing.LEASE_USE", -1.0)
+    monkeypatch.setattr("gateway.core.landing.LANDING_BATCH", 1)
+    bridge.publish(info.broker, native(*"1234"))
+    real = core.store.renew_lease
+    renewals: list[str] = []
+
+    def renew(q: str, owner: str, seconds: float) -> bool:
+        renewals.append(q)
+        if len(renewals) == 2:
+            core.store.release_lease(q, owner, 0)
+            monkeypatch.setattr(core.store, "renew_lease", real)
+            assert bodies(land_free(elsewhere, info, 1)[0]) == ["3"]  # 2 is in the hand of the lister
+        return real(q, owner, seconds)
+
+    monkeypatch.setattr(core.store, "renew_lease", renew)
+    assert bodies(core.messages.list(info, None, 4, None, False, False)) == ["1", "3", "2", "4"]
 
 
 @pytest.mark.parametrize("where", ["the same gateway", "another gateway"])

@@ -41,18 +41,14 @@ CIPHER_HEADER = "marconi-cipher"
 #: AMQP header that says why a message was put aside.
 REASON_HEADER = "marconi-reason"
 
-#: Seconds within which a claimer fetches after it has seen no lease, and for which a lister that has just got the
-#: lease waits for such claimers in other processes.
+#: Seconds within which a claimer has fetched after it began to look for a lease, else it looks again; a lister that
+#: has just got the lease waits that long before it fetches.
 SETTLING = 0.01
 
 #: Seconds that one request spends at most on landing messages before it answers with what it has.
 LANDING_BUDGET = 4.0
 
-#: Times that a claimer looks for free messages and a lease before it fetches all the same: a side-store that always
-#: answers slowly must not keep it from the backlog.
-LOOKS = 3
-
-#: Seconds after which a lister takes its lease anew before it lands more.
+#: Seconds after which a lister renews its lease before it lands more.
 LEASE_USE = 2.0
 
 #: Messages that a lister lands in one go at the most.
@@ -117,14 +113,12 @@ class Landing:
         got: list[Message],
     ) -> None:
         deadline = time.monotonic() + LANDING_BUDGET
-        looks = 0
         while len(got) < limit:
             looked = time.monotonic()
             if looked > deadline:
                 if not got:
                     raise Busy("messages of this queue are being landed for others; try again")
                 return
-            looks += 1
             found, leased = self._store.free(info.key, limit - len(got))
             wanted = accept(found) if found else []
             taken = self._store.claim(info.key, wanted, claim) if wanted else []
@@ -138,19 +132,32 @@ class Landing:
                     return  # whoever lands now makes more of them free; the next claim gets those
                 time.sleep(LEASE_RETRY)
                 continue
-            if time.monotonic() - looked > SETTLING and looks < LOOKS:
-                continue  # a lister may have begun meanwhile
-            landed, more = self._land_claimed(info, claim, limit - len(got))
-            got += landed
-            if not more:
+            batch = info.fetch(limit - len(got))
+            if not batch.envelopes:
                 return
+            if time.monotonic() - looked > SETTLING and self._overtakes(info, batch):
+                continue
+            landed = self._land_claimed(info, claim, batch)
+            got += landed
+            if len(landed) == len(batch.envelopes):
+                return
+            # Some were left out (expired, deleted, landed before): there may be more behind them.
 
-    def _land_claimed(self, info: QueueInfo, claim: Claim, limit: int) -> tuple[list[Message], bool]:
-        """Fetch and land claimed; what was landed, and whether it is worth fetching again."""
-        batch = info.fetch(limit)
-        if not batch.envelopes:
-            return [], False
+    def _overtakes(self, info: QueueInfo, batch: Batch) -> bool:
+        """May a lister have fetched what was in front of the batch? Then the batch is given back.
 
+        The lister has landed that by now and it is free, or still has the lease.
+        """
+        try:
+            found, leased = self._store.free(info.key, 1)
+        except BaseException:
+            info.bridge.requeue(batch)
+            raise
+        if found or leased:
+            info.bridge.requeue(batch)
+        return bool(found or leased)
+
+    def _land_claimed(self, info: QueueInfo, claim: Claim, batch: Batch) -> list[Message]:
         def claimed(messages: Sequence[Message]) -> None:
             with self._position_lock:
                 self._position = number(messages, self._position, self._store.now(), self._tag)
@@ -159,17 +166,16 @@ class Landing:
                 message.expires = max(message.expires, claim.keep_until)
                 message.claims = 1
 
-        landed = self._land(info, batch, claimed)
-        # Some were left out (expired, deleted, landed before): there may be more behind them.
-        return landed, len(landed) < len(batch.envelopes)
+        return self._land(info, batch, claimed)
 
     # -- free ---------------------------------------------------------------------------------------------------
 
     def land_free(self, info: QueueInfo, wanted: Callable[[Sequence[Message]], int]) -> bool:
         """Land messages free, under the lease, as long as ``wanted`` asks for more.
 
-        ``wanted`` is called with each batch that has landed, first with an empty one once nobody else can land, and
-        returns how many more it would like. False when the time was up before it had enough.
+        ``wanted`` is called with each batch that has landed, with an empty one when somebody else may have landed
+        something before it, as at first, and returns how many more it would like. False when the time was up before it
+        had enough.
         """
         deadline = time.monotonic() + LANDING_BUDGET
         with self._lock(info).exclusive(LANDING_BUDGET):
@@ -185,12 +191,14 @@ class Landing:
                     if not batch.envelopes:
                         more = 0
                         break
-                    if time.monotonic() - leased_at > LEASE_USE:
+                    asked = time.monotonic()
+                    if asked - leased_at > LEASE_USE:
                         # A landing must be over before somebody else can take the lease.
-                        info.bridge.requeue(batch)
-                        self._store.release_lease(info.key, self._owner, last)
-                        last, leased_at = self._lease(info, deadline)
-                        continue
+                        if not self._renewed(info, batch):
+                            last, leased_at = self._lease(info, deadline)
+                            more = wanted([])
+                            continue
+                        leased_at = asked
 
                     def free(messages: Sequence[Message]) -> None:
                         nonlocal last
@@ -210,12 +218,27 @@ class Landing:
         """The last position used, and when the lease was got (monotonic seconds)."""
         while True:
             asked = time.monotonic()
-            last = self._store.acquire_lease(info.key, self._owner, LEASE_USE + self._store.timeout + LEASE_MARGIN)
+            last = self._store.acquire_lease(info.key, self._owner, self._lease_time)
             if last is not None:
                 return last, asked
             if time.monotonic() > deadline:
                 raise Busy("another gateway has been landing messages of this queue for too long")
             time.sleep(LEASE_RETRY)
+
+    def _renewed(self, info: QueueInfo, batch: Batch) -> bool:
+        """Make the lease last anew for the landing of a batch; if it is lost the batch is given back."""
+        renewed = False
+        try:
+            renewed = self._store.renew_lease(info.key, self._owner, self._lease_time)
+        finally:
+            if not renewed:
+                info.bridge.requeue(batch)
+        return renewed
+
+    @property
+    def _lease_time(self) -> float:
+        """Seconds that a lease lasts: a landing that begins within LEASE_USE is over in time."""
+        return LEASE_USE + self._store.timeout + LEASE_MARGIN
 
     # -- both ---------------------------------------------------------------------------------------------------
 
