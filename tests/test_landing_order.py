@@ -2,21 +2,22 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from bridges.base import Batch
 from gateway.core.core import DEFAULT_MAX_BODY, Core
+from gateway.core.errors import Busy
 from gateway.core.ids import IdMaker
 from gateway.core.landing import Landing
 from gateway.core.messages import Post
 from gateway.core.queues import QueueInfo
 from storage.base import Message
 from tests.memory_bridge import MemoryBridge
-from tests.test_landing import bodies, claim, land_free, native
+from tests.test_landing import bodies, claim, land_free, native, posted
 from tests.threads import DEADLINE, in_background, together
 
 #: Messages that one producer posts, and other gateways that list them meanwhile.
@@ -85,24 +86,24 @@ def test_claimer_waits_for_a_lister_that_is_landing(
     assert bodies(lister.result(DEADLINE)[0]) == ["1", "2"]
 
 
+@pytest.mark.parametrize("producer", ["gateway", "native"])
 @pytest.mark.parametrize("lister", ["has landed", "is landing"])
-def test_claimer_that_fetches_late_gives_back_what_was_behind_a_listers(
-    landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch,
-    lister: str,
+def test_claimer_that_fetches_late_lands_that_behind_what_a_lister_has(
+    core: Core, landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo,
+    monkeypatch: pytest.MonkeyPatch, lister: str, producer: str,
 ) -> None:
     """It has seen no lease, but a lister began and fetched before its own fetch reached the broker."""
-    bridge.publish(info.broker, native(*"12345"))
+    bridge.publish(info.broker, native(*"12345") if producer == "native" else posted(core, *"12345"))
     slow = SlowLand(elsewhere, monkeypatch)
-    listers: list[Future[Any]] = []
     real = info.bridge.fetch
 
     def fetch(queue: str, limit: int) -> Batch:
         monkeypatch.setattr(info.bridge, "fetch", real)
-        listers.append(in_background(lambda: land_free(elsewhere, info, 2)))
+        listed = in_background(lambda: land_free(elsewhere, info, 2))
         assert slow.fetched.wait(DEADLINE)
         if lister == "has landed":
             slow.go_on.set()
-            listers[0].result(DEADLINE)
+            listed.result(DEADLINE)
         return real(queue, limit)
 
     monkeypatch.setattr(info.bridge, "fetch", fetch)
@@ -112,7 +113,44 @@ def test_claimer_that_fetches_late_gives_back_what_was_behind_a_listers(
             claimed.result(SOON)
         slow.go_on.set()
     assert bodies(claimed.result(DEADLINE)) == ["1", "2"]
-    assert (len(listers), bridge.depth(info.broker)) == (1, 3)
+    assert bodies(core.store.free(info.key, 5)[0]) == ["3", "4"]
+    assert bridge.depth(info.broker) == 1
+
+
+def test_claimer_that_fetches_late_keeps_what_is_older_than_a_listers(
+    core: Core, landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its fetch reached the broker first; only the answer was slow."""
+    bridge.publish(info.broker, posted(core, *"1234"))
+    real = info.bridge.fetch
+
+    def fetch(queue: str, limit: int) -> Batch:
+        monkeypatch.setattr(info.bridge, "fetch", real)
+        batch = real(queue, limit)
+        assert bodies(land_free(elsewhere, info, 1)[0]) == ["3"]
+        return batch
+
+    monkeypatch.setattr(info.bridge, "fetch", fetch)
+    assert bodies(claim(landing, info, 2)) == ["1", "2"]
+
+
+def test_batch_of_a_claimer_that_may_not_land_it_is_given_back(
+    core: Core, landing: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.core.landing.LANDING_BUDGET", 0.1)
+    bridge.publish(info.broker, posted(core, *"12"))
+    real = info.bridge.fetch
+
+    def fetch(queue: str, limit: int) -> Batch:
+        core.store.acquire_lease(info.key, "dead", 60)
+        time.sleep(SETTLING)
+        return real(queue, limit)
+
+    monkeypatch.setattr(info.bridge, "fetch", fetch)
+    with pytest.raises(Busy):
+        claim(landing, info, 2)
+    assert bridge.depth(info.broker) == 2
 
 
 def test_page_has_what_others_landed_while_its_lease_was_lost(

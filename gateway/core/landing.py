@@ -12,8 +12,9 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -56,6 +57,19 @@ LANDING_BATCH = 100
 
 #: Latest expiry that a message can have, ms: the year 9999, which dates in databases can still hold.
 LATEST = 253_370_764_800_000
+
+
+@dataclass(slots=True)
+class _Lease:
+    """A queue's lease: the last position used, and when it was asked for or renewed (monotonic seconds)."""
+
+    store: SideStore
+    last: int = 0
+    asked: float = 0.0
+
+    def number(self, messages: Sequence[Message]) -> None:
+        """Give messages the next positions."""
+        self.last = number(messages, self.last, self.store.now())
 
 
 class Landing:
@@ -135,7 +149,8 @@ class Landing:
             batch = info.fetch(limit - len(got))
             if not batch.envelopes:
                 return
-            if time.monotonic() - looked > SETTLING and self._overtakes(info, batch):
+            if time.monotonic() - looked > SETTLING and self._overtakes(info, batch, limit - len(got), deadline):
+                self._land_in_turn(info, batch, deadline)
                 continue
             landed = self._land_claimed(info, claim, batch)
             got += landed
@@ -143,19 +158,30 @@ class Landing:
                 return
             # Some were left out (expired, deleted, landed before): there may be more behind them.
 
-    def _overtakes(self, info: QueueInfo, batch: Batch) -> bool:
-        """May a lister have fetched what was in front of the batch? Then the batch is given back.
-
-        The lister has landed that by now and it is free, or still has the lease.
-        """
+    def _overtakes(self, info: QueueInfo, batch: Batch, limit: int, deadline: float) -> bool:
+        """Are there free messages in front of a batch, which a lister has fetched since the claimer looked?"""
         try:
-            found, leased = self._store.free(info.key, 1)
+            while True:
+                found, leased = self._store.free(info.key, limit)
+                if found or not leased:
+                    return _is_behind(info, batch, found)
+                if time.monotonic() > deadline:
+                    raise Busy("messages of this queue are being landed for others; try again")
+                time.sleep(LEASE_RETRY)
         except BaseException:
             info.bridge.requeue(batch)
             raise
-        if found or leased:
+
+    def _land_in_turn(self, info: QueueInfo, batch: Batch, deadline: float) -> None:
+        """Land free what a claimer has fetched: to give it back would take a while, and others would overtake it."""
+        lease = _Lease(self._store)
+        try:
+            self._take(info, lease, deadline)
+        except BaseException:
             info.bridge.requeue(batch)
-        return bool(found or leased)
+            raise
+        with self._released(info, lease):
+            self._land(info, batch, lease.number)
 
     def _land_claimed(self, info: QueueInfo, claim: Claim, batch: Batch) -> list[Message]:
         def claimed(messages: Sequence[Message]) -> None:
@@ -170,74 +196,80 @@ class Landing:
 
     # -- free ---------------------------------------------------------------------------------------------------
 
-    def land_free(self, info: QueueInfo, wanted: Callable[[Sequence[Message]], int]) -> bool:
+    def land_free(
+        self, info: QueueInfo, wanted: Callable[[Sequence[Message]], int], *, to_the_end: bool = True
+    ) -> bool:
         """Land messages free, under the lease, as long as ``wanted`` asks for more.
 
         ``wanted`` is called with each batch that has landed, with an empty one when somebody else may have landed
         something before it, as at first, and returns how many more it would like. False when the time was up before it
         had enough.
+
+        ``to_the_end``: only a fetch that gets nothing says for certain that nothing is left. Without it one that gets
+        less than it asked for is enough: a claimer whose fetch is slow may have what comes in between two fetches.
         """
         deadline = time.monotonic() + LANDING_BUDGET
         with self._lock(info).exclusive(LANDING_BUDGET):
-            last, leased_at = self._lease(info, deadline)
-            try:
+            lease = _Lease(self._store)
+            self._take(info, lease, deadline)
+            with self._released(info, lease):
                 more = wanted([])
                 if more:
                     time.sleep(SETTLING)
-                while more:
-                    if time.monotonic() > deadline:
-                        break
-                    batch = info.fetch(min(more, LANDING_BATCH))
+                while more and time.monotonic() <= deadline:
+                    asked = min(more, LANDING_BATCH)
+                    batch = info.fetch(asked)
                     if not batch.envelopes:
-                        more = 0
-                        break
-                    asked = time.monotonic()
-                    if asked - leased_at > LEASE_USE:
-                        # A landing must be over before somebody else can take the lease.
-                        if not self._renewed(info, batch):
-                            last, leased_at = self._lease(info, deadline)
-                            more = wanted([])
-                            continue
-                        leased_at = asked
+                        return True
+                    if time.monotonic() - lease.asked > LEASE_USE and not self._renewed(info, lease, batch):
+                        self._take(info, lease, deadline)
+                        more = wanted([])
+                        continue
+                    more = wanted(self._land(info, batch, lease.number))
+                    if len(batch.envelopes) < asked and not to_the_end:
+                        return True
+                return not more
 
-                    def free(messages: Sequence[Message]) -> None:
-                        nonlocal last
-                        last = number(messages, last, self._store.now())
-
-                    more = wanted(self._land(info, batch, free))
-            except StoreError:
-                # A write whose outcome is unknown may still happen: nobody else lands before the lease is over.
-                raise
-            except BaseException:
-                self._store.release_lease(info.key, self._owner, last)
-                raise
-            self._store.release_lease(info.key, self._owner, last)
-            return not more
-
-    def _lease(self, info: QueueInfo, deadline: float) -> tuple[int, float]:
-        """The last position used, and when the lease was got (monotonic seconds)."""
+    def _take(self, info: QueueInfo, lease: _Lease, deadline: float) -> None:
+        """Wait for the queue's lease. Raises Busy at the deadline (monotonic seconds)."""
         while True:
-            asked = time.monotonic()
+            lease.asked = time.monotonic()
             last = self._store.acquire_lease(info.key, self._owner, self._lease_time)
             if last is not None:
-                return last, asked
+                lease.last = last
+                return
             if time.monotonic() > deadline:
                 raise Busy("another gateway has been landing messages of this queue for too long")
             time.sleep(LEASE_RETRY)
 
-    def _renewed(self, info: QueueInfo, batch: Batch) -> bool:
-        """Make the lease last anew for the landing of a batch; if it is lost the batch is given back."""
+    @contextmanager
+    def _released(self, info: QueueInfo, lease: _Lease) -> Iterator[None]:
+        """Release the lease afterwards."""
+        try:
+            yield
+        except StoreError:
+            # A write whose outcome is unknown may still happen: nobody else lands before the lease is over.
+            raise
+        except BaseException:
+            self._store.release_lease(info.key, self._owner, lease.last)
+            raise
+        self._store.release_lease(info.key, self._owner, lease.last)
+
+    def _renewed(self, info: QueueInfo, lease: _Lease, batch: Batch) -> bool:
+        """Let the lease last for the landing of a batch too; if the lease is lost the batch is given back."""
+        asked = time.monotonic()
         renewed = False
         try:
             renewed = self._store.renew_lease(info.key, self._owner, self._lease_time)
         finally:
             if not renewed:
                 info.bridge.requeue(batch)
+        lease.asked = asked
         return renewed
 
     @property
     def _lease_time(self) -> float:
-        """Seconds that a lease lasts: a landing that begins within LEASE_USE is over in time."""
+        """Seconds that a lease lasts: a landing that begins within LEASE_USE is over before somebody else has it."""
         return LEASE_USE + self._store.timeout + LEASE_MARGIN
 
     # -- both ---------------------------------------------------------------------------------------------------
@@ -359,6 +391,14 @@ class Landing:
 def _is_ours(info: QueueInfo, envelope: Envelope) -> bool:
     """Has a gateway posted this message? On bridged queues a header of ours says nothing: it may be anybody's."""
     return info.settings.bridging is None and CLIENT_HEADER in envelope.headers
+
+
+def _is_behind(info: QueueInfo, batch: Batch, found: Sequence[Message]) -> bool:
+    """Are there older ones than those of the batch among these messages? Of other producers' that is not known."""
+    ids = [envelope.message_id or "" for envelope in batch.envelopes if _is_ours(info, envelope)]
+    if len(ids) < len(batch.envelopes) or not all(made_at(id_) for id_ in ids):
+        return bool(found)
+    return any(made_at(message.id) is None or message.id < max(ids) for message in found)
 
 
 def _comes_again(info: QueueInfo, envelope: Envelope) -> bool:

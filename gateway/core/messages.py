@@ -206,7 +206,7 @@ class Messages:
                     page[:] = read()
                 return limit - len(page)
 
-            complete = self._landing.land_free(info, wanted)
+            complete = self._landing.land_free(info, wanted, to_the_end=False)
             if not page and not complete:
                 raise Busy("the messages in front of the wanted ones are still being landed; try again")
         return self._opened(info, page[:limit])
