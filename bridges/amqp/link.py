@@ -26,7 +26,7 @@ from bridges.errors import BrokerBlocked, OutcomeUnknown, PublishBlocked, QueueM
 #: Header that RabbitMQ adds to messages of quorum queues.
 DELIVERY_COUNT = "x-delivery-count"
 
-#: Seconds that deliveries may come after the cancel of their consumer: a replica's way behind its leader.
+#: Seconds that deliveries may come after the cancel of their consumer at the least: a replica's way behind its leader.
 LATE = 0.05
 
 #: Queues of which a link remembers that its consumers get their messages at once.
@@ -35,12 +35,15 @@ PROMPT_AT_MOST = 1000
 #: A type of queues that there is not.
 NO_TYPE = "marconi-asks"
 
-#: Looks, and seconds between them, at whether a message that was given back is there again.
-GIVEN_BACK_LOOKS = 20
+#: Seconds to wait at the least until what was given back is in its place, and between two looks at that.
+GIVEN_BACK = 0.1
 GIVEN_BACK_LOOK = 0.005
 
 #: The same where perhaps nothing was given back, as others were faster to take the messages.
-FORGONE_LOOKS = 4
+FORGONE = 0.02
+
+#: Where the brokers of a cluster are slow to agree both take as many times longer than one exchange with them took.
+EXCHANGES = 4
 
 
 class Link:
@@ -302,24 +305,24 @@ class Link:
         tag = f"marconi-{self._fetches}"
         # Deliveries may come right behind the consume-ok, before basic_consume would register the callback.
         self.channel.callbacks[tag] = deliveries.append
+        start = time.monotonic()
         self.channel.basic_consume(queue, consumer_tag=tag, callback=deliveries.append)
+        took = time.monotonic() - start
         self.channel.basic_cancel(tag)
         if len(deliveries) == limit:
             self._prompt[queue] = True
-        else:
-            self._await_late(queue, tag, deliveries, limit)
+        elif not self._prompt.pop(queue, False):
+            self._await_late(tag, deliveries, limit, max(LATE, EXCHANGES * took))
         self._owed = len(deliveries) < limit
         return deliveries
 
-    def _await_late(self, queue: str, tag: str, deliveries: list[amqp.Message], limit: int) -> None:
-        """Wait for deliveries that come after their consumer was cancelled.
+    def _await_late(self, tag: str, deliveries: list[amqp.Message], limit: int, patience: float) -> None:
+        """Wait ``patience`` seconds at the most for deliveries that come after their consumer was cancelled.
 
         A quorum queue has a consumer's messages sent by the replica on its node, which is a little late unless it
         is the leader. Where it never was late, others have been faster to take the messages.
         """
-        if self._prompt.pop(queue, False):
-            return
-        deadline = time.monotonic() + LATE
+        deadline = time.monotonic() + patience
         self.channel.callbacks[tag] = deliveries.append  # the cancel has removed it
         while len(deliveries) < limit and (left := deadline - time.monotonic()) > 0:
             with suppress(TimeoutError):
@@ -332,7 +335,7 @@ class Link:
         If the replica on this node is broken its messages never come, and till the channel closes nobody gets them.
         """
         if self._owed:
-            self.restore(queue, 1, FORGONE_LOOKS)
+            self.restore(queue, 1, FORGONE)
 
     def ack(self) -> None:
         """Acknowledge all that was fetched last."""
@@ -340,16 +343,17 @@ class Link:
         if self._owed:
             self.give_back()
 
-    def restore(self, queue: str, count: int, looks: int = GIVEN_BACK_LOOKS) -> None:
+    def restore(self, queue: str, count: int, patience: float = GIVEN_BACK) -> None:
         """Give back all that was fetched last, ``count`` messages, and wait a moment until they are in their place.
 
         A quorum queue has them a little later. Whoever fetched before that would get those behind them.
         """
+        start = time.monotonic()
         waiting = (self.depth(queue) or 0) + count
+        patience = max(patience, EXCHANGES * (time.monotonic() - start))
         self.give_back()
-        for _ in range(looks):
-            if (self.depth(queue) or 0) >= waiting:
-                return
+        deadline = time.monotonic() + patience
+        while (self.depth(queue) or 0) < waiting and time.monotonic() < deadline:
             time.sleep(GIVEN_BACK_LOOK)
 
     def give_back(self) -> None:
