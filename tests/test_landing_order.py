@@ -135,6 +135,17 @@ def test_claimer_that_fetches_late_keeps_what_is_older_than_a_listers(
     assert bodies(claim(landing, info, 2)) == ["1", "2"]
 
 
+def test_claim_is_in_order_when_the_backlog_holds_older_messages_than_those_that_have_landed(
+    core: Core, landing: Landing, bridge: MemoryBridge, info: QueueInfo
+) -> None:
+    """Somebody has given them back too late."""
+    older, newer = posted(core, "1"), posted(core, "2")
+    bridge.publish(info.broker, newer)
+    land_free(landing, info, 1)
+    bridge.publish(info.broker, older)
+    assert bodies(claim(landing, info, 2)) == ["1", "2"]
+
+
 def test_batch_of_a_claimer_that_may_not_land_it_is_given_back(
     core: Core, landing: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

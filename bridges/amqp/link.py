@@ -309,9 +309,10 @@ class Link:
         self.channel.basic_consume(queue, consumer_tag=tag, callback=deliveries.append)
         took = time.monotonic() - start
         self.channel.basic_cancel(tag)
+        prompt = self._prompt.pop(queue, False)
         if len(deliveries) == limit:
             self._prompt[queue] = True
-        elif not self._prompt.pop(queue, False):
+        elif not prompt or EXCHANGES * took > LATE:
             self._await_late(tag, deliveries, limit, max(LATE, EXCHANGES * took))
         self._owed = len(deliveries) < limit
         return deliveries
@@ -320,7 +321,8 @@ class Link:
         """Wait ``patience`` seconds at the most for deliveries that come after their consumer was cancelled.
 
         A quorum queue has a consumer's messages sent by the replica on its node, which is a little late unless it
-        is the leader. Where it never was late, others have been faster to take the messages.
+        is the leader. Where it never was late, and the brokers are not slow now, others have been faster to take the
+        messages.
         """
         deadline = time.monotonic() + patience
         self.channel.callbacks[tag] = deliveries.append  # the cancel has removed it

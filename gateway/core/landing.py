@@ -154,6 +154,9 @@ class Landing:
                 continue
             landed = self._land_claimed(info, claim, batch)
             got += landed
+            if len(got) > len(landed) and all(message.client for message in got):
+                # What somebody has given back to the broker is behind what a lister has landed meanwhile.
+                got.sort(key=lambda message: message.id)
             if len(landed) == len(batch.envelopes):
                 return
             # Some were left out (expired, deleted, landed before): there may be more behind them.
