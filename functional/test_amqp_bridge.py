@@ -282,28 +282,6 @@ def _client_ports(bridge: AMQPBridge) -> set[int]:
     return {link._amqp.transport.sock.getsockname()[1] for link in links}
 
 
-@pytest.mark.parametrize("link_is", ["idle", "busy"])
-def test_what_a_channel_owes_and_nobody_knows_of_is_given_back(
-    rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch, link_is: str
-) -> None:
-    """As after the death of a queue's leader: the broker has assigned messages to a consumer that never got them."""
-    for module in ("bridge", "link"):
-        monkeypatch.setattr(f"bridges.amqp.{module}.CHANNEL_LIFE", 0.3)
-    with opened(rabbitmq.uri) as bridge, made(bridge) as queue, made(bridge) as other:
-        bridge.publish(queue, envelopes("a", "b"))
-        with bridge._fetchers.link() as link:
-            link.fetch(queue, 2)
-        assert bridge.fetch(queue, 2).envelopes == []
-
-        def looks() -> bool:
-            if link_is == "busy":
-                assert bridge.fetch(other, 2).envelopes == []
-            return bridge.depth(queue) == 2
-
-        wait_until(looks, SETTLED, "the messages to be back")
-        assert bodies(drain(bridge, queue)) == ["a", "b"]
-
-
 class TestAlarm:
     """A memory alarm stops those who publish and nobody else."""
 

@@ -18,7 +18,7 @@ from kombu import Connection
 from oslo_config import cfg
 
 from bridges.amqp.frames import UNREADABLE
-from bridges.amqp.link import CHANNEL_LIFE, DELIVERY_COUNT, LINK_ERRORS, Link
+from bridges.amqp.link import DELIVERY_COUNT, LINK_ERRORS, Link
 from bridges.amqp.pool import Pool
 from bridges.amqp.refusals import refusal
 from bridges.amqp.uri import broker_uris, tls_options
@@ -140,8 +140,8 @@ class AMQPBridge(Bridge):
         return Link(connection, len(self._uris), self.timeout, confirm=confirm)
 
     def _keep(self) -> None:
-        """Tick idle connections three times in a heartbeat, and as often as their channels are to be opened anew."""
-        while not self._closing.wait(min(self._options.heartbeat / 3, CHANNEL_LIFE)):
+        """Tick idle connections three times in a heartbeat."""
+        while not self._closing.wait(self._options.heartbeat / 3):
             for pool in (self._publishers, self._fetchers):
                 try:
                     pool.tick()
@@ -292,7 +292,6 @@ class AMQPBridge(Bridge):
         with _translated():
             link = self._fetchers.take()
             try:
-                link.renew()
                 deliveries = how(link, queue, min(limit, self._options.prefetch))
             except QueueMissing:
                 self._fetchers.put(link)

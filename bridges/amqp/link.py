@@ -42,11 +42,6 @@ GIVEN_BACK_LOOK = 0.005
 #: The same where perhaps nothing was given back, as others were faster to take the messages.
 FORGONE = 0.02
 
-#: Seconds after which a channel that has fetched is closed and another one opened. When the leader of a quorum queue dies
-#: amid a fetch, messages may be assigned to a consumer that never hears of them, and nobody gets them till its channel
-#: closes.
-CHANNEL_LIFE = 5.0
-
 #: Where the brokers of a cluster are slow to agree both take as many times longer than one exchange with them took.
 EXCHANGES = 4
 
@@ -88,7 +83,6 @@ class Link:
     def _open_channel(self) -> amqp.Channel:
         self._prefetch = 0
         self._owed = False
-        self._fetched_since: float | None = None
         self.channel = self._amqp.channel()
         self.channel.auto_decode = False
         return self.channel
@@ -112,12 +106,6 @@ class Link:
         """Keep an idle connection alive. Raises if the connection is gone."""
         self.check()
         self._amqp.heartbeat_tick()
-        self.renew()
-
-    def renew(self) -> None:
-        """Open the channel anew if it has fetched for CHANNEL_LIFE; there must be nothing in hand."""
-        if self._fetched_since is not None and time.monotonic() - self._fetched_since > CHANNEL_LIFE:
-            self.give_back()
 
     def close(self) -> None:
         """Close without waiting for the broker; whatever is not acknowledged goes back to its queue."""
@@ -298,8 +286,6 @@ class Link:
         return self._fetched(self._get(queue, limit))
 
     def _fetched(self, deliveries: list[amqp.Message]) -> list[amqp.Message]:
-        if self._fetched_since is None:
-            self._fetched_since = time.monotonic()
         if deliveries:
             self.last_tag = deliveries[-1].delivery_tag
         return deliveries
