@@ -84,6 +84,24 @@ class AMQPSuite(BridgeSuite):
         with rabbitmq.connect() as connection:  # a test may have closed the bridge
             connection.channel().queue_delete(name)
 
+    def test_consumer_stays_while_its_messages_are_in_hand(
+        self, rabbitmq: RabbitMQ, bridge: AMQPBridge, queue: str
+    ) -> None:
+        """When a node dies RabbitMQ 3.10 does not give back what a consumer had that was cancelled on it."""
+        bridge.publish(queue, envelopes("a", "b", "c"))
+        with rabbitmq.connect() as connection:
+            channel = connection.channel()
+
+            def consumers() -> int:
+                return int(channel.queue_declare(queue, passive=True).method.consumer_count)
+
+            for end in (bridge.requeue, bridge.settle):
+                batch = bridge.fetch(queue, 2)
+                assert (len(batch.envelopes), consumers()) == (2, 1)
+                end(batch)
+                wait_until(lambda: consumers() == 0, SETTLED, "the consumer to go")
+        assert bodies(drain(bridge, queue)) == ["c"]
+
     def test_queue_is_durable_and_of_the_configured_type(self, rabbitmq: RabbitMQ, queue: str) -> None:
         rows = rabbitmq.ctl("list_queues", "name", "type", "durable", "auto_delete", "--no-table-headers")
         assert f"{queue}\t{self.queue_type}\ttrue\tfalse" in rows.splitlines()

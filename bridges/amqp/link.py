@@ -26,8 +26,11 @@ from bridges.errors import BrokerBlocked, OutcomeUnknown, PublishBlocked, QueueM
 #: Header that RabbitMQ adds to messages of quorum queues.
 DELIVERY_COUNT = "x-delivery-count"
 
-#: Seconds that deliveries may come after the cancel of their consumer at the least: a replica's way behind its leader.
+#: Seconds that a consumer's deliveries may be behind it at the least: a replica's way behind its leader.
 LATE = 0.05
+
+#: The same where the last ones came at once, as they do from the leader.
+PROMPT = 0.005
 
 #: Queues of which a link remembers that its consumers get their messages at once.
 PROMPT_AT_MOST = 1000
@@ -57,6 +60,7 @@ class Link:
         self.unheard = False
         self._prompt: LRUCache[str, bool] = LRUCache(PROMPT_AT_MOST)
         self._fetches = 0
+        self._consumer: str | None = None
         self._owed = False
         self._published = 0
         self._unconfirmed: set[int] = set()
@@ -82,6 +86,7 @@ class Link:
 
     def _open_channel(self) -> amqp.Channel:
         self._prefetch = 0
+        self._consumer = None
         self._owed = False
         self.channel = self._amqp.channel()
         self.channel.auto_decode = False
@@ -198,8 +203,9 @@ class Link:
             raise
 
     def _reopened(self) -> None:
-        """A channel error closes the channel; py-amqp has opened it anew, without its prefetch count."""
+        """A channel error closes the channel; py-amqp has opened it anew, without consumer and prefetch count."""
         self._prefetch = 0
+        self._consumer = None
 
     # -- fetching -----------------------------------------------------------------------------------------------
 
@@ -218,7 +224,10 @@ class Link:
             # A get even for none: while a quorum queue has no leader RabbitMQ says 0, but a get waits for one.
             limit = max(1, min(limit, waiting))
         try:
-            deliveries = self._consume(queue, limit) if limit > 1 and consume else []
+            deliveries = self._consume(queue, limit, limit) if limit > 1 and consume else []
+            if 0 < len(deliveries) < limit:
+                self._cancel()
+                self._owed = len(deliveries) < limit
             if not deliveries:
                 owed = self._owed
                 self._forgo(queue)
@@ -278,10 +287,15 @@ class Link:
         ``by_depth``: ask for no more than there is, see fetch; what is to be given back anyway need not be counted.
         """
         if consume:
-            waiting = self.depth(queue) if by_depth else limit
-            taken = self._consume(queue, min(limit, waiting)) if waiting else []
+            waiting = self.depth(queue) or 0
+            if by_depth:
+                limit = min(limit, waiting)
+            taken = self._consume(queue, limit, min(limit, waiting)) if waiting else []
             if not taken:
                 self._forgo(queue)
+            elif by_depth and len(taken) < limit:
+                self._cancel()
+                self._owed = len(taken) < limit
             return self._fetched(taken)
         return self._fetched(self._get(queue, limit))
 
@@ -290,10 +304,12 @@ class Link:
             self.last_tag = deliveries[-1].delivery_tag
         return deliveries
 
-    def _consume(self, queue: str, limit: int) -> list[amqp.Message]:
+    def _consume(self, queue: str, limit: int, expected: int) -> list[amqp.Message]:
         """What is ready, up to ``limit``, in three or four round trips: a get would take one for each message.
 
-        Consume and cancel are not pipelined: RabbitMQ 3.10 crashes the channel on that.
+        ``expected``: do not wait for more. The consumer stays until the messages are acknowledged or given back:
+        when its node dies RabbitMQ 3.10 gives back what a consumer has, but not what a cancelled one has. As long as
+        it has ``limit`` messages it gets no others.
         """
         deliveries: list[amqp.Message] = []
         if self._prefetch != limit:
@@ -307,29 +323,23 @@ class Link:
         self.channel.callbacks[tag] = deliveries.append
         start = time.monotonic()
         self.channel.basic_consume(queue, consumer_tag=tag, callback=deliveries.append)
+        self._consumer = tag
         took = time.monotonic() - start
-        self.channel.basic_cancel(tag)
-        prompt = self._prompt.pop(queue, False)
-        if len(deliveries) == limit:
-            self._prompt[queue] = True
-        elif not prompt or EXCHANGES * took > LATE:
-            self._await_late(tag, deliveries, limit, max(LATE, EXCHANGES * took))
+        prompt = self._prompt.pop(queue, False) and EXCHANGES * took < LATE
+        deadline = start + took + (max(PROMPT, took) if prompt else max(LATE, EXCHANGES * took))
+        while len(deliveries) < expected and (left := deadline - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                self._amqp.drain_events(timeout=left)
+        # A quorum queue has a consumer's messages sent by the replica on its node, which is a little late unless it
+        # is the leader. Where it never was late others have been faster to take the messages.
+        self._prompt[queue] = len(deliveries) >= expected and time.monotonic() - start - took < PROMPT
         self._owed = len(deliveries) < limit
         return deliveries
 
-    def _await_late(self, tag: str, deliveries: list[amqp.Message], limit: int, patience: float) -> None:
-        """Wait ``patience`` seconds at the most for deliveries that come after their consumer was cancelled.
-
-        A quorum queue has a consumer's messages sent by the replica on its node, which is a little late unless it
-        is the leader. Where it never was late, and the brokers are not slow now, others have been faster to take the
-        messages.
-        """
-        deadline = time.monotonic() + patience
-        self.channel.callbacks[tag] = deliveries.append  # the cancel has removed it
-        while len(deliveries) < limit and (left := deadline - time.monotonic()) > 0:
-            with suppress(TimeoutError):
-                self._amqp.drain_events(timeout=left)
-        del self.channel.callbacks[tag]
+    def _cancel(self) -> None:
+        """End the consumer: it has got less than it may have, and would get what is published next."""
+        self.channel.basic_cancel(self._consumer)
+        self._consumer = None
 
     def _forgo(self, queue: str) -> None:
         """Give back what the last consumer was owed, if anything, and wait a moment for it to be in its place again.
@@ -341,6 +351,11 @@ class Link:
 
     def ack(self) -> None:
         """Acknowledge all that was fetched last."""
+        if self._consumer is not None:
+            # Before the acknowledgement, which would let it have more. The broker does one after the other.
+            self.channel.basic_cancel(self._consumer, nowait=True)
+            self.channel.callbacks.pop(self._consumer)
+            self._consumer = None
         self.channel.basic_ack(self.last_tag, multiple=True)
         if self._owed:
             self.give_back()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import pymongo
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
@@ -99,7 +100,7 @@ class Member(Service):
             "members": [{"_id": number, "host": member.host} for number, member in enumerate(members)],
             "settings": {"electionTimeoutMillis": ELECTION_TIMEOUT},
         }
-        with self.connect() as client:
+        with self.connect() as client, pymongo.timeout(ELECTED_TIMEOUT):
             try:
                 client.admin.command("replSetInitiate", config)
             except OperationFailure as error:
