@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -144,6 +144,9 @@ class Bridge(ABC):
         """As fetch, from a queue of others: without being a consumer of it for a moment, where that is possible."""
         raise NotImplementedError
 
-    def peek(self, queue: str, limit: int) -> list[Envelope]:
-        """Up to ``limit`` messages from the front of a queue, which stay there; no queue: none."""
+    def peek(self, queue: str, limit: int, see: Callable[[Envelope], bool]) -> None:
+        """Show ``see`` up to ``limit`` messages from the front of a queue, which stay there; no queue: none.
+
+        It gets them one by one, and says whether it wants more: what it does not keep is not held in memory.
+        """
         raise NotImplementedError

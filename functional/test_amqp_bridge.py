@@ -282,6 +282,61 @@ def _client_ports(bridge: AMQPBridge) -> set[int]:
     return {link._amqp.transport.sock.getsockname()[1] for link in links}
 
 
+@pytest.mark.parametrize("queue_type", ["quorum", "classic"])
+class TestLargeBodies:
+    """However large they are, a look holds no more than it keeps, and the order stays."""
+
+    COUNT = 40
+    SIZE = 256 * 1024
+
+    @pytest.fixture
+    def filled(self, rabbitmq: RabbitMQ, queue_type: str) -> Iterator[Any]:
+        """A bridge and a queue with numbered messages."""
+        with opened(rabbitmq.uri, queue_type=queue_type) as bridge, made(bridge) as queue:
+            bridge.publish(queue, [Envelope(b"%0*d" % (self.SIZE, number)) for number in range(self.COUNT)])
+            wait_until(lambda: bridge.depth(queue) == self.COUNT, SETTLED, "all to be counted")
+            yield bridge, queue
+
+    def test_look_that_ends_early_leaves_all_in_order(self, filled: Any) -> None:
+        bridge, queue = filled
+        for wanted in (1, 5, 12, 5):
+            assert _seen(bridge, queue, wanted) == list(range(wanted))
+        assert _seen(bridge, queue, self.COUNT + 1) == list(range(self.COUNT))
+        assert bridge.depth(queue) == self.COUNT
+
+    @pytest.mark.parametrize("limit", [1, 3])
+    def test_fetch_right_after_a_look_that_ends_early_gets_the_first(self, filled: Any, limit: int) -> None:
+        bridge, queue = filled
+        got: list[int] = []
+        for _ in range(self.COUNT // 3):
+            _seen(bridge, queue, 2)
+            batch = bridge.fetch(queue, limit)
+            got += [int(envelope.body[-4:]) for envelope in batch.envelopes]
+            bridge.settle(batch)
+        assert got == list(range(limit * (self.COUNT // 3)))
+
+    def test_look_that_takes_too_long_is_unavailable(self, rabbitmq: RabbitMQ, filled: Any) -> None:
+        bridge, queue = filled
+        with opened(rabbitmq.uri, timeout=SHORT_TIMEOUT) as hurried:
+            begin = time.monotonic()
+            with pytest.raises(BridgeUnavailable):
+                hurried.peek(queue, 100, lambda _: time.sleep(0.1) is None)
+            assert time.monotonic() - begin < SHORT_TIMEOUT + MARGIN
+        wait_until(lambda: bridge.depth(queue) == self.COUNT, SETTLED, "all to be back")
+
+
+def _seen(bridge: AMQPBridge, queue: str, wanted: int) -> list[int]:
+    """The numbers of the first messages, seen in a look that ends after so many."""
+    seen: list[int] = []
+
+    def see(envelope: Envelope) -> bool:
+        seen.append(int(envelope.body[-4:]))
+        return len(seen) < wanted
+
+    bridge.peek(queue, 100, see)
+    return seen
+
+
 class TestAlarm:
     """A memory alarm stops those who publish and nobody else."""
 

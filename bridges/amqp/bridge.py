@@ -357,33 +357,54 @@ class AMQPBridge(Bridge):
                 raise ExchangeMissing(binding.exchange) from error
 
     def fetch_foreign(self, queue: str, limit: int) -> Batch:
-        return self._fetch_foreign(queue, limit, by_depth=True)
-
-    def _fetch_foreign(self, queue: str, limit: int, *, by_depth: bool) -> AMQPBatch:
-        with self._fetching_lock:  # cachetools' caches are not thread-safe
-            consume = self._may_consume.get(queue)
-        if consume is None:
-            try:
-                with _translated(), self._fetchers.link() as link:
-                    consume = link.may_consume(queue)
-            except QueueMissing:
-                return AMQPBatch([], None, queue)
-            with self._fetching_lock:
-                self._may_consume[queue] = consume
+        try:
+            consume = self._consumable(queue)
+        except QueueMissing:
+            return AMQPBatch([], None, queue)
 
         def fetch(link: Link, queue: str, limit: int) -> list[amqp.Message]:
-            return link.fetch_foreign(queue, limit, consume, by_depth)
+            return link.fetch_foreign(queue, limit, consume)
 
         return self._fetch(queue, fetch, limit)
 
-    def peek(self, queue: str, limit: int) -> list[Envelope]:
-        batch = self._fetch_foreign(queue, limit, by_depth=False)
-        link = batch.link
-        if link is not None:
+    def _consumable(self, queue: str) -> bool:
+        """Link.may_consume, remembered for a while."""
+        with self._fetching_lock:  # cachetools' caches are not thread-safe
+            consume = self._may_consume.get(queue)
+        if consume is None:
+            with _translated(), self._fetchers.link() as link:
+                consume = link.may_consume(queue)
+            with self._fetching_lock:
+                self._may_consume[queue] = consume
+        return consume
+
+    def peek(self, queue: str, limit: int, see: Callable[[Envelope], bool]) -> None:
+        deadline = time.monotonic() + self.timeout
+        waiting = 0
+
+        def show(delivery: amqp.Message) -> None:
+            if not see(_envelope(delivery)):
+                raise _SeenEnough
+            if time.monotonic() > deadline:
+                raise BridgeUnavailable(f"a look at queue {queue} has taken longer than {self.timeout} s")
+
+        try:
+            consume = self._consumable(queue)
             # All on the one link: to wait for a second while holding this would lock up a pool full of those who look.
-            with _translated(), self._fetchers.returning(link):
-                link.restore(queue, len(batch.envelopes))
-        return batch.envelopes
+            with _translated(), self._fetchers.link() as link:
+                waiting = link.depth(queue) or 0
+                link.look(queue, min(limit, self._options.prefetch), consume, show)
+        except QueueMissing:
+            return
+        except _SeenEnough:
+            # The rest is on its way, and may be any amount: the link has been dropped instead of reading it, and the
+            # broker puts all of it back.
+            with _translated(), self._fetchers.link() as link:
+                link.await_depth(queue, waiting)
+
+
+class _SeenEnough(Exception):
+    """Ends a look before it has got all."""
 
 
 class _QueueLock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -215,25 +215,28 @@ class Link:
             # A get even for none: while a quorum queue has no leader RabbitMQ says 0, but a get waits for one.
             limit = max(1, min(limit, waiting))
         try:
-            deliveries = self._consume(queue, limit) if limit > 1 and consume else []
+            deliveries: list[amqp.Message] = []
+            if limit > 1 and consume:
+                self._consume(queue, limit, deliveries.append)
             if not deliveries:
                 owed = self._owed
                 self._forgo(queue)
                 # Only a get says for certain that there is nothing: a quorum queue that recovers may give a consumer
                 # nothing yet, though messages wait.
-                deliveries = self._get(queue, limit)
+                self._get(queue, limit, deliveries.append)
                 self.unheard = owed and len(deliveries) > 1
         except NotFound as error:
             self._reopened()
             raise QueueMissing(queue) from error
         return self._fetched(deliveries)
 
-    def _get(self, queue: str, limit: int) -> list[amqp.Message]:
-        """Up to ``limit`` messages, one by one."""
-        deliveries: list[amqp.Message] = []
-        while len(deliveries) < limit and (message := self.channel.basic_get(queue)) is not None:
-            deliveries.append(message)
-        return deliveries
+    def _get(self, queue: str, limit: int, take: Callable[[amqp.Message], None]) -> int:
+        """Give ``take`` up to ``limit`` messages, got one by one; returns how many."""
+        for taken in range(limit):
+            if (message := self.channel.basic_get(queue)) is None:
+                return taken
+            take(message)
+        return limit
 
     def may_consume(self, queue: str) -> bool:
         """May a consumer come to somebody else's queue and go again? Not if the queue ends with its last consumer.
@@ -268,31 +271,42 @@ class Link:
         self.restore(queue, 1)
         return DELIVERY_COUNT in (message.headers or {})
 
-    def fetch_foreign(self, queue: str, limit: int, consume: bool, by_depth: bool) -> list[amqp.Message]:
+    def fetch_foreign(self, queue: str, limit: int, consume: bool) -> list[amqp.Message]:
         """As fetch, from somebody else's queue: as a consumer that stands in line with others, or by gets.
 
         Quorum queues give back in order only what one consumer had, and take no gets with a single active consumer.
-        ``by_depth``: ask for no more than there is, see fetch; what is to be given back anyway need not be counted.
         """
-        if consume:
-            waiting = self.depth(queue) if by_depth else limit
-            taken = self._consume(queue, min(limit, waiting)) if waiting else []
-            if not taken:
-                self._forgo(queue)
-            return self._fetched(taken)
-        return self._fetched(self._get(queue, limit))
+        deliveries: list[amqp.Message] = []
+        if not consume:
+            self._get(queue, limit, deliveries.append)
+        elif waiting := self.depth(queue):
+            self._consume(queue, min(limit, waiting), deliveries.append)
+        if not deliveries:
+            self._forgo(queue)
+        return self._fetched(deliveries)
+
+    def look(self, queue: str, limit: int, consume: bool, see: Callable[[amqp.Message], None]) -> None:
+        """Show ``see`` what fetch_foreign would take, one by one, and give it back.
+
+        It asks for ``limit`` messages even if there are fewer: what is given back anyway need not be counted. When
+        ``see`` raises, the rest is on its way and the link is of no use any more.
+        """
+        take = self._consume if consume else self._get
+        if seen := take(queue, limit, see):
+            self.restore(queue, seen)
+        else:
+            self._forgo(queue)
 
     def _fetched(self, deliveries: list[amqp.Message]) -> list[amqp.Message]:
         if deliveries:
             self.last_tag = deliveries[-1].delivery_tag
         return deliveries
 
-    def _consume(self, queue: str, limit: int) -> list[amqp.Message]:
-        """What is ready, up to ``limit``, in three or four round trips: a get would take one for each message.
+    def _consume(self, queue: str, limit: int, take: Callable[[amqp.Message], None]) -> int:
+        """Give ``take`` what is ready, up to ``limit``, in three or four round trips: gets would take one for each.
 
-        Consume and cancel are not pipelined: RabbitMQ 3.10 crashes the channel on that.
+        Returns how many. Consume and cancel are not pipelined: RabbitMQ 3.10 crashes the channel on that.
         """
-        deliveries: list[amqp.Message] = []
         if self._prefetch != limit:
             self.channel.basic_qos(0, limit, False)
             self._prefetch = limit
@@ -300,18 +314,27 @@ class Link:
         # the last fetch, which may still be on their way, would give it credit for more than ``limit``.
         self._fetches += 1
         tag = f"marconi-{self._fetches}"
+        taken = 0
+
+        def deliver(message: amqp.Message) -> None:
+            nonlocal taken
+            taken += 1
+            take(message)
+
         # Deliveries may come right behind the consume-ok, before basic_consume would register the callback.
-        self.channel.callbacks[tag] = deliveries.append
-        self.channel.basic_consume(queue, consumer_tag=tag, callback=deliveries.append)
+        self.channel.callbacks[tag] = deliver
+        self.channel.basic_consume(queue, consumer_tag=tag, callback=deliver)
         self.channel.basic_cancel(tag)
-        if len(deliveries) == limit:
+        if taken == limit:
             self._prompt[queue] = True
         else:
-            self._await_late(queue, tag, deliveries, limit)
-        self._owed = len(deliveries) < limit
-        return deliveries
+            self._await_late(queue, tag, deliver, lambda: taken < limit)
+        self._owed = taken < limit
+        return taken
 
-    def _await_late(self, queue: str, tag: str, deliveries: list[amqp.Message], limit: int) -> None:
+    def _await_late(
+        self, queue: str, tag: str, deliver: Callable[[amqp.Message], None], lacking: Callable[[], bool]
+    ) -> None:
         """Wait for deliveries that come after their consumer was cancelled.
 
         A quorum queue has a consumer's messages sent by the replica on its node, which is a little late unless it
@@ -320,8 +343,8 @@ class Link:
         if self._prompt.pop(queue, False):
             return
         deadline = time.monotonic() + LATE
-        self.channel.callbacks[tag] = deliveries.append  # the cancel has removed it
-        while len(deliveries) < limit and (left := deadline - time.monotonic()) > 0:
+        self.channel.callbacks[tag] = deliver  # the cancel has removed it
+        while lacking() and (left := deadline - time.monotonic()) > 0:
             with suppress(TimeoutError):
                 self._amqp.drain_events(timeout=left)
         del self.channel.callbacks[tag]
@@ -347,6 +370,10 @@ class Link:
         """
         waiting = (self.depth(queue) or 0) + count
         self.give_back()
+        self.await_depth(queue, waiting, looks)
+
+    def await_depth(self, queue: str, waiting: int, looks: int = GIVEN_BACK_LOOKS) -> None:
+        """Wait a moment until so many messages wait in the queue."""
         for _ in range(looks):
             if (self.depth(queue) or 0) >= waiting:
                 return

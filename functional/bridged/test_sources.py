@@ -1,7 +1,9 @@
 """Reading from exchanges and queues that are there already, as they are."""
 
 import json
+import re
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,8 @@ from functional.bridged.helpers import (
     post_raw,
     to_exchange,
 )
+from functional.http import Api
+from functional.services.gateway import merge
 from functional.wait import wait_until
 
 #: Messages that one listing of a bridged queue looks at.
@@ -514,6 +518,36 @@ def test_claim_right_after_a_listing_gets_the_first_message(api, native, queue, 
         claims.append(bodies(claim(api, queue, limit=1)[1]))
 
     assert claims == [[number] for number in range(40)]
+
+
+@pytest.mark.parametrize("arguments", [{}, QUORUM], ids=["classic", "quorum"])
+def test_listing_large_messages_takes_little_memory_and_reaches_them_all(
+    bridged_options, start_gateway, native, queue, arguments
+):
+    size, count = 4 * 2**20, 24
+    gateway = start_gateway(**merge(bridged_options, {"bridging": {"max_body": size}, "wsgi": {"threads": 1}}))
+    api = Api(gateway.url)
+    theirs = native.queue(arguments=arguments)
+    bridge(api, queue, source=from_queue(theirs))
+    for number in range(count):
+        native.publish(b"%0*d" % (size, number), queue=theirs)
+    native.until_depth(theirs, count)
+    listed(api, queue, limit=1)
+    before = peak_memory(gateway)
+
+    pages = walk(api, f"{messages_path(queue)}?echo=true&limit=40", "messages")
+
+    shown = [int(body[-4:]) for messages in pages for body in bodies(messages)]
+    assert shown == list(range(count))
+    assert peak_memory(gateway) - before < size * count
+    native.until_depth(theirs, count)
+    assert [int(body[-4:]) for body in native.bodies(theirs, count)] == list(range(count))
+
+
+def peak_memory(gateway):
+    """Most bytes that the gateway has ever held."""
+    status = Path(f"/proc/{gateway.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
 
 def test_listing_an_empty_queue(api, native, queue):
