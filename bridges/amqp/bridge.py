@@ -357,9 +357,8 @@ class AMQPBridge(Bridge):
                 raise ExchangeMissing(binding.exchange) from error
 
     def fetch_foreign(self, queue: str, limit: int) -> Batch:
-        try:
-            consume = self._consumable(queue)
-        except QueueMissing:
+        consume = self._consumable(queue)
+        if consume is None:
             return AMQPBatch([], None, queue)
 
         def fetch(link: Link, queue: str, limit: int) -> list[amqp.Message]:
@@ -367,18 +366,25 @@ class AMQPBridge(Bridge):
 
         return self._fetch(queue, fetch, limit)
 
-    def _consumable(self, queue: str) -> bool:
-        """Link.may_consume, remembered for a while."""
+    def _consumable(self, queue: str) -> bool | None:
+        """Link.may_consume, remembered for a while; None when nothing is there to fetch."""
         with self._fetching_lock:  # cachetools' caches are not thread-safe
             consume = self._may_consume.get(queue)
         if consume is None:
-            with _translated(), self._fetchers.link() as link:
-                consume = link.may_consume(queue)
-            with self._fetching_lock:
-                self._may_consume[queue] = consume
+            try:
+                with _translated(), self._fetchers.link() as link:
+                    consume = link.may_consume(queue)
+            except QueueMissing:
+                return None
+            if consume is not None:
+                with self._fetching_lock:
+                    self._may_consume[queue] = consume
         return consume
 
     def peek(self, queue: str, limit: int, see: Callable[[Envelope], bool]) -> None:
+        consume = self._consumable(queue)
+        if consume is None:
+            return
         deadline = time.monotonic() + self.timeout
         waiting = 0
 
@@ -389,13 +395,10 @@ class AMQPBridge(Bridge):
                 raise BridgeUnavailable(f"a look at queue {queue} has taken longer than {self.timeout} s")
 
         try:
-            consume = self._consumable(queue)
             # All on the one link: to wait for a second while holding this would lock up a pool full of those who look.
             with _translated(), self._fetchers.link() as link:
                 waiting = link.depth(queue) or 0
                 link.look(queue, min(limit, self._options.prefetch), consume, show)
-        except QueueMissing:
-            return
         except _SeenEnough:
             # The rest is on its way, and may be any amount: the link has been dropped instead of reading it, and the
             # broker puts all of it back.

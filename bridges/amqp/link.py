@@ -238,12 +238,12 @@ class Link:
             take(message)
         return limit
 
-    def may_consume(self, queue: str) -> bool:
+    def may_consume(self, queue: str) -> bool | None:
         """May a consumer come to somebody else's queue and go again? Not if the queue ends with its last consumer.
 
         RabbitMQ tells only by refusing a declaration that does not fit. This one never can: there is no such type of
         queue, so none is made either. Where the gateway's user may not declare at all, the queue's first message tells
-        whether it is a quorum queue, which can't be of that kind. Raises QueueMissing.
+        whether it is a quorum queue, which can't be of that kind; None when there is no message. Raises QueueMissing.
         """
         if self.depth(queue) is None:
             raise QueueMissing(queue)
@@ -259,7 +259,7 @@ class Link:
             self._reopened()
         return False
 
-    def _is_quorum(self, queue: str) -> bool:
+    def _is_quorum(self, queue: str) -> bool | None:
         """Is it a quorum queue? They put a header on what is got, and with a single active consumer take no gets."""
         try:
             message = self.channel.basic_get(queue)
@@ -267,7 +267,7 @@ class Link:
             self._reopened()
             return True
         if message is None:
-            return False
+            return None
         self.restore(queue, 1)
         return DELIVERY_COUNT in (message.headers or {})
 

@@ -529,11 +529,11 @@ def test_listing_large_messages_takes_little_memory_and_reaches_them_all(
     api = Api(gateway.url)
     theirs = native.queue(arguments=arguments)
     bridge(api, queue, source=from_queue(theirs))
+    listed(api, queue)
+    before = peak_memory(gateway)
     for number in range(count):
         native.publish(b"%0*d" % (size, number), queue=theirs)
     native.until_depth(theirs, count)
-    listed(api, queue, limit=1)
-    before = peak_memory(gateway)
 
     pages = walk(api, f"{messages_path(queue)}?echo=true&limit=40", "messages")
 
@@ -550,10 +550,20 @@ def peak_memory(gateway):
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
 
-def test_listing_an_empty_queue(api, native, queue):
-    bridge(api, queue, source=from_queue(native.queue()))
+@pytest.mark.parametrize("arguments", [{}, QUORUM], ids=["classic", "quorum"])
+def test_listing_an_empty_queue_changes_no_order_later(api, native, queue, arguments):
+    """This gateway's user may not declare, so only a message tells what kind of queue it is."""
+    theirs = native.queue(arguments=arguments)
+    bridge(api, queue, source=from_queue(theirs))
 
     assert page(api, queue)["messages"] == []
+
+    numbers(native, 40, queue=theirs)
+    native.until_depth(theirs, 40)
+    for _ in range(2):
+        assert bodies(listed(api, queue, limit=20)) == list(range(20))
+    native.until_depth(theirs, 40)
+    assert [int(body) for body in native.bodies(theirs, 40)] == list(range(40))
 
 
 def test_released_messages_are_listed_before_those_on_the_broker(api, native, queue):
