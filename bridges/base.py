@@ -96,7 +96,10 @@ class Bridge(ABC):
 
     @abstractmethod
     def fetch(self, queue: str, limit: int) -> Batch:
-        """Take up to ``limit`` messages that wait, oldest first, without settling them. No queue: none."""
+        """Take up to ``limit`` messages that wait, oldest first, without settling them. No queue: none.
+
+        Of large ones it may be fewer, one at least, so that their bodies fit into memory.
+        """
 
     @abstractmethod
     def settle(self, batch: Batch) -> None:

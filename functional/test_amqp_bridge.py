@@ -14,6 +14,7 @@ import pytest
 from pika.spec import BasicProperties
 
 from bridges.amqp import AMQPBridge
+from bridges.amqp import bridge as bridge_module
 from bridges.base import Envelope
 from bridges.errors import BridgeUnavailable, BrokerBlocked, OutcomeUnknown
 from functional.services.ports import free_port
@@ -314,6 +315,23 @@ class TestLargeBodies:
             got += [int(envelope.body[-4:]) for envelope in batch.envelopes]
             bridge.settle(batch)
         assert got == list(range(limit * (self.COUNT // 3)))
+
+    @pytest.mark.parametrize("fetch", ["fetch", "fetch_foreign"])
+    def test_fetch_after_large_ones_asks_for_as_many_as_fit(
+        self, filled: Any, fetch: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bridge_module, "FETCH_BYTES", 4 * self.SIZE)
+        bridge, queue = filled
+        bridge.publish(queue, envelopes(*"abcdefgh"))
+        wait_until(lambda: bridge.depth(queue) == self.COUNT + 8, SETTLED, "all to be counted")
+        got: list[list[bytes]] = []
+        for limit in (10, 10, 3, *[10] * 9):
+            batch = getattr(bridge, fetch)(queue, limit)
+            got.append([envelope.body[-4:] for envelope in batch.envelopes])
+            bridge.settle(batch)
+        assert [len(bodies) for bodies in got] == [10, 4, 3, 4, 4, 4, 4, 4, 4, 4, 3, 0]
+        large = [b"%04d" % number for number in range(self.COUNT)]
+        assert sum(got, []) == [*large, b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"]
 
     def test_look_that_takes_too_long_is_unavailable(self, rabbitmq: RabbitMQ, filled: Any) -> None:
         bridge, queue = filled
