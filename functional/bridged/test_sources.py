@@ -56,6 +56,13 @@ def numbers(native, count, **where):
         native.publish(str(number), **where)
 
 
+def assert_missing(api, queue, source):
+    """Claims and listings are a 404 that names the source."""
+    for answer in (api.post(claims_path(queue)), api.get(messages_path(queue))):
+        assert_error(answer, 404)
+        assert source in answer.json()["description"]
+
+
 # -- exchanges ------------------------------------------------------------------------------------------------------
 
 #: Type, the rest of `source`, and what is published: routing key, headers, and whether it gets through.
@@ -143,9 +150,7 @@ def test_missing_exchange_is_404_and_the_queue_works_once_it_is_there(api, nativ
 
     bridge(api, queue, source=from_exchange(exchange))
 
-    for answer in (api.post(claims_path(queue)), api.get(messages_path(queue))):
-        assert_error(answer, 404)
-        assert exchange in answer.json()["description"]
+    assert_missing(api, queue, exchange)
     assert not native.has_exchange(exchange)
     native.exchange("fanout", exchange)
     wait_until(lambda: api.post(claims_path(queue)).status_code == 204, SOON, "the binding")
@@ -259,9 +264,7 @@ def test_missing_queue_is_404_and_is_never_declared(api, native, queue):
 
     bridge(api, queue, source=from_queue(theirs))
 
-    for answer in (api.post(claims_path(queue)), api.get(messages_path(queue))):
-        assert_error(answer, 404)
-        assert theirs in answer.json()["description"]
+    assert_missing(api, queue, theirs)
     assert native.depth(theirs) is None
     native.queue(theirs)
     native.publish(b"1", queue=theirs)
