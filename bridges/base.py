@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -96,7 +96,10 @@ class Bridge(ABC):
 
     @abstractmethod
     def fetch(self, queue: str, limit: int) -> Batch:
-        """Take up to ``limit`` messages that wait, oldest first, without settling them. No queue: none."""
+        """Take up to ``limit`` messages that wait, oldest first, without settling them. No queue: none.
+
+        Of large ones it may be fewer, one at least, so that their bodies fit into memory.
+        """
 
     @abstractmethod
     def settle(self, batch: Batch) -> None:
@@ -144,6 +147,9 @@ class Bridge(ABC):
         """As fetch, from a queue of others: without being a consumer of it for a moment, where that is possible."""
         raise NotImplementedError
 
-    def peek(self, queue: str, limit: int) -> list[Envelope]:
-        """Up to ``limit`` messages from the front of a queue, which stay there; no queue: none."""
+    def peek(self, queue: str, limit: int, see: Callable[[Envelope], bool]) -> None:
+        """Show ``see`` up to ``limit`` messages from the front of a queue, which stay there; no queue: none.
+
+        It gets them one by one, and says whether it wants more: what it does not keep is not held in memory.
+        """
         raise NotImplementedError

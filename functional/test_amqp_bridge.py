@@ -14,6 +14,7 @@ import pytest
 from pika.spec import BasicProperties
 
 from bridges.amqp import AMQPBridge
+from bridges.amqp import bridge as bridge_module
 from bridges.base import Envelope
 from bridges.errors import BridgeUnavailable, BrokerBlocked, OutcomeUnknown
 from functional.services.ports import free_port
@@ -298,6 +299,78 @@ def _client_ports(bridge: AMQPBridge) -> set[int]:
     """Local ports of the idle connections: they tell a connection from one that has replaced it."""
     links = [*bridge._publishers._idle, *bridge._fetchers._idle]
     return {link._amqp.transport.sock.getsockname()[1] for link in links}
+
+
+@pytest.mark.parametrize("queue_type", ["quorum", "classic"])
+class TestLargeBodies:
+    """However large they are, a look holds no more than it keeps, and the order stays."""
+
+    COUNT = 40
+    SIZE = 256 * 1024
+
+    @pytest.fixture
+    def filled(self, rabbitmq: RabbitMQ, queue_type: str) -> Iterator[Any]:
+        """A bridge and a queue with numbered messages."""
+        with opened(rabbitmq.uri, queue_type=queue_type) as bridge, made(bridge) as queue:
+            bridge.publish(queue, [Envelope(b"%0*d" % (self.SIZE, number)) for number in range(self.COUNT)])
+            wait_until(lambda: bridge.depth(queue) == self.COUNT, SETTLED, "all to be counted")
+            yield bridge, queue
+
+    def test_look_that_ends_early_leaves_all_in_order(self, filled: Any) -> None:
+        bridge, queue = filled
+        for wanted in (1, 5, 12, 5):
+            assert _seen(bridge, queue, wanted) == list(range(wanted))
+        assert _seen(bridge, queue, self.COUNT + 1) == list(range(self.COUNT))
+        assert bridge.depth(queue) == self.COUNT
+
+    @pytest.mark.parametrize("limit", [1, 3])
+    def test_fetch_right_after_a_look_that_ends_early_gets_the_first(self, filled: Any, limit: int) -> None:
+        bridge, queue = filled
+        got: list[int] = []
+        for _ in range(self.COUNT // 3):
+            _seen(bridge, queue, 2)
+            batch = bridge.fetch(queue, limit)
+            got += [int(envelope.body[-4:]) for envelope in batch.envelopes]
+            bridge.settle(batch)
+        assert got == list(range(limit * (self.COUNT // 3)))
+
+    @pytest.mark.parametrize("fetch", ["fetch", "fetch_foreign"])
+    def test_fetch_after_large_ones_asks_for_as_many_as_fit(
+        self, filled: Any, fetch: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bridge_module, "FETCH_BYTES", 4 * self.SIZE)
+        bridge, queue = filled
+        bridge.publish(queue, envelopes(*"abcdefgh"))
+        wait_until(lambda: bridge.depth(queue) == self.COUNT + 8, SETTLED, "all to be counted")
+        got: list[list[bytes]] = []
+        for limit in (10, 10, 3, *[10] * 9):
+            batch = getattr(bridge, fetch)(queue, limit)
+            got.append([envelope.body[-4:] for envelope in batch.envelopes])
+            bridge.settle(batch)
+        assert [len(bodies) for bodies in got] == [10, 4, 3, 4, 4, 4, 4, 4, 4, 4, 3, 0]
+        large = [b"%04d" % number for number in range(self.COUNT)]
+        assert sum(got, []) == [*large, b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"]
+
+    def test_look_that_takes_too_long_is_unavailable(self, rabbitmq: RabbitMQ, filled: Any) -> None:
+        bridge, queue = filled
+        with opened(rabbitmq.uri, timeout=SHORT_TIMEOUT) as hurried:
+            begin = time.monotonic()
+            with pytest.raises(BridgeUnavailable):
+                hurried.peek(queue, 100, lambda _: time.sleep(0.1) is None)
+            assert time.monotonic() - begin < SHORT_TIMEOUT + MARGIN
+        wait_until(lambda: bridge.depth(queue) == self.COUNT, SETTLED, "all to be back")
+
+
+def _seen(bridge: AMQPBridge, queue: str, wanted: int) -> list[int]:
+    """The numbers of the first messages, seen in a look that ends after so many."""
+    seen: list[int] = []
+
+    def see(envelope: Envelope) -> bool:
+        seen.append(int(envelope.body[-4:]))
+        return len(seen) < wanted
+
+    bridge.peek(queue, 100, see)
+    return seen
 
 
 class TestAlarm:

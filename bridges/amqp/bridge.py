@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import amqp
 from amqp.exceptions import NotFound
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 from kombu import Connection
 from oslo_config import cfg
 
@@ -51,6 +51,10 @@ DELIVERY_LIMIT = 1_000_000
 #: Seconds for which the nature of somebody else's queue is remembered: it may be deleted and made anew.
 NATURE_KNOWN_FOR = 30.0
 NATURES_AT_MOST = 10_000
+
+#: Bytes of bodies that a fetch asks for at the most if they are as large as the largest of the last fetch: more than a
+#: hundred posts of the default size, while native producers' bodies may be of any size.
+FETCH_BYTES = 32 * 1024 * 1024
 
 #: Seconds for which a queue is fetched from by gets after a consumer got nothing.
 UNHEARD_FOR = 5.0
@@ -118,6 +122,8 @@ class AMQPBridge(Bridge):
         # Where a consumer got nothing of what waited: another one would take messages and give them back once more,
         # which changes their order when it takes fewer.
         self._unheard: TTLCache[str, bool] = TTLCache(NATURES_AT_MOST, UNHEARD_FOR)
+        # How many messages fit into FETCH_BYTES, of queues where that is less than a fetch may ask for.
+        self._fitting: LRUCache[str, int] = LRUCache(NATURES_AT_MOST)
         self._fetching_lock = threading.Lock()
         self._fetching: WeakValueDictionary[str, _QueueLock] = WeakValueDictionary()
         self._closing = threading.Event()
@@ -289,10 +295,12 @@ class AMQPBridge(Bridge):
             lock.mutex.release()
 
     def _fetch(self, queue: str, how: Callable[[Link, str, int], list[amqp.Message]], limit: int) -> AMQPBatch:
+        with self._fetching_lock:
+            limit = min(limit, self._fitting.get(queue, self._options.prefetch))
         with _translated():
             link = self._fetchers.take()
             try:
-                deliveries = how(link, queue, min(limit, self._options.prefetch))
+                deliveries = how(link, queue, limit)
             except QueueMissing:
                 self._fetchers.put(link)
                 return AMQPBatch([], None, queue)
@@ -302,7 +310,22 @@ class AMQPBridge(Bridge):
         if not deliveries:
             self._fetchers.put(link)
             return AMQPBatch([], None, queue)
-        return AMQPBatch([_envelope(delivery) for delivery in deliveries], link, queue)
+        envelopes = [_envelope(delivery) for delivery in deliveries]
+        self._size_up(queue, max(len(envelope.body) for envelope in envelopes))
+        return AMQPBatch(envelopes, link, queue)
+
+    def _size_up(self, queue: str, largest: int) -> None:
+        """Remember how many may be fetched next time, from the largest body of this time.
+
+        A fetch is not cut short instead: what it would give back others could overtake meanwhile, and a quorum queue
+        puts it behind what has been given back before. How large the next messages are the broker does not tell.
+        """
+        fitting = max(1, FETCH_BYTES // max(1, largest))
+        with self._fetching_lock:
+            if fitting < self._options.prefetch:
+                self._fitting[queue] = fitting
+            else:
+                self._fitting.pop(queue, None)
 
     def settle(self, batch: Batch) -> None:
         assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
@@ -357,9 +380,17 @@ class AMQPBridge(Bridge):
                 raise ExchangeMissing(binding.exchange) from error
 
     def fetch_foreign(self, queue: str, limit: int) -> Batch:
-        return self._fetch_foreign(queue, limit, by_depth=True)
+        consume = self._consumable(queue)
+        if consume is None:
+            return AMQPBatch([], None, queue)
 
-    def _fetch_foreign(self, queue: str, limit: int, *, by_depth: bool) -> AMQPBatch:
+        def fetch(link: Link, queue: str, limit: int) -> list[amqp.Message]:
+            return link.fetch_foreign(queue, limit, consume)
+
+        return self._fetch(queue, fetch, limit)
+
+    def _consumable(self, queue: str) -> bool | None:
+        """Link.may_consume, remembered for a while; None when nothing is there to fetch."""
         with self._fetching_lock:  # cachetools' caches are not thread-safe
             consume = self._may_consume.get(queue)
         if consume is None:
@@ -367,23 +398,39 @@ class AMQPBridge(Bridge):
                 with _translated(), self._fetchers.link() as link:
                     consume = link.may_consume(queue)
             except QueueMissing:
-                return AMQPBatch([], None, queue)
-            with self._fetching_lock:
-                self._may_consume[queue] = consume
+                return None
+            if consume is not None:
+                with self._fetching_lock:
+                    self._may_consume[queue] = consume
+        return consume
 
-        def fetch(link: Link, queue: str, limit: int) -> list[amqp.Message]:
-            return link.fetch_foreign(queue, limit, consume, by_depth)
+    def peek(self, queue: str, limit: int, see: Callable[[Envelope], bool]) -> None:
+        consume = self._consumable(queue)
+        if consume is None:
+            return
+        deadline = time.monotonic() + self.timeout
+        waiting = 0
 
-        return self._fetch(queue, fetch, limit)
+        def show(delivery: amqp.Message) -> None:
+            if not see(_envelope(delivery)):
+                raise _SeenEnough
+            if time.monotonic() > deadline:
+                raise BridgeUnavailable(f"a look at queue {queue} has taken longer than {self.timeout} s")
 
-    def peek(self, queue: str, limit: int) -> list[Envelope]:
-        batch = self._fetch_foreign(queue, limit, by_depth=False)
-        link = batch.link
-        if link is not None:
+        try:
             # All on the one link: to wait for a second while holding this would lock up a pool full of those who look.
-            with _translated(), self._fetchers.returning(link):
-                link.restore(queue, len(batch.envelopes))
-        return batch.envelopes
+            with _translated(), self._fetchers.link() as link:
+                if waiting := link.depth(queue) or 0:
+                    link.look(queue, min(limit, self._options.prefetch), waiting, consume, show)
+        except _SeenEnough:
+            # The rest is on its way, and may be any amount: the link has been dropped instead of reading it, and the
+            # broker puts all of it back.
+            with _translated(), self._fetchers.link() as link:
+                link.await_depth(queue, waiting)
+
+
+class _SeenEnough(Exception):
+    """Ends a look before it has got all."""
 
 
 class _QueueLock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -224,35 +224,33 @@ class Link:
             # A get even for none: while a quorum queue has no leader RabbitMQ says 0, but a get waits for one.
             limit = max(1, min(limit, waiting))
         try:
-            deliveries = self._consume(queue, limit, limit) if limit > 1 and consume else []
-            if 0 < len(deliveries) < limit:
-                self._cancel()
-                self._owed = len(deliveries) < limit
+            deliveries = self._collect(queue, limit) if limit > 1 and consume else []
             if not deliveries:
                 owed = self._owed
                 self._forgo(queue)
                 # Only a get says for certain that there is nothing: a quorum queue that recovers may give a consumer
                 # nothing yet, though messages wait.
-                deliveries = self._get(queue, limit)
+                self._get(queue, limit, deliveries.append)
                 self.unheard = owed and len(deliveries) > 1
         except NotFound as error:
             self._reopened()
             raise QueueMissing(queue) from error
         return self._fetched(deliveries)
 
-    def _get(self, queue: str, limit: int) -> list[amqp.Message]:
-        """Up to ``limit`` messages, one by one."""
-        deliveries: list[amqp.Message] = []
-        while len(deliveries) < limit and (message := self.channel.basic_get(queue)) is not None:
-            deliveries.append(message)
-        return deliveries
+    def _get(self, queue: str, limit: int, take: Callable[[amqp.Message], None]) -> int:
+        """Give ``take`` up to ``limit`` messages, got one by one; returns how many."""
+        for taken in range(limit):
+            if (message := self.channel.basic_get(queue)) is None:
+                return taken
+            take(message)
+        return limit
 
-    def may_consume(self, queue: str) -> bool:
+    def may_consume(self, queue: str) -> bool | None:
         """May a consumer come to somebody else's queue and go again? Not if the queue ends with its last consumer.
 
         RabbitMQ tells only by refusing a declaration that does not fit. This one never can: there is no such type of
         queue, so none is made either. Where the gateway's user may not declare at all, the queue's first message tells
-        whether it is a quorum queue, which can't be of that kind. Raises QueueMissing.
+        whether it is a quorum queue, which can't be of that kind; None when there is no message. Raises QueueMissing.
         """
         if self.depth(queue) is None:
             raise QueueMissing(queue)
@@ -268,7 +266,7 @@ class Link:
             self._reopened()
         return False
 
-    def _is_quorum(self, queue: str) -> bool:
+    def _is_quorum(self, queue: str) -> bool | None:
         """Is it a quorum queue? They put a header on what is got, and with a single active consumer take no gets."""
         try:
             message = self.channel.basic_get(queue)
@@ -276,42 +274,60 @@ class Link:
             self._reopened()
             return True
         if message is None:
-            return False
+            return None
         self.restore(queue, 1)
         return DELIVERY_COUNT in (message.headers or {})
 
-    def fetch_foreign(self, queue: str, limit: int, consume: bool, by_depth: bool) -> list[amqp.Message]:
+    def fetch_foreign(self, queue: str, limit: int, consume: bool) -> list[amqp.Message]:
         """As fetch, from somebody else's queue: as a consumer that stands in line with others, or by gets.
 
         Quorum queues give back in order only what one consumer had, and take no gets with a single active consumer.
-        ``by_depth``: ask for no more than there is, see fetch; what is to be given back anyway need not be counted.
         """
-        if consume:
-            waiting = self.depth(queue) or 0
-            if by_depth:
-                limit = min(limit, waiting)
-            taken = self._consume(queue, limit, min(limit, waiting)) if waiting else []
-            if not taken:
+        deliveries: list[amqp.Message] = []
+        if not consume:
+            self._get(queue, limit, deliveries.append)
+        elif waiting := self.depth(queue):
+            deliveries = self._collect(queue, min(limit, waiting))
+            if not deliveries:
                 self._forgo(queue)
-            elif by_depth and len(taken) < limit:
-                self._cancel()
-                self._owed = len(taken) < limit
-            return self._fetched(taken)
-        return self._fetched(self._get(queue, limit))
+        return self._fetched(deliveries)
+
+    def look(
+        self, queue: str, limit: int, waiting: int, consume: bool, see: Callable[[amqp.Message], None]
+    ) -> None:
+        """Show ``see`` what fetch_foreign would take, one by one, and give it back.
+
+        It asks for ``limit`` messages even if fewer are ``waiting``: what is given back anyway need not be counted.
+        When ``see`` raises, the rest is on its way and the link is of no use any more.
+        """
+        if seen := self._consume(queue, limit, min(limit, waiting), see) if consume else self._get(queue, limit, see):
+            self.restore(queue, seen)
+        else:
+            self._forgo(queue)
 
     def _fetched(self, deliveries: list[amqp.Message]) -> list[amqp.Message]:
         if deliveries:
             self.last_tag = deliveries[-1].delivery_tag
         return deliveries
 
-    def _consume(self, queue: str, limit: int, expected: int) -> list[amqp.Message]:
-        """What is ready, up to ``limit``, in three or four round trips: a get would take one for each message.
-
-        ``expected``: do not wait for more. The consumer stays until the messages are acknowledged or given back:
-        when its node dies RabbitMQ 3.10 gives back what a consumer has, but not what a cancelled one has. As long as
-        it has ``limit`` messages it gets no others.
-        """
+    def _collect(self, queue: str, limit: int) -> list[amqp.Message]:
+        """What a consumer gets of ``limit`` messages that wait."""
         deliveries: list[amqp.Message] = []
+        self._consume(queue, limit, limit, deliveries.append)
+        if 0 < len(deliveries) < limit:
+            # It would get what is published next.
+            self.channel.basic_cancel(self._consumer)
+            self._consumer = None
+            self._owed = len(deliveries) < limit
+        return deliveries
+
+    def _consume(self, queue: str, limit: int, expected: int, take: Callable[[amqp.Message], None]) -> int:
+        """Give ``take`` what is ready, up to ``limit``, in three or four round trips: gets would take one for each.
+
+        Returns how many. ``expected``: do not wait for more. The consumer stays until its messages are acknowledged
+        or given back: when its node dies RabbitMQ 3.10 gives back what a consumer has, but not what a cancelled one
+        has. As long as it has ``limit`` messages it gets no others.
+        """
         if self._prefetch != limit:
             self.channel.basic_qos(0, limit, False)
             self._prefetch = limit
@@ -319,27 +335,29 @@ class Link:
         # the last fetch, which may still be on their way, would give it credit for more than ``limit``.
         self._fetches += 1
         tag = f"marconi-{self._fetches}"
+        taken = 0
+
+        def deliver(message: amqp.Message) -> None:
+            nonlocal taken
+            taken += 1
+            take(message)
+
         # Deliveries may come right behind the consume-ok, before basic_consume would register the callback.
-        self.channel.callbacks[tag] = deliveries.append
+        self.channel.callbacks[tag] = deliver
         start = time.monotonic()
-        self.channel.basic_consume(queue, consumer_tag=tag, callback=deliveries.append)
+        self.channel.basic_consume(queue, consumer_tag=tag, callback=deliver)
         self._consumer = tag
         took = time.monotonic() - start
         prompt = self._prompt.pop(queue, False) and EXCHANGES * took < LATE
         deadline = start + took + (max(PROMPT, took) if prompt else max(LATE, EXCHANGES * took))
-        while len(deliveries) < expected and (left := deadline - time.monotonic()) > 0:
+        while taken < expected and (left := deadline - time.monotonic()) > 0:
             with suppress(TimeoutError):
                 self._amqp.drain_events(timeout=left)
         # A quorum queue has a consumer's messages sent by the replica on its node, which is a little late unless it
         # is the leader. Where it never was late others have been faster to take the messages.
-        self._prompt[queue] = len(deliveries) >= expected and time.monotonic() - start - took < PROMPT
-        self._owed = len(deliveries) < limit
-        return deliveries
-
-    def _cancel(self) -> None:
-        """End the consumer: it has got less than it may have, and would get what is published next."""
-        self.channel.basic_cancel(self._consumer)
-        self._consumer = None
+        self._prompt[queue] = taken >= expected and time.monotonic() - start - took < PROMPT
+        self._owed = taken < limit
+        return taken
 
     def _forgo(self, queue: str) -> None:
         """Give back what the last consumer was owed, if anything, and wait a moment for it to be in its place again.
@@ -365,13 +383,18 @@ class Link:
 
         A quorum queue has them a little later. Whoever fetched before that would get those behind them.
         """
-        start = time.monotonic()
         waiting = (self.depth(queue) or 0) + count
-        patience = max(patience, EXCHANGES * (time.monotonic() - start))
         self.give_back()
-        deadline = time.monotonic() + patience
-        while (self.depth(queue) or 0) < waiting and time.monotonic() < deadline:
+        self.await_depth(queue, waiting, patience)
+
+    def await_depth(self, queue: str, waiting: int, patience: float = GIVEN_BACK) -> None:
+        """Wait a moment until so many messages wait in the queue, at least: ``patience`` seconds, or what it takes."""
+        start = time.monotonic()
+        enough = (self.depth(queue) or 0) >= waiting
+        deadline = start + max(patience, EXCHANGES * (time.monotonic() - start))
+        while not enough and time.monotonic() < deadline:
             time.sleep(GIVEN_BACK_LOOK)
+            enough = (self.depth(queue) or 0) >= waiting
 
     def give_back(self) -> None:
         """Give back all that was fetched last, to its place in the queue.

@@ -1,7 +1,9 @@
 """Reading from exchanges and queues that are there already, as they are."""
 
 import json
+import re
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,8 @@ from functional.bridged.helpers import (
     post_raw,
     to_exchange,
 )
+from functional.http import Api
+from functional.services.gateway import merge
 from functional.wait import wait_until
 
 #: Messages that one listing of a bridged queue looks at.
@@ -50,6 +54,13 @@ def numbers(native, count, **where):
     """Publish 0, 1, 2, …"""
     for number in range(count):
         native.publish(str(number), **where)
+
+
+def assert_missing(api, queue, source):
+    """Claims and listings are a 404 that names the source."""
+    for answer in (api.post(claims_path(queue)), api.get(messages_path(queue))):
+        assert_error(answer, 404)
+        assert source in answer.json()["description"]
 
 
 # -- exchanges ------------------------------------------------------------------------------------------------------
@@ -139,9 +150,7 @@ def test_missing_exchange_is_404_and_the_queue_works_once_it_is_there(api, nativ
 
     bridge(api, queue, source=from_exchange(exchange))
 
-    for answer in (api.post(claims_path(queue)), api.get(messages_path(queue))):
-        assert_error(answer, 404)
-        assert exchange in answer.json()["description"]
+    assert_missing(api, queue, exchange)
     assert not native.has_exchange(exchange)
     native.exchange("fanout", exchange)
     wait_until(lambda: api.post(claims_path(queue)).status_code == 204, SOON, "the binding")
@@ -255,9 +264,7 @@ def test_missing_queue_is_404_and_is_never_declared(api, native, queue):
 
     bridge(api, queue, source=from_queue(theirs))
 
-    for answer in (api.post(claims_path(queue)), api.get(messages_path(queue))):
-        assert_error(answer, 404)
-        assert theirs in answer.json()["description"]
+    assert_missing(api, queue, theirs)
     assert native.depth(theirs) is None
     native.queue(theirs)
     native.publish(b"1", queue=theirs)
@@ -516,10 +523,50 @@ def test_claim_right_after_a_listing_gets_the_first_message(api, native, queue, 
     assert claims == [[number] for number in range(40)]
 
 
-def test_listing_an_empty_queue(api, native, queue):
-    bridge(api, queue, source=from_queue(native.queue()))
+@pytest.mark.parametrize("arguments", [{}, QUORUM], ids=["classic", "quorum"])
+def test_listing_large_messages_takes_little_memory_and_reaches_them_all(
+    bridged_options, start_gateway, native, queue, arguments
+):
+    size, count = 4 * 2**20, 24
+    gateway = start_gateway(**merge(bridged_options, {"bridging": {"max_body": size}, "wsgi": {"threads": 1}}))
+    api = Api(gateway.url)
+    theirs = native.queue(arguments=arguments)
+    bridge(api, queue, source=from_queue(theirs))
+    listed(api, queue)
+    before = peak_memory(gateway)
+    for number in range(count):
+        native.publish(b"%0*d" % (size, number), queue=theirs)
+    native.until_depth(theirs, count)
+
+    pages = walk(api, f"{messages_path(queue)}?echo=true&limit=40", "messages")
+
+    shown = [int(body[-4:]) for messages in pages for body in bodies(messages)]
+    assert shown == list(range(count))
+    assert peak_memory(gateway) - before < size * count
+    native.until_depth(theirs, count)
+    assert [int(body[-4:]) for body in native.bodies(theirs, count)] == list(range(count))
+
+
+def peak_memory(gateway):
+    """Most bytes that the gateway has ever held."""
+    status = Path(f"/proc/{gateway.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
+
+@pytest.mark.parametrize("arguments", [{}, QUORUM], ids=["classic", "quorum"])
+def test_listing_an_empty_queue_changes_no_order_later(api, native, queue, arguments):
+    """This gateway's user may not declare, so only a message tells what kind of queue it is."""
+    theirs = native.queue(arguments=arguments)
+    bridge(api, queue, source=from_queue(theirs))
 
     assert page(api, queue)["messages"] == []
+
+    numbers(native, 40, queue=theirs)
+    native.until_depth(theirs, 40)
+    for _ in range(2):
+        assert bodies(listed(api, queue, limit=20)) == list(range(20))
+    native.until_depth(theirs, 40)
+    assert [int(body) for body in native.bodies(theirs, 40)] == list(range(40))
 
 
 def test_released_messages_are_listed_before_those_on_the_broker(api, native, queue):

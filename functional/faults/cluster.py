@@ -14,7 +14,7 @@ from functional.faults.network import NAME_VARIABLE, Network
 from functional.http import Api
 from functional.services.gateway import Gateway, Options
 from functional.services.mongodb import Member, MongoReplicaSet
-from functional.services.process import Service
+from functional.services.process import Service, start_together
 from functional.services.rabbitmq import RabbitMQ
 from functional.wait import wait_until
 from gateway.core.queues import broker_name
@@ -137,9 +137,7 @@ class Cluster:
         self._say("starting a cluster of brokers")
         for broker in self.brokers:
             broker.find(self.brokers)
-            broker.launch()
-        for broker in self.brokers:
-            broker.until_ready()
+        start_together(self.brokers)
 
     def _options(self) -> Options:
         first, *others = (f"127.0.0.1:{broker.client_port}" for broker in self.brokers)
@@ -166,9 +164,7 @@ class Cluster:
         down = [service for service in services if not service.alive]
         for service in down:
             service.kill()  # what is left of its process group
-            service.launch()
-        for service in down:
-            service.until_ready()
+        start_together(down)
 
     def leader_of(self, queue: str) -> Broker | None:
         """The node that leads a queue now; None while there is none, or no node tells."""

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from functional.services.ports import accepts, free_port
-from functional.services.process import Missing, Service
+from functional.services.process import Missing, Service, start_together
 from functional.wait import wait_until
 
 INSTALL = (
@@ -149,10 +149,7 @@ class MongoReplicaSet:
 
     def start(self) -> Self:
         """Start all members and return when they have elected a primary."""
-        for member in self.members:
-            member.launch()
-        for member in self.members:
-            member.until_ready()
+        start_together(self.members)
         self.members[0].initiate(self.members)
         wait_until(lambda: self.primary, ELECTED_TIMEOUT, "a primary")
         return self

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -184,6 +184,14 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def start_together(services: Sequence[Service]) -> None:
+    """Start services that need each other to get ready, or that take long; return when all are ready."""
+    for service in services:
+        service.launch()
+    for service in services:
+        service.until_ready()
 
 
 def _die_with_parent(death_signal: int) -> Callable[[], None] | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -35,6 +37,10 @@ PEEK_MARKER = re.compile(r"peek-([0-9]{1,4})\Z")
 #: How deep into somebody else's queue a list looks, always: what has been given back before is in front, and would go
 #: behind the rest of it if fewer were taken and given back again.
 PEEK_DEPTH = 100
+
+#: Bytes of bodies, and seconds, after which a look ends with the messages that it has found so far.
+LOOK_BYTES = 16 * 1024 * 1024
+LOOK_TIME = 2.0
 
 #: Times that a message may come back from a look before it is landed instead: RabbitMQ 4 drops it from a quorum queue
 #: at the 20th, and several gateways may look at once.
@@ -232,29 +238,28 @@ class Messages:
         page = [] if peeked else [*landed(after)]
         if len(page) == limit:
             return page
-        waiting = info.bridge.peek(info.broker, PEEK_DEPTH)
-        # An unreadable one's looks can't be counted.
-        if any(envelope.deliveries >= LOOKS_AT_MOST or not envelope.readable for envelope in waiting):
-            self._landing.land_free(info, _all_of(len(waiting)))
+        look = _Look(self._shown(info), skip=int(peeked[1]) if peeked else 0, count=limit - len(page))
+        info.bridge.peek(info.broker, PEEK_DEPTH, look.see)
+        if look.worn:
+            # What was taken and not seen has come back as often.
+            self._landing.land_free(info, _all_of(PEEK_DEPTH if look.cut else look.place))
             return landed(after)
-        return [*page, *self._shown(info, waiting, int(peeked[1]) if peeked else 0, limit - len(page))]
+        return [*page, *look.found]
 
-    def _shown(self, info: QueueInfo, waiting: Sequence[Envelope], skip: int, count: int) -> Sequence[Message]:
-        """Messages from the front of a broker queue behind the first ``skip``."""
+    def _shown(self, info: QueueInfo) -> Callable[[Envelope], Message | None]:
+        """Makes messages to show of what waits in a broker queue; None of poison, which a claim puts aside."""
         now = self._store.now()
-        found: list[Message] = []
-        for place, envelope in enumerate(waiting, 1):
-            if place <= skip or len(found) == count:
-                continue
+
+        def shown(envelope: Envelope) -> Message | None:
             try:
                 message = self._landing.message(info, envelope, now)
             except foreign.Poison:
-                continue  # a claim puts it aside
+                return None
             if envelope.message_id is None:
-                message.id = str(uuid5(PEEKED_IDS, envelope.body.hex()))
-            message.seq = -place
-            found.append(message)
-        return found
+                message.id = str(uuid5(PEEKED_IDS, sha256(envelope.body).hexdigest()))
+            return message
+
+        return shown
 
     def _position(self, info: QueueInfo, marker: str | None) -> int | None:
         """The position behind which a page starts; None for a marker that leads nowhere."""
@@ -434,6 +439,38 @@ class Messages:
         except ValueError as error:
             raise Busy(f"message {message.id} can't be decrypted: {error}") from error
         message.encrypted = False
+
+
+class _Look:
+    """A look at the front of a broker queue: ``count`` messages behind the first ``skip``, made by ``show``."""
+
+    def __init__(self, show: Callable[[Envelope], Message | None], skip: int, count: int):
+        self.found: list[Message] = []
+        #: How many have been seen, and whether there may be more.
+        self.place = 0
+        self.cut = False
+        #: Has one of them come back from too many looks? Those of an unreadable one can't be counted.
+        self.worn = False
+        self._show = show
+        self._skip = skip
+        self._count = count
+        self._size = 0
+        self._until = time.monotonic() + LOOK_TIME
+
+    def see(self, envelope: Envelope) -> bool:
+        """The next one; whether to go on. What is not found is not kept."""
+        self.place += 1
+        self.worn = self.worn or envelope.deliveries >= LOOKS_AT_MOST or not envelope.readable
+        if self.place <= self._skip:
+            return True
+        message = self._show(envelope) if len(self.found) < self._count else None
+        self._size += max(len(envelope.body), len(message.body) if message else 0)
+        if message:
+            message.seq = -self.place
+            self.found.append(message)
+        # With one found the next page begins behind it, so nothing is out of reach.
+        self.cut = bool(self.found) and (self._size >= LOOK_BYTES or time.monotonic() > self._until)
+        return not self.cut
 
 
 def _seal_context(project: str, message: Message) -> str:
