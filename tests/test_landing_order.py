@@ -139,11 +139,11 @@ def test_claim_is_in_order_when_the_backlog_holds_older_messages_than_those_that
     core: Core, landing: Landing, bridge: MemoryBridge, info: QueueInfo
 ) -> None:
     """Somebody has given them back too late."""
-    older, newer = posted(core, "1"), posted(core, "2")
+    older, newer = posted(core, "1", "2"), posted(core, "3", "4")
     bridge.publish(info.broker, newer)
     land_free(landing, info, 1)
     bridge.publish(info.broker, older)
-    assert bodies(claim(landing, info, 2)) == ["1", "2"]
+    assert bodies(claim(landing, info, 4)) == ["1", "2", "3", "4"]
 
 
 def test_batch_of_a_claimer_that_may_not_land_it_is_given_back(

@@ -154,8 +154,8 @@ class Landing:
                 continue
             landed = self._land_claimed(info, claim, batch)
             got += landed
-            if len(got) > len(landed) and all(message.client for message in got):
-                # What somebody has given back to the broker is behind what a lister has landed meanwhile.
+            if len(got) > 1 and all(message.client for message in got):
+                # What somebody gave back is in its place again only after what was behind it has been fetched or landed.
                 got.sort(key=lambda message: message.id)
             if len(landed) == len(batch.envelopes):
                 return
