@@ -155,7 +155,7 @@ class Landing:
             landed = self._land_claimed(info, claim, batch)
             got += landed
             if len(got) > 1 and all(message.client for message in got):
-                # What somebody gave back is in its place again only after what was behind it has been fetched or landed.
+                # What somebody gave back is in its place only after what was behind it has been fetched or landed.
                 got.sort(key=lambda message: message.id)
             if len(landed) == len(batch.envelopes):
                 return
