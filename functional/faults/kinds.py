@@ -71,11 +71,12 @@ def _paused(choose: Callable[[Place], Service]) -> Fault:
     @contextmanager
     def fault(place: Place) -> Iterator[str]:
         victim = choose(place)
-        victim.pause()
+        if victim.alive:  # another fault may have killed it, or kill it yet
+            victim.pause()
         try:
             yield victim.name
         finally:
-            if victim.alive:  # another fault may have killed it
+            if victim.alive:
                 victim.resume()
 
     return fault
