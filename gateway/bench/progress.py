@@ -1,0 +1,56 @@
+"""A line on the terminal that says how far a run is."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TextIO
+
+#: Characters of the bar.
+WIDTH = 24
+
+
+class Progress:
+    """The line is for terminals only."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self._on = stream.isatty()
+        self._expected = 0.0
+        self._done = 0.0
+        self._text = ""
+
+    def expect(self, seconds: float) -> None:
+        """How long all of it takes."""
+        self._expected = seconds
+
+    def say(self, text: str) -> None:
+        """What is done now."""
+        self._text = text
+        self.show()
+
+    def done(self, seconds: float) -> None:
+        """That much of the expected time is over."""
+        self._done += seconds
+        self.show()
+
+    def show(self) -> None:
+        """Write the line anew."""
+        if not self._on:
+            return
+        part = min(1.0, self._done / self._expected) if self._expected else 0.0
+        bar = "#" * round(part * WIDTH)
+        left = max(0.0, self._expected - self._done)
+        line = f"[{bar:<{WIDTH}}] {part:4.0%}  {left:.0f} s left  {self._text}"
+        self._stream.write(f"\r\x1b[K{line[:shutil.get_terminal_size().columns - 1]}")
+        self._stream.flush()
+
+    def note(self, text: str) -> None:
+        """Say something that stays, also when there is no terminal."""
+        self.close()
+        print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self._on:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
