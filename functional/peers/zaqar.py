@@ -62,7 +62,8 @@ def install(cache: Path) -> Path:
     if not done.exists():  # else it was interrupted half-way
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([commands / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
+        install = [commands / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS]
+        subprocess.run(install, env=without_ours(), check=True)
         done.touch()
     return commands
 
@@ -89,8 +90,13 @@ def command(commands: Path, port: int) -> list[str]:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """An environment in which Zaqar finds its configuration and nothing of ours."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("OS_")} | {"HOME": str(home)}
+    """An environment in which Zaqar finds its configuration."""
+    return without_ours() | {"HOME": str(home)}
+
+
+def without_ours() -> dict[str, str]:
+    """Our environment without what leads Python to our packages, or oslo.config to our options."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PYTHON"))}
 
 
 class Zaqar(Service):

@@ -55,6 +55,8 @@ class Ceiling:
 
 def main(body_size: int, limit: int) -> None:
     """Serve until standard input ends, which it does when whoever started this is gone."""
+    import logging
+
     import waitress
     from flask import Flask, Response, request
 
@@ -80,6 +82,8 @@ def main(body_size: int, limit: int) -> None:
     def queue(queue: str) -> Response:
         return Response(status=204)
 
+    # That a request had to wait for a thread: the gateway does not say that either, and nobody reads it here.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     server = waitress.create_server(app, host="127.0.0.1", port=0, threads=THREADS)
 
     def watch() -> None:

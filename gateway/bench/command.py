@@ -20,11 +20,24 @@ from gateway.bench.load import LoadFailed
 from gateway.bench.options import PASSWORD
 from gateway.bench.plot import plot
 from gateway.bench.progress import Progress
-from gateway.bench.report import client_cpu, document, notes, ratios_table, results_table
+from gateway.bench.report import client_cpu, document, notes, ratios_table, results_table, watched_table
 from gateway.bench.rounds import BenchFailed, Result, Server, run
 from gateway.bench.settings import Settings
 from gateway.bench.wire import Address, BadAddress
-from gateway.bench.workloads import STANDARD, Workload, mix, named
+from gateway.bench.workloads import (
+    STANDARD,
+    Job,
+    Workload,
+    delete_queues,
+    list_first,
+    make_queues,
+    mix,
+    named,
+    post,
+)
+
+#: What it can do.
+BARE: Mapping[Job, Job] = {job: job for job in (post, list_first, make_queues, delete_queues)}
 
 #: RFC 9110, section 5, without the obsolete bytes.
 HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+):([\t\x20-\x7e]*)")
@@ -37,7 +50,7 @@ def bench(options: argparse.Namespace) -> int:
     progress = Progress(sys.stderr)
     try:
         settings = _settings(options)
-        workloads = _workloads(options, settings)
+        workloads = _workloads(options)
         for file in (options.json, options.plot):
             if file is not None:
                 file.touch()  # better now than after an hour
@@ -58,6 +71,8 @@ def bench(options: argparse.Namespace) -> int:
     print(results_table(results))
     if pairs:
         print(f"\nRatios, median of the rounds:\n\n{ratios_table(results, pairs)}")
+    if watched:
+        print(f"\nCPU ms/msg of other processes:\n\n{watched_table(results)}")
     print(f"\nThe client used {client_cpu(results):.2f} cores at the most.")
     for text in [*remarks, *notes(results)]:
         print(text)
@@ -83,14 +98,14 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings(**{name: getattr(options, name) for name in Settings.__dataclass_fields__})
 
 
-def _workloads(options: argparse.Namespace, settings: Settings) -> list[Workload]:
+def _workloads(options: argparse.Namespace) -> list[Workload]:
     """Those asked for; ValueError for nonsense."""
     counts = options.producers, options.claimers, options.listers
     if min(*counts, options.batch - 1, (options.connections or 1) - 1) < 0:
         raise ValueError("numbers of connections and messages must not be negative, batch and connections not 0")
     mixed = any(counts)
     names = options.workload or ([] if mixed else STANDARD)
-    found = [named(name, settings.seconds) for name in names]
+    found = [named(name) for name in names]
     if options.connections:
         found = [workload.with_connections(options.connections) for workload in found]
     return found + ([mix(*counts, options.batch)] if mixed else [])
@@ -125,14 +140,19 @@ def _servers(
     if options.ceiling:
         limit = max((workload.batch for workload in workloads if workload.counted == "list"), default=1)
         bare = stack.enter_context(Ceiling(settings.body_size, limit))
-        try:
-            meter = Meter([bare.pid])
-        except Unknown:
-            meter = None
-        found.append(Server(CEILING, bare.url, meter=meter, simple=True))
+        found.append(bare_server(bare))
     if len({each.name for each in found}) < len(found):
         raise ValueError("the servers have the same name; give --name or --against-name")
     return found, remarks
+
+
+def bare_server(ceiling: Ceiling) -> Server:
+    """What Flask allows, as a server to measure."""
+    try:
+        meter = Meter([ceiling.pid])
+    except Unknown:  # psutil is missing, which has been said
+        meter = None
+    return Server(CEILING, ceiling.url, meter=meter, dialect=BARE)
 
 
 def _headers(lines: Sequence[str]) -> dict[str, str]:

@@ -9,14 +9,14 @@ import signal
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import SpawnProcess
 from typing import Self
 
 from gateway.bench.wire import Address, Answer, BadAnswer, Connection
-from gateway.bench.workloads import ERROR_PAUSE, Client, Pause, Reply, Request, Steps, reply_to
+from gateway.bench.workloads import ERROR_PAUSE, Client, Job, Pause, Reply, Request, Steps, reply_to
 
 #: Seconds between two looks at requests that take too long.
 PATIENCE_STEP = 0.25
@@ -55,7 +55,7 @@ class Task:
     """What one process does: a generator for each connection."""
 
     address: Address
-    clients: tuple[tuple[Callable[[Client], Steps], Client], ...]
+    clients: tuple[tuple[Job, Client], ...]
     window: Window
     timeout: float
 
@@ -132,7 +132,7 @@ class Driver:
 
     def run(self) -> Outcome:
         """Until all generators have ended, or the window has and nothing is on the way."""
-        lanes = [Lane(steps(client)) for steps, client in self._task.clients]
+        lanes = [Lane(job(client)) for job, client in self._task.clients]
         for number, lane in enumerate(lanes):
             heapq.heappush(self._pauses, (self._window.begin, number, lane))
         cpu_at_start = cpu_at_end = None

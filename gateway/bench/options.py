@@ -21,11 +21,11 @@ workloads, N messages each:
   post-N   post N messages
   list-N   list the first N messages
   cycle-N  post N, claim N, delete each of them
-  pop-N    take N messages out in one step; needs as many messages beforehand as could be popped
+  pop-N    post N, take N out in one step
 A mix (--producers, --claimers, --listers) has them work on the same queues at the same time.
 
 Queues of its own are made and removed: bench-... in the project. Latencies are of requests that went well.
-msg/s counts what was posted, listed, popped, or in a cycle and by claimers deleted.
+msg/s counts what was posted, listed, popped, or deleted in a cycle and by claimers.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from typing import TextIO
 
 #: Characters of the bar.
@@ -17,6 +18,7 @@ class Progress:
         self._on = stream.isatty()
         self._expected = 0.0
         self._done = 0.0
+        self._begun: float | None = None
         self._text = ""
 
     def expect(self, seconds: float) -> None:
@@ -28,8 +30,13 @@ class Progress:
         self._text = text
         self.show()
 
+    def begin(self) -> None:
+        """Now a part of the expected time begins."""
+        self._begun = time.monotonic()
+
     def done(self, seconds: float) -> None:
-        """That much of the expected time is over."""
+        """It is over, and was that much."""
+        self._begun = None
         self._done += seconds
         self.show()
 
@@ -37,9 +44,10 @@ class Progress:
         """Write the line anew."""
         if not self._on:
             return
-        part = min(1.0, self._done / self._expected) if self._expected else 0.0
+        done = self._done + (time.monotonic() - self._begun if self._begun is not None else 0.0)
+        part = min(1.0, done / self._expected) if self._expected else 0.0
         bar = "#" * round(part * WIDTH)
-        left = max(0.0, self._expected - self._done)
+        left = max(0.0, self._expected - done)
         line = f"[{bar:<{WIDTH}}] {part:4.0%}  {left:.0f} s left  {self._text}"
         self._stream.write(f"\r\x1b[K{line[:shutil.get_terminal_size().columns - 1]}")
         self._stream.flush()

@@ -179,6 +179,23 @@ def ratios_table(results: Sequence[Result], pairs: Sequence[tuple[str, str]]) ->
     return table(RATIO_HEAD, rows) if rows else ""
 
 
+def watched_table(results: Sequence[Result]) -> str:
+    """CPU milliseconds per message of other processes, such as the broker; empty if none were watched."""
+    all_turns = [turn for result in results for turns in result.turns.values() for turn in turns]
+    names = sorted({name for turn in all_turns for name in turn.watched})
+    rows = []
+    for result in results:
+        for server, turns in result.turns.items():
+            found = [_spread([_other_cpu(turn, name, result.workload.counted) for turn in turns]) for name in names]
+            rows.append((result.workload.name, server, *map(_median, found)))
+    return table(("work", "server", *names), rows) if names else ""
+
+
+def _other_cpu(turn: Turn, name: str, kind: str) -> float | None:
+    messages = turn.messages(kind)
+    return 1000 * turn.watched[name] / messages if messages else None
+
+
 def notes(results: Sequence[Result]) -> list[str]:
     """What a reader of the tables has to know: errors, and a client that was too busy."""
     said = []

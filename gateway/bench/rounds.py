@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.bench.cpu import Meter
@@ -13,7 +13,16 @@ from gateway.bench.load import Crew, LoadFailed, Operation, Outcome, Task, Windo
 from gateway.bench.progress import Progress
 from gateway.bench.settings import Settings
 from gateway.bench.wire import Address
-from gateway.bench.workloads import Client, Steps, Workload, hold_messages, random_body
+from gateway.bench.workloads import (
+    Client,
+    Job,
+    Workload,
+    delete_queues,
+    fill_queues,
+    hold_messages,
+    make_queues,
+    random_body,
+)
 
 #: Seconds from handing a task out to its begin: time for all processes to get it.
 LEAD = 0.1
@@ -39,18 +48,22 @@ class BenchFailed(Exception):
 class Server:
     """What is measured. ``meter``: of its CPU time, None if that can't be read.
 
-    ``headers`` are sent with each request. ``simple``: it has no state, so only some workloads suit it.
+    ``headers`` are sent with each request. ``dialect``: how it does what it can do, if it does not speak the API.
     """
 
     name: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     meter: Meter | None = None
-    simple: bool = False
+    dialect: Mapping[Job, Job] | None = None
 
     def suits(self, workload: Workload) -> bool:
         """Whether it can do the work."""
-        return workload.simple or not self.simple
+        return self.dialect is None or all(job in self.dialect for job, _ in workload.roles)
+
+    def own(self, job: Job) -> Job | None:
+        """How it does that, None if it doesn't."""
+        return job if self.dialect is None else self.dialect.get(job)
 
 
 @dataclass(frozen=True)
@@ -160,34 +173,33 @@ class _Bench:
 
     def _clean(self, workload: Workload, server: Server, queues: Sequence[str]) -> None:
         self._progress.say(f"{workload.name} {server.name}: removing queues")
-        outcome = self._by_hand(server, workload.clean, queues)
+        outcome = self._by_hand(server, delete_queues, queues)
         if outcome.first_error:
             self._progress.note(f"{server.name}: queues are left: {outcome.first_error}")
 
     def _prepare(self, workload: Workload, server: Server, queues: Sequence[str], idle: Sequence[str]) -> int:
         """Make and fill the queues; how many messages were posted. BenchFailed if the server doesn't do that."""
+        claimed = self._settings.claimed
         filled = 0
-        backlog = 0 if server.simple else max(workload.backlog, self._settings.backlog) + self._settings.claimed
-        for steps in workload.prepare:
-            for names, amount in ((queues, backlog), (idle, 0 if server.simple else 1)):
-                if names:
-                    filled += self._must(server, steps, names, amount)
-        if self._settings.claimed and not server.simple:
-            self._must(server, hold_messages, queues, self._settings.claimed)
+        for job, names, amount in (
+            (make_queues, [*queues, *idle], 0),
+            (fill_queues, queues, max(workload.backlog, self._settings.backlog) + claimed),
+            (fill_queues, idle, 1),
+            (hold_messages, queues if claimed else (), claimed),
+        ):
+            outcome = self._by_hand(server, job, names, amount)
+            if outcome.first_error:
+                raise BenchFailed(f"{server.name} can't be prepared: {outcome.first_error}")
+            filled += outcome.operation("fill").all_messages
         return filled
 
-    def _must(self, server: Server, steps: Callable[[Client], Steps], queues: Sequence[str], amount: int) -> int:
-        outcome = self._by_hand(server, steps, queues, amount)
-        if outcome.first_error:
-            raise BenchFailed(f"{server.name} can't be prepared: {outcome.first_error}")
-        return outcome.operation("fill").all_messages
-
-    def _by_hand(
-        self, server: Server, steps: Callable[[Client], Steps], queues: Sequence[str], amount: int = 0
-    ) -> Outcome:
-        """Let some connections do something until they are done."""
+    def _by_hand(self, server: Server, job: Job, queues: Sequence[str], amount: int = 0) -> Outcome:
+        """Let some connections do something until they are done, if the server can do it."""
+        own = server.own(job)
+        if own is None or not queues:
+            return Outcome()
         now = time.monotonic()
-        self._begin(server, ((steps, HANDS),), queues, 1, Window(now, now, math.inf), PATIENCE, amount)
+        self._begin(server, ((own, HANDS),), queues, 1, Window(now, now, math.inf), PATIENCE, amount)
         while not self._crew.poll(STEP):
             self._progress.show()
         return self._crew.finish()
@@ -196,7 +208,9 @@ class _Bench:
         settings = self._settings
         begin = time.monotonic() + LEAD
         window = Window(begin, begin + settings.warm_up, begin + settings.warm_up + settings.duration)
-        self._begin(server, workload.roles, queues, workload.batch, window, settings.timeout)
+        self._progress.begin()
+        roles = [(own, count) for job, count in workload.roles if (own := server.own(job))]
+        self._begin(server, roles, queues, workload.batch, window, settings.timeout)
         self._wait_until(window.measure)
         start, before = time.monotonic(), self._read(server)
         self._wait_until(window.end)
@@ -215,7 +229,7 @@ class _Bench:
     def _begin(
         self,
         server: Server,
-        roles: Sequence[tuple[Callable[[Client], Steps], int]],
+        roles: Sequence[tuple[Job, int]],
         queues: Sequence[str],
         batch: int,
         window: Window,
@@ -228,7 +242,7 @@ class _Bench:
             0, 1, address.prefix, self._head(server, address), tuple(queues), batch, self._body, amount
         )
         clients = [
-            (steps, replace(common, index=index, count=count)) for steps, count in roles for index in range(count)
+            (job, replace(common, index=index, count=count)) for job, count in roles for index in range(count)
         ]
         size = len(self._crew)
         parts = [clients[number::size] for number in range(size)]

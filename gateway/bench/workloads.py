@@ -22,14 +22,14 @@ ERROR_PAUSE = 0.1
 #: Messages in each queue that is listed.
 LISTED = 100
 
-#: Messages for each second of popping: more than any server that we know takes out, one by one and in batches.
-POPPED, POPPED_IN_BATCHES = 3_000, 20_000
-
 #: Messages of one post while queues are filled: what every server of the API allows by default.
 FILL_BATCH = 20
 
 #: Seconds: of a claim, longer than the work on it; the shortest that the API knows is 60.
 CLAIM = orjson.dumps({"ttl": 300, "grace": 60})
+
+#: The same, of messages that stay claimed while others are worked on.
+LONG_CLAIM = orjson.dumps({"ttl": 3600, "grace": 60})
 
 #: Connections of the five standard workloads: as they were when Zaqar was first measured.
 CONNECTIONS, CYCLE_CONNECTIONS = 8, 4
@@ -100,30 +100,27 @@ class Client:
         return self.amount // self.count + (self.index < self.amount % self.count)
 
 
+#: What a connection does.
+Job = Callable[[Client], Steps]
+
+
 @dataclass(frozen=True)
 class Workload:
     """``roles``: what is done, by how many connections. ``counted``: the kind whose messages are the throughput.
 
-    ``backlog``: messages in each queue before it begins. ``prepare`` and ``clean`` run before and after.
+    ``backlog``: messages in each queue before it begins.
     """
 
     name: str
-    roles: tuple[tuple[Callable[[Client], Steps], int], ...]
+    roles: tuple[tuple[Job, int], ...]
     batch: int
     counted: str
-    backlog: int
-    prepare: tuple[Callable[[Client], Steps], ...]
-    clean: Callable[[Client], Steps]
+    backlog: int = 0
 
     @property
     def connections(self) -> int:
         """All of them."""
         return sum(count for _, count in self.roles)
-
-    @property
-    def simple(self) -> bool:
-        """Whether a server without any state could do it."""
-        return all(steps in (post, list_first) for steps, _ in self.roles)
 
     def with_connections(self, connections: int) -> Workload:
         """The same with another number of connections, if all of them do the same."""
@@ -183,8 +180,8 @@ def list_on(client: Client) -> Steps:
             yield Pause(EMPTY_PAUSE)
 
 
-def _claim(client: Client, queue: str) -> Request:
-    data = client.request("POST", f"/v2/queues/{queue}/claims?limit={client.batch}", CLAIM)
+def _claim(client: Client, queue: str, terms: bytes = CLAIM) -> Request:
+    data = client.request("POST", f"/v2/queues/{queue}/claims?limit={client.batch}", terms)
     return Request("claim", data, (201, 204), messages_of)
 
 
@@ -218,12 +215,15 @@ def cycle(client: Client) -> Steps:
 
 
 def pop(client: Client) -> Steps:
-    """Take batches out in one step."""
+    """Post a batch, and take as many out in one step."""
+    body = _post_body(client, client.batch)
     for queue in client.turns():
+        data = client.request("POST", f"/v2/queues/{queue}/messages", body)
+        posted = yield Request("post", data, (201,), client.batch)
         data = client.request("DELETE", f"/v2/queues/{queue}/messages?pop={client.batch}")
-        reply = yield Request("pop", data, (200,), messages_of)
-        if not reply.items:
-            yield Pause(EMPTY_PAUSE if reply.ok else ERROR_PAUSE)
+        popped = yield Request("pop", data, (200,), messages_of)
+        if not (posted.ok and popped.ok):
+            yield Pause(ERROR_PAUSE)
 
 
 def make_queues(client: Client) -> Steps:
@@ -251,7 +251,7 @@ def hold_messages(client: Client) -> Steps:
     for queue in client.queues:
         left = client.share
         while left > 0:
-            reply = yield _claim(client, queue)
+            reply = yield _claim(client, queue, LONG_CLAIM)
             if not reply.items:
                 return
             left -= len(reply.items)
@@ -260,11 +260,13 @@ def hold_messages(client: Client) -> Steps:
 def delete_queues(client: Client) -> Steps:
     """Delete its part of the queues, with what is in them."""
     for queue in client.queues[client.index::client.count]:
-        yield Request("remove", client.request("DELETE", f"/v2/queues/{queue}"), (204,))
+        reply = yield Request("remove", client.request("DELETE", f"/v2/queues/{queue}"), (204,))
+        if not reply.ok:
+            return
 
 
 #: name: what is done, connections, what counts
-KINDS: dict[str, tuple[Callable[[Client], Steps], int, str]] = {
+KINDS: dict[str, tuple[Job, int, str]] = {
     "post": (post, CONNECTIONS, "post"),
     "list": (list_first, CONNECTIONS, "list"),
     "cycle": (cycle, CYCLE_CONNECTIONS, "delete"),
@@ -275,24 +277,15 @@ KINDS: dict[str, tuple[Callable[[Client], Steps], int, str]] = {
 STANDARD = ("post-1", "post-20", "list-20", "cycle-1", "cycle-20")
 
 
-def named(name: str, seconds: float = 0.0) -> Workload:
-    """The workload ``post-20`` and the like; ValueError if there is none of that name.
-
-    ``seconds``: how long it will run in all, for those that need something to take out.
-    """
+def named(name: str) -> Workload:
+    """The workload ``post-20`` and the like; ValueError if there is none of that name."""
     found = re.fullmatch(r"([a-z]+)-([1-9][0-9]*)", name)
     if not found or found[1] not in KINDS:
         raise ValueError(f"no workload {name!r}: there are {', '.join(f'{kind}-N' for kind in KINDS)}, N messages each")
     steps, connections, counted = KINDS[found[1]]
     batch = int(found[2])
-    backlog = 0
-    if steps is list_first:
-        backlog = max(LISTED, batch)
-    elif steps is pop:
-        backlog = round(seconds * (POPPED if batch == 1 else POPPED_IN_BATCHES))
-    return Workload(
-        name, ((steps, connections),), batch, counted, backlog, (make_queues, fill_queues), delete_queues
-    )
+    backlog = max(LISTED, batch) if steps is list_first else 0
+    return Workload(name, ((steps, connections),), batch, counted, backlog)
 
 
 def mix(producers: int, claimers: int, listers: int, batch: int) -> Workload:
@@ -305,7 +298,7 @@ def mix(producers: int, claimers: int, listers: int, batch: int) -> Workload:
     name = "mix-" + "-".join(
         f"{count}{letter}" for count, letter in ((producers, "p"), (claimers, "c"), (listers, "l")) if count
     )
-    return Workload(name, roles, batch, counted, 0, (make_queues, fill_queues), delete_queues)
+    return Workload(name, roles, batch, counted)
 
 
 def reply_to(request: Request, answer: Answer) -> Reply:
