@@ -62,7 +62,7 @@ def install(cache: Path) -> Path:
     if not done.exists():  # else it was interrupted half-way
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         venv.create(folder, with_pip=True, clear=True)
-        install = [commands / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS]
+        install = [str(commands / "python"), "-m", "pip", "install", "--quiet", *REQUIREMENTS]
         subprocess.run(install, env=without_ours(), check=True)
         done.touch()
     return commands

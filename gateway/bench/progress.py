@@ -22,8 +22,8 @@ class Progress:
         self._text = ""
 
     def expect(self, seconds: float) -> None:
-        """How long all of it takes."""
-        self._expected = seconds
+        """So much is still to come, besides what is known."""
+        self._expected += seconds
 
     def say(self, text: str) -> None:
         """What is done now."""

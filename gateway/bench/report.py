@@ -25,7 +25,9 @@ HEAD = (
     "work", "server", "req/s", "low–high", "msg/s", "p50 ms", "p95", "p99", "max", "CPU ms/req", "CPU ms/msg", "errors",
     "503",
 )
-RATIO_HEAD = ("work", "servers", "req/s", "low–high", "CPU/req", "low–high", "p99", "low–high")
+RATIO_HEAD = (
+    "work", "servers", "req/s", "low–high", "msg/s", "low–high", "CPU/req", "low–high", "p99", "low–high",
+)
 
 NOTHING = "–"
 
@@ -174,8 +176,9 @@ def ratios_table(results: Sequence[Result], pairs: Sequence[tuple[str, str]]) ->
         for ours, theirs in pairs:
             if ours in result.turns and theirs in result.turns:
                 found = compare(result, ours, theirs)
-                cells = (_ratio(spread) for spread in (found.rate, found.cpu_per_request, found.p99))
-                rows.append((result.workload.name, f"{ours} / {theirs}", *(cell for pair in cells for cell in pair)))
+                spreads = found.rate, found.message_rate, found.cpu_per_request, found.p99
+                cells = [cell for spread in spreads for cell in _ratio(spread)]
+                rows.append((result.workload.name, f"{ours} / {theirs}", *cells))
     return table(RATIO_HEAD, rows) if rows else ""
 
 
