@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import SpawnProcess
 from typing import Self
 
-from gateway.bench.wire import Address, Answer, BadAnswer, Connection
+from gateway.bench.wire import Address, Answer, BadAnswer, Connection, Place
 from gateway.bench.workloads import ERROR_PAUSE, Client, Job, Pause, Reply, Request, Steps, reply_to
 
 #: Seconds between two looks at requests that take too long.
@@ -129,6 +129,7 @@ class Driver:
         self._selector = selectors.DefaultSelector()
         self._pauses: list[tuple[float, int, Lane]] = []
         self._busy: set[Lane] = set()
+        self._place: Place | None = None
 
     def run(self) -> Outcome:
         """Until all generators have ended, or the window has and nothing is on the way."""
@@ -150,7 +151,7 @@ class Driver:
                 patience = now + PATIENCE_STEP
                 self._give_up_late(now)
             for key, _ in self._selector.select(self._rest(now)):
-                self._read(key.data)
+                self._work(key.data)
         for lane in lanes:
             lane.steps.close()
             if lane.connection:
@@ -191,16 +192,34 @@ class Driver:
         self._busy.add(lane)
         try:
             if lane.connection is None:
-                lane.connection = Connection(self._task.address)
-                self._selector.register(lane.connection, selectors.EVENT_READ, lane)
-            lane.connection.send(request.data)
+                lane.connection = self._connect()
+                self._selector.register(lane.connection, selectors.EVENT_WRITE, lane)
+            else:
+                lane.connection.send(request.data)
         except OSError as error:
             self._fail(lane, LOST if lane.connection else NO_CONNECTION, str(error))
 
-    def _read(self, lane: Lane) -> None:
-        connection = lane.connection
-        if connection is None:  # given up in the same round
+    def _connect(self) -> Connection:
+        if self._place is None:
+            self._place = Place.of(self._task.address)
+        return Connection(self._task.address, self._place)
+
+    def _work(self, lane: Lane) -> None:
+        """Something has happened on a connection."""
+        if lane.connection is None:  # given up in the same round
             return
+        if lane.connection.established:
+            self._read(lane, lane.connection)
+            return
+        try:
+            lane.connection.establish()
+            self._selector.modify(lane.connection, selectors.EVENT_READ, lane)
+            assert lane.request is not None  # nosec B101
+            lane.connection.send(lane.request.data)
+        except OSError as error:
+            self._fail(lane, NO_CONNECTION, str(error))
+
+    def _read(self, lane: Lane, connection: Connection) -> None:
         try:
             answer = connection.receive()
         except (OSError, BadAnswer) as error:
@@ -294,6 +313,11 @@ def _serve(pipe: Pipe) -> None:
             pipe.send(LoadFailed(f"{type(error).__name__}: {error}"))
 
 
+def _ended(process: SpawnProcess) -> LoadFailed:
+    process.join(END_TIMEOUT)
+    return LoadFailed(f"a process of the load ended with {process.exitcode}")
+
+
 class Crew:
     """The processes. They are started anew, not forked: nothing of the parent's can disturb them."""
 
@@ -316,9 +340,12 @@ class Crew:
         return self._size
 
     def begin(self, tasks: Sequence[Task]) -> None:
-        """Hand out tasks, at most one for each process."""
-        for (_, pipe), task in zip(self._members, tasks, strict=False):
-            pipe.send(task)
+        """Hand out tasks, at most one for each process. LoadFailed if a process is gone."""
+        for (process, pipe), task in zip(self._members, tasks, strict=False):
+            try:
+                pipe.send(task)
+            except OSError:
+                raise _ended(process) from None
         self._working = len(tasks)
 
     def poll(self, timeout: float) -> bool:
@@ -333,9 +360,8 @@ class Crew:
         for process, pipe in self._members[:self._working]:
             try:
                 outcome = pipe.recv()
-            except EOFError:
-                process.join(END_TIMEOUT)
-                raise LoadFailed(f"a process of the load ended with {process.exitcode}") from None
+            except (EOFError, OSError):
+                raise _ended(process) from None
             if isinstance(outcome, Outcome):
                 total.add(outcome)
             else:

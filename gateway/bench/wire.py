@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -69,17 +71,50 @@ class Answer:
     closes: bool
 
 
-class Connection:
-    """A keep-alive connection. Whoever has sent reads when there is something to read, see ``receive``."""
+@dataclass(frozen=True)
+class Place:
+    """Where an address leads: what a socket needs."""
 
-    def __init__(self, address: Address):
-        """OSError if the server can't be reached within CONNECT_TIMEOUT."""
-        self.socket = socket.create_connection((address.host, address.port), CONNECT_TIMEOUT)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if address.tls:
-            self.socket = ssl.create_default_context().wrap_socket(self.socket, server_hostname=address.host)
+    family: int
+    target: tuple[str | int, ...]
+
+    @classmethod
+    def of(cls, address: Address) -> Place:
+        """The first place of a name that accepts a connection; OSError if there is none within CONNECT_TIMEOUT."""
+        with socket.create_connection((address.host, address.port), CONNECT_TIMEOUT) as probe:
+            return cls(probe.family, probe.getpeername())
+
+
+class Connection:
+    """A keep-alive connection that makes nobody wait.
+
+    Once it can be written to, ``establish`` it and ``send``; when there is something to read, ``receive``.
+    """
+
+    established = False
+
+    def __init__(self, address: Address, place: Place):
+        """Begin to connect; OSError if that fails at once."""
+        self._address = address
+        self.socket = socket.socket(place.family, socket.SOCK_STREAM)
         self.socket.setblocking(False)
         self._buffer = bytearray()
+        code = self.socket.connect_ex(place.target)
+        if code not in (0, errno.EINPROGRESS):
+            self.socket.close()
+            raise OSError(code, os.strerror(code))
+
+    def establish(self) -> None:
+        """OSError if it could not connect. TLS is negotiated here, which takes its time."""
+        code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._address.tls:
+            self.socket.settimeout(CONNECT_TIMEOUT)
+            self.socket = ssl.create_default_context().wrap_socket(self.socket, server_hostname=self._address.host)
+            self.socket.setblocking(False)
+        self.established = True
 
     def fileno(self) -> int:
         return self.socket.fileno()
