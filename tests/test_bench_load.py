@@ -27,6 +27,11 @@ from tests.queue_server import queue_server
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
+@pytest.fixture(autouse=True)
+def no_rest(monkeypatch):
+    monkeypatch.setattr("gateway.bench.rounds.REST", 0.0)
+
+
 @pytest.fixture
 def server():
     with queue_server() as running:
@@ -410,6 +415,19 @@ def test_two_servers_side_by_side(server, tmp_path, capsys):
         assert work["servers"]["a"]["errors"] == {}
     assert found["workloads"][1]["servers"]["a"]["prepared_messages"] == workloads.LISTED
     assert chart.read_text().startswith("<svg")
+
+
+def test_second_round_has_the_opposite_order(server):
+    turns = []
+    with queue_server() as other:
+        for name, each in (("a", server), ("b", other)):
+            def note(method, path, name=name):
+                if path.endswith("/claims") and turns[-1:] != [name]:
+                    turns.append(name)
+
+            each.fault = note
+        assert run(server.url, "--against", other.url, "-w", "cycle-1", "--rounds", "3") == 0
+    assert turns == ["a", "b", "a", "b"]  # a b, b a, a b
 
 
 def test_mix_and_preparation(server, tmp_path):

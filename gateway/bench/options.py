@@ -68,7 +68,7 @@ def _servers(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--against-pid", type=int, action="append", metavar="PID", help="of the second server")
     group.add_argument(
         "--watch", action="append", default=[], metavar="NAME=PID", type=_watched,
-        help="another process whose CPU time goes into the JSON file, such as a broker; may be repeated",
+        help="another process whose CPU time is shown, such as a broker; may be repeated",
     )
 
 
