@@ -5,13 +5,20 @@ import json
 import math
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import psutil
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from gateway.bench import workloads
 from gateway.bench.ceiling import Ceiling
@@ -308,6 +315,39 @@ def test_nobody_there_is_an_error():
         outcome = drive(f"http://127.0.0.1:{taken.getsockname()[1]}", workloads.post)
     assert set(outcome.operations["post"].errors) == {NO_CONNECTION}
     assert outcome.operations["post"].statuses == {}
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate of localhost with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "localhost.pem"
+    file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.public_bytes(Encoding.PEM)
+    )
+    return file
+
+
+def test_tls(server, certificate, monkeypatch):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    url = f"https://localhost:{server.server_port}"
+    distrusted = drive(url, workloads.post, 0.3).operations["post"]
+    assert distrusted.messages == 0 and set(distrusted.all_errors) == {NO_CONNECTION}
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    trusted = drive(url, workloads.cycle, 0.5, count=3, batch=20, body=random_body(50_000)).operations
+    assert trusted["delete"].messages > 0
+    assert all(operation.all_errors == {} for operation in trusted.values())
 
 
 def test_host_name_leads_to_where_somebody_listens(server):

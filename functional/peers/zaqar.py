@@ -132,7 +132,7 @@ def address(text: str) -> str:
 
 
 def main() -> int:
-    """The command line; the exit status of Zaqar's server."""
+    """The command line; 1 if Zaqar ended by itself."""
     parser = argparse.ArgumentParser(prog="python -m functional.peers.zaqar", description=__doc__)
     parser.add_argument(
         "--mongodb", type=address, required=True, metavar="URI",
@@ -154,7 +154,7 @@ def main() -> int:
         # Ctrl-C reaches the server too; what only reaches us is handed on, and both times it is waited for.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: server.terminate())
-        return server.wait()
+        return 0 if server.wait() in (0, -signal.SIGTERM) else 1
 
 
 if __name__ == "__main__":

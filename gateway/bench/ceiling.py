@@ -7,6 +7,7 @@ standard input is closed.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess  # nosec B404
 import sys
 import threading
@@ -85,6 +86,8 @@ def main(body_size: int, limit: int) -> None:
     # That a request had to wait for a thread: the gateway does not say that either, and nobody reads it here.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     server = waitress.create_server(app, host="127.0.0.1", port=0, threads=THREADS)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's, which then ends this one
 
     def watch() -> None:
         sys.stdin.read()
