@@ -9,7 +9,7 @@ from gateway.bench.report import summary
 from gateway.bench.rounds import Result
 
 #: Pixels.
-WIDTH, HEIGHT, MARGIN, LEGEND = 860, 420, 64, 40
+WIDTH, HEIGHT, MARGIN, LEGEND = 1080, 420, 64, 40
 FONT = 12
 
 #: Told apart by colour-blind readers too: Okabe and Ito's palette.
