@@ -41,6 +41,7 @@ setup(
             "python-zaqarclient>=4",
             "requests>=2.31",
         ],
+        "bench": ["psutil>=5.9"],  # reads CPU times
         "lint": ["bandit>=1.8", "mypy>=1.10", "ruff>=0.6"],
         "audit": ["pip-audit>=2.7"],
     },

@@ -11,6 +11,7 @@ from oslo_config import cfg
 from bridges.errors import BridgeMisconfigured
 from gateway import __version__
 from gateway.auth import UnknownStrategy
+from gateway.bench.options import add_arguments as add_bench_arguments
 from gateway.conf import load
 from gateway.drivers import UnknownScheme
 from gateway.masking import without_password
@@ -43,12 +44,17 @@ def parser() -> argparse.ArgumentParser:
             "--config-file", action="append", metavar="FILE",
             help="configuration file; may be repeated, later ones win (sample: etc/marconi.conf.sample)",
         )
+    add_bench_arguments(commands.add_parser("bench", help="measure a gateway, or any server of this API, by its URL"))
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status: 0, 1 when something is wrong, 2 for a wrong command line."""
     arguments = parser().parse_args(argv)
+    if arguments.command == "bench":
+        from gateway.bench.command import bench
+
+        return bench(arguments)
     try:
         conf = load(config_files=arguments.config_file)
         if arguments.command == "check":

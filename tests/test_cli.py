@@ -29,10 +29,10 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
-    assert "serve" in out and "check" in out and "OS_BRIDGE__URI" in out
+    assert "serve" in out and "check" in out and "bench" in out and "OS_BRIDGE__URI" in out
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["serve", "--port", "1"], ["check", "--config-file"]])
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["serve", "--port", "1"], ["check", "--config-file"], ["bench"]])
 def test_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -13,6 +13,10 @@ FORBIDDEN = {
     "bridges": {"storage", "gateway", "flask", "werkzeug", "functional", "tests"},
     "storage": {"bridges", "gateway", "flask", "werkzeug", "functional", "tests"},
     "gateway/core": {"flask", "werkzeug", "gateway.api", "gateway.app", "gateway.auth", "functional", "tests"},
+    "gateway/bench": {
+        "bridges", "storage", "gateway.api", "gateway.app", "gateway.auth", "gateway.conf", "gateway.core",
+        "gateway.drivers", "gateway.serve", "gateway.server", "functional", "tests",
+    },
     "gateway": {"functional", "tests", "bridges.amqp", "bridges.loopback", "storage.mongodb", "storage.sqlite"},
 }
 

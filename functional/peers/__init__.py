@@ -1,0 +1,1 @@
+"""Other servers to compare the gateway with; see docs/performance.md."""

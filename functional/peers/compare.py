@@ -1,0 +1,210 @@
+"""The gateway beside its peers, all in one run: `python -m functional.peers.compare`.
+
+Starts a private RabbitMQ and MongoDB, the gateway on both of them and one without them, Zaqar on the same MongoDB, and
+a bare Flask view; then a RabbitMQ with the management plugin. All are measured in turns. Prints what the project asks
+of itself, and whether it was reached.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from functional.deployments import beside, loopback, sqlite, through
+from functional.peers.rabbitmq_management import ManagedRabbitMQ
+from functional.peers.zaqar import DEFAULT_CACHE, Zaqar
+from functional.services.gateway import Gateway, merge
+from functional.services.mongodb import MongoDB
+from functional.services.process import Missing, Service, StartFailed
+from functional.services.rabbitmq import RabbitMQ
+from gateway.bench.ceiling import Ceiling
+from gateway.bench.command import CEILING, bare_server
+from gateway.bench.cpu import Meter
+from gateway.bench.load import LoadFailed
+from gateway.bench.plot import plot
+from gateway.bench.progress import Progress
+from gateway.bench.report import (
+    client_cpu,
+    compare,
+    document,
+    notes,
+    ratios_table,
+    results_table,
+    table,
+    watched_table,
+)
+from gateway.bench.rounds import BenchFailed, Result, Server, run
+from gateway.bench.settings import Settings
+from gateway.bench.stats import Spread
+from gateway.bench.workloads import STANDARD, named
+
+HYBRID, EMBEDDED, ZAQAR, MANAGEMENT = "gateway", "embedded", "zaqar", "management"
+
+PAIRS = ((HYBRID, ZAQAR), (EMBEDDED, ZAQAR), (HYBRID, CEILING), (EMBEDDED, CEILING))
+
+#: Messages in, and in and out.
+THROUGH = ("post-1", "post-20", "pop-1", "pop-20")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Servers measured together: what came of it, the same for programs, and as text."""
+
+    results: Sequence[Result]
+    document: dict[str, Any]
+    text: str
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A ratio to reach: of ``rate`` (requests), ``message_rate`` or ``cpu_per_request``, the last at the most."""
+
+    work: str
+    ours: str
+    theirs: str
+    what: str
+    wanted: float
+
+    def met(self, found: Spread) -> bool:
+        """By the median of the rounds."""
+        return found.median <= self.wanted if self.what == "cpu_per_request" else found.median >= self.wanted
+
+
+GOALS = (
+    Goal("post-1", HYBRID, ZAQAR, "rate", 5),
+    Goal("post-1", HYBRID, ZAQAR, "cpu_per_request", 0.25),
+    Goal("post-20", HYBRID, ZAQAR, "rate", 4),
+    Goal("list-20", HYBRID, ZAQAR, "rate", 7),
+    Goal("cycle-1", HYBRID, ZAQAR, "rate", 3),
+    Goal("cycle-20", HYBRID, ZAQAR, "rate", 3),
+    Goal("post-1", HYBRID, CEILING, "rate", 0.75),
+    Goal("list-20", HYBRID, CEILING, "rate", 0.5),
+    Goal("post-1", EMBEDDED, ZAQAR, "rate", 3),
+    Goal("cycle-1", EMBEDDED, ZAQAR, "rate", 3),
+    *(Goal(work, HYBRID, MANAGEMENT, "message_rate", 1) for work in THROUGH),
+)
+
+S = TypeVar("S", bound=Service)
+
+#: What the ratios are called in the table.
+RATIOS = {"rate": "req/s", "message_rate": "msg/s", "cpu_per_request": "CPU/req"}
+
+
+def goals_table(results: Sequence[Result]) -> str:
+    """Each goal that was measured, and whether it was met."""
+    rows = []
+    for goal in GOALS:
+        for result in results:
+            if result.workload.name == goal.work and {goal.ours, goal.theirs} <= set(result.turns):
+                found = getattr(compare(result, goal.ours, goal.theirs), goal.what)
+                sign = "≤" if goal.what == "cpu_per_request" else "≥"
+                rows.append((
+                    goal.work, f"{goal.ours} / {goal.theirs}", RATIOS[goal.what], f"{sign} {goal.wanted:g}×",
+                    *((f"{found.median:.2f}×", f"{found.low:.2f}–{found.high:.2f}", "yes" if goal.met(found) else "no")
+                      if found else ("–", "–", "no")),
+                ))
+    return table(("work", "servers", "of", "wanted", "measured", "low–high", "met"), rows)
+
+
+def messaging(settings: Settings, works: Sequence[str], cache: Path, progress: Progress) -> Part:
+    """The servers of the Messaging API and the bare one."""
+    with contextlib.ExitStack() as stack:
+        rabbitmq, mongodb = started(stack, RabbitMQ(), progress), started(stack, MongoDB(), progress)
+        hybrid = started(stack, Gateway(merge(through(rabbitmq), beside(mongodb, "marconi"))), progress)
+        embedded = started(stack, _embedded(), progress)
+        zaqar = started(stack, Zaqar(f"mongodb://{mongodb.host}", cache), progress)
+        workloads = [named(work) for work in works]
+        limit = max((workload.batch for workload in workloads if workload.counted == "list"), default=1)
+        servers = [
+            Server(HYBRID, hybrid.url, meter=Meter([hybrid.pid])),
+            Server(EMBEDDED, embedded.url, meter=Meter([embedded.pid])),
+            Server(ZAQAR, zaqar.url, meter=Meter([zaqar.pid])),
+            bare_server(stack.enter_context(Ceiling(settings.body_size, limit))),
+        ]
+        watched = {"RabbitMQ": Meter([rabbitmq.pid]), "MongoDB": Meter([mongodb.pid])}
+        return measured(servers, run(servers, workloads, settings, progress, watched), settings, PAIRS)
+
+
+def management(settings: Settings, progress: Progress) -> Part:
+    """The gateway and the management plugin, each with a broker of its own."""
+    with contextlib.ExitStack() as stack:
+        rabbitmq, mongodb = started(stack, RabbitMQ(), progress), started(stack, MongoDB(), progress)
+        hybrid = started(stack, Gateway(merge(through(rabbitmq), beside(mongodb, "marconi"))), progress)
+        managed = started(stack, ManagedRabbitMQ(), progress)
+        # The plugin is all of the broker, so the gateway's broker and side-store count as well.
+        whole = Meter([hybrid.pid, rabbitmq.pid, mongodb.pid])
+        servers = [Server(HYBRID, hybrid.url, meter=whole), managed.management]
+        results = run(servers, [named(work) for work in THROUGH], settings, progress)
+        return measured(servers, results, settings, ((HYBRID, MANAGEMENT),))
+
+
+def _embedded() -> Gateway:
+    """The gateway as it is without any configuration, but for its port and where its file is."""
+    gateway = Gateway({})
+    gateway.configure(merge(loopback(), sqlite(gateway.folder)))
+    return gateway
+
+
+def started(stack: contextlib.ExitStack, service: S, progress: Progress) -> S:
+    """Start it; the stack ends it."""
+    stack.enter_context(contextlib.closing(service))
+    progress.say(f"starting {service.name}")
+    return service.start()
+
+
+def measured(
+    servers: Sequence[Server], results: Sequence[Result], settings: Settings, pairs: Sequence[tuple[str, str]]
+) -> Part:
+    """All that is said about a run."""
+    texts = [results_table(results), "Ratios, median of the rounds:", ratios_table(results, pairs)]
+    if other := watched_table(results):
+        texts += ["CPU ms/msg of other processes:", other]
+    texts += ["\n".join([f"The client used {client_cpu(results):.2f} cores at the most.", *notes(results)])]
+    return Part(results, document(results, servers, settings, pairs), "\n\n".join(texts))
+
+
+def main() -> int:
+    """The command line; 0 when everything was measured, whatever came of it."""
+    defaults = Settings()
+    parser = argparse.ArgumentParser(prog="python -m functional.peers.compare", description=__doc__)
+    parser.add_argument("--duration", type=float, default=defaults.duration, help="seconds of a turn (%(default)g)")
+    parser.add_argument("--warm-up", type=float, default=defaults.warm_up, help="seconds before it (%(default)g)")
+    parser.add_argument("--rounds", type=int, default=6, help="turns of each server (%(default)s)")
+    parser.add_argument("--workload", "-w", action="append", help=f"may be repeated ({', '.join(STANDARD)})")
+    parser.add_argument("--without-management", action="store_true", help="leave the management plugin out")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of Zaqar's environment (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write a bar chart there, SVG")
+    options = parser.parse_args()
+    settings = Settings(duration=options.duration, warm_up=options.warm_up, rounds=options.rounds)
+    progress = Progress(sys.stderr)
+    print(f"load of the machine before: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores\n", flush=True)
+    parts: dict[str, Part] = {}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that the services end
+    try:
+        parts["messaging"] = messaging(settings, options.workload or STANDARD, options.cache, progress)
+        if not options.without_management:
+            parts["management"] = management(settings, progress)
+    except (BenchFailed, LoadFailed, Missing, StartFailed) as failure:
+        sys.exit(str(failure))
+    progress.close()
+    for name, part in parts.items():
+        print(f"## {name}\n\n{part.text}\n")
+    print(f"## goals\n\n{goals_table([result for part in parts.values() for result in part.results])}")
+    if options.json:
+        documents = {name: part.document for name, part in parts.items()}
+        options.json.write_bytes(orjson.dumps(documents, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    if options.plot:
+        options.plot.write_text(plot(parts["messaging"].results), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""What Flask and waitress allow: a view that does nothing, with the settings of a gateway worker.
+
+``python -m gateway.bench.ceiling BODY_BYTES LIMIT`` serves on a free port of 127.0.0.1, which it prints, until its
+standard input is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess  # nosec B404
+import sys
+import threading
+from typing import Self
+
+#: [wsgi] threads by default, which is also what the other peers get.
+THREADS = 8
+
+#: Seconds that the server may take to start and to end.
+TIMEOUT = 20.0
+
+ID = "0193570a-0000-7000-8000-000000000000"
+
+
+class CeilingFailed(Exception):
+    """The server did not start; the text is what it said."""
+
+
+class Ceiling:
+    """The bare server as a process of its own."""
+
+    def __init__(self, body_size: int, limit: int):
+        self._process = subprocess.Popen(  # nosec B603
+            [sys.executable, "-m", "gateway.bench.ceiling", str(body_size), str(limit)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        assert self._process.stdout is not None  # nosec B101
+        line = self._process.stdout.readline()
+        if not line.strip().isdigit():
+            _, said = self._process.communicate(timeout=TIMEOUT)
+            raise CeilingFailed(f"the bare server did not start: {(said.strip() or 'no reason').splitlines()[-1]}")
+        self.url = f"http://127.0.0.1:{line.strip()}"
+        self.pid = self._process.pid
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate(timeout=TIMEOUT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def main(body_size: int, limit: int) -> None:
+    """Serve until standard input ends, which it does when whoever started this is gone."""
+    import logging
+
+    import waitress
+    from flask import Flask, Response, request
+
+    from gateway.bench.workloads import random_body
+
+    path = f"/v2/queues/bench/messages/{ID}"
+    created = f'{{"resources":["{path}"]}}'.encode()
+    body = random_body(body_size)
+    message = b'{"id":"%b","href":"%b","ttl":3600,"age":1,"body":%b}' % (ID.encode(), path.encode(), body)
+    page = b'{"messages":[%b],"links":[]}' % b",".join([message] * limit)
+    app = Flask("ceiling")
+
+    @app.post("/v2/queues/<queue>/messages")
+    def post(queue: str) -> Response:
+        request.get_data()
+        return Response(created, 201, mimetype="application/json")
+
+    @app.get("/v2/queues/<queue>/messages")
+    def get(queue: str) -> Response:
+        return Response(page, 200, mimetype="application/json")
+
+    @app.route("/v2/queues/<queue>", methods=["PUT", "DELETE"])
+    def queue(queue: str) -> Response:
+        return Response(status=204)
+
+    # That a request had to wait for a thread: the gateway does not say that either, and nobody reads it here.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    server = waitress.create_server(app, host="127.0.0.1", port=0, threads=THREADS)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's, which then ends this one
+
+    def watch() -> None:
+        sys.stdin.read()
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+    print(server.effective_port, flush=True)
+    server.run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

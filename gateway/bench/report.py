@@ -1,0 +1,322 @@
+"""What came of a run: as a table, and as a document for programs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gateway import __version__
+from gateway.bench.rounds import Result, Server, Turn
+from gateway.bench.settings import Settings
+from gateway.bench.stats import Latency, Spread, ratios
+
+#: Of the document; it grows with each change that breaks its readers.
+FORMAT = 1
+
+#: Share of a core from which on a process of the client may have been what was measured.
+TOO_BUSY = 0.7
+
+HEAD = (
+    "work", "server", "req/s", "low–high", "msg/s", "p50 ms", "p95", "p99", "max", "CPU ms/req", "CPU ms/msg", "errors",
+    "503",
+)
+RATIO_HEAD = (
+    "work", "servers", "req/s", "low–high", "msg/s", "low–high", "CPU/req", "low–high", "p99", "low–high",
+)
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All turns of a server with one workload. Rates per second, CPU in milliseconds; None is not known."""
+
+    rate: Spread
+    message_rate: Spread
+    latency: Latency | None
+    cpu_per_request: Spread | None
+    cpu_per_message: Spread | None
+    errors: Counter[str]
+
+    @property
+    def unavailable(self) -> int:
+        """Answers with 503."""
+        return self.errors["503"]
+
+    @property
+    def other_errors(self) -> int:
+        """All that went wrong but that."""
+        return self.errors.total() - self.unavailable
+
+
+def cpu_per_request(turn: Turn) -> float | None:
+    """Milliseconds of the server's CPU."""
+    return None if turn.cpu is None or not turn.requests else 1000 * turn.cpu / turn.requests
+
+
+def cpu_per_message(turn: Turn, kind: str) -> float | None:
+    """Milliseconds of the server's CPU."""
+    messages = turn.messages(kind)
+    return None if turn.cpu is None or not messages else 1000 * turn.cpu / messages
+
+
+def latency(turns: Sequence[Turn], kind: str | None = None) -> Latency | None:
+    """Of the requests of a kind, or of all."""
+    seconds = array("d")
+    for turn in turns:
+        for name, operation in turn.operations.items():
+            if kind in (None, name):
+                seconds.extend(operation.seconds)
+    return Latency.of(seconds)
+
+
+def errors(turns: Sequence[Turn]) -> Counter[str]:
+    """What went wrong, by status, while warming up too."""
+    return sum((operation.all_errors for turn in turns for operation in turn.operations.values()), Counter())
+
+
+def summary(turns: Sequence[Turn], counted: str) -> Summary:
+    """Of at least one turn."""
+    return Summary(
+        Spread.of([turn.rate for turn in turns]),
+        Spread.of([turn.messages(counted) / turn.seconds for turn in turns]),
+        latency(turns),
+        _spread([cpu_per_request(turn) for turn in turns]),
+        _spread([cpu_per_message(turn, counted) for turn in turns]),
+        errors(turns),
+    )
+
+
+def _spread(values: Sequence[float | None]) -> Spread | None:
+    known = [value for value in values if value is not None]
+    return Spread.of(known) if known else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One server to another: above 1 is more requests, or more CPU, or a longer wait."""
+
+    rate: Spread | None
+    message_rate: Spread | None
+    cpu_per_request: Spread | None
+    p99: Spread | None
+
+
+def compare(result: Result, ours: str, theirs: str) -> Comparison:
+    """Round by round."""
+    counted = result.workload.counted
+    a, b = result.turns[ours], result.turns[theirs]
+
+    def p99(turn: Turn) -> float | None:
+        found = latency([turn])
+        return found.p99 if found else None
+
+    return Comparison(
+        ratios([turn.rate for turn in a], [turn.rate for turn in b]),
+        ratios([turn.messages(counted) for turn in a], [turn.messages(counted) for turn in b]),
+        ratios([cpu_per_request(turn) for turn in a], [cpu_per_request(turn) for turn in b]),
+        ratios([p99(turn) for turn in a], [p99(turn) for turn in b]),
+    )
+
+
+# -- table ----------------------------------------------------------------------------------------------------------
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """In Markdown, aligned so that it can be read as it is: the first two columns to the left, numbers to the right."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ) + " |"
+
+    rule = "|" + "|".join("-" * (width + 1) + ("-" if column < 2 else ":") for column, width in enumerate(widths)) + "|"
+    return "\n".join([line(head), rule, *map(line, rows)])
+
+
+def results_table(results: Sequence[Result]) -> str:
+    """A row for each server and workload, and one for each kind of request where there are several."""
+    rows = []
+    for result in results:
+        for name, turns in result.turns.items():
+            found = summary(turns, result.workload.counted)
+            rows.append((
+                result.workload.name, name, _rate(found.rate.median), _range(found.rate, _rate),
+                _rate(found.message_rate.median), *_latency(found.latency),
+                _median(found.cpu_per_request), _median(found.cpu_per_message),
+                f"{found.other_errors:,}", f"{found.unavailable:,}",
+            ))
+            kinds = sorted({kind for turn in turns for kind in turn.operations})
+            rows.extend(_kind_row(kind, turns) for kind in kinds if len(kinds) > 1)
+    return table(HEAD, rows)
+
+
+def _kind_row(kind: str, turns: Sequence[Turn]) -> tuple[str, ...]:
+    found = [turn.operations[kind] for turn in turns if kind in turn.operations]
+    wrong = sum((operation.all_errors for operation in found), Counter())
+    rate = Spread.of([turn.requests_of(kind) / turn.seconds for turn in turns])
+    messages = Spread.of([turn.messages(kind) / turn.seconds for turn in turns])
+    return (
+        "", f"  {kind}", _rate(rate.median), _range(rate, _rate), _rate(messages.median),
+        *_latency(latency(turns, kind)), "", "", f"{wrong.total() - wrong['503']:,}", f"{wrong['503']:,}",
+    )
+
+
+def ratios_table(results: Sequence[Result], pairs: Sequence[tuple[str, str]]) -> str:
+    """A row for each workload and pair of servers that both have done."""
+    rows = []
+    for result in results:
+        for ours, theirs in pairs:
+            if ours in result.turns and theirs in result.turns:
+                found = compare(result, ours, theirs)
+                spreads = found.rate, found.message_rate, found.cpu_per_request, found.p99
+                cells = [cell for spread in spreads for cell in _ratio(spread)]
+                rows.append((result.workload.name, f"{ours} / {theirs}", *cells))
+    return table(RATIO_HEAD, rows) if rows else ""
+
+
+def watched_table(results: Sequence[Result]) -> str:
+    """CPU milliseconds per message of other processes, such as the broker; empty if none were watched."""
+    all_turns = [turn for result in results for turns in result.turns.values() for turn in turns]
+    names = sorted({name for turn in all_turns for name in turn.watched})
+    rows = []
+    for result in results:
+        for server, turns in result.turns.items():
+            found = [_spread([_other_cpu(turn, name, result.workload.counted) for turn in turns]) for name in names]
+            rows.append((result.workload.name, server, *map(_median, found)))
+    return table(("work", "server", *names), rows) if names else ""
+
+
+def _other_cpu(turn: Turn, name: str, kind: str) -> float | None:
+    messages = turn.messages(kind)
+    return 1000 * turn.watched[name] / messages if messages else None
+
+
+def notes(results: Sequence[Result]) -> list[str]:
+    """What a reader of the tables has to know: errors, and a client that was too busy."""
+    said = []
+    for result in results:
+        for name, turns in result.turns.items():
+            where = f"{result.workload.name}, {name}"
+            if found := errors(turns):
+                by_status = ", ".join(f"{status}: {count:,}" for status, count in sorted(found.items()))
+                first = next(turn.first_error for turn in turns if turn.first_error)
+                said.append(f"{where}: errors, those of the warm-up included: {by_status}; the first: {first}")
+            busy = max(turn.client_busy for turn in turns)
+            if busy > TOO_BUSY:
+                said.append(f"{where}: the client was busy for {busy:.0%} of the time: try more --processes")
+    return said
+
+
+def client_cpu(results: Sequence[Result]) -> float:
+    """Share of a core that all processes of the client have used at the most."""
+    turns = [turn for result in results for turns in result.turns.values() for turn in turns]
+    return max(turn.client_cpu / turn.seconds for turn in turns)
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _range(spread: Spread, form: Any) -> str:
+    return f"{form(spread.low)}–{form(spread.high)}"
+
+
+def _latency(found: Latency | None) -> tuple[str, ...]:
+    return tuple(f"{value:.1f}" for value in asdict(found).values()) if found else (NOTHING,) * 4
+
+
+def _median(spread: Spread | None) -> str:
+    return NOTHING if spread is None else f"{spread.median:.3f}"
+
+
+def _ratio(spread: Spread | None) -> tuple[str, str]:
+    if spread is None:
+        return NOTHING, NOTHING
+    return f"{spread.median:.2f}×", f"{spread.low:.2f}–{spread.high:.2f}"
+
+
+# -- document -------------------------------------------------------------------------------------------------------
+
+
+def document(
+    results: Sequence[Result], servers: Sequence[Server], settings: Settings, pairs: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """Everything but the single latencies. No headers: they may be credentials."""
+    return {
+        "format": FORMAT,
+        "marconi": __version__,
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
+        "settings": asdict(settings),
+        "servers": [{"name": server.name, "url": server.url} for server in servers],
+        "workloads": [_workload(result, pairs) for result in results],
+    }
+
+
+def _workload(result: Result, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    workload = result.workload
+    return {
+        "name": workload.name,
+        "connections": workload.connections,
+        "batch": workload.batch,
+        "queues": list(result.queues),
+        "servers": {
+            name: _server(turns, workload.counted) | {"prepared_messages": result.prepared[name]}
+            for name, turns in result.turns.items()
+        },
+        "ratios": [
+            {"of": ours, "to": theirs} | asdict(compare(result, ours, theirs))
+            for ours, theirs in pairs if ours in result.turns and theirs in result.turns
+        ],
+    }
+
+
+def _server(turns: Sequence[Turn], counted: str) -> dict[str, Any]:
+    found = summary(turns, counted)
+    return {
+        "requests_per_second": asdict(found.rate),
+        "messages_per_second": asdict(found.message_rate),
+        "milliseconds": asdict(found.latency) if found.latency else None,
+        "cpu_milliseconds_per_request": asdict(found.cpu_per_request) if found.cpu_per_request else None,
+        "cpu_milliseconds_per_message": asdict(found.cpu_per_message) if found.cpu_per_message else None,
+        "errors": dict(found.errors),
+        "rounds": [_turn(turn, counted) for turn in turns],
+    }
+
+
+def _turn(turn: Turn, counted: str) -> dict[str, Any]:
+    return {
+        "seconds": turn.seconds,
+        "requests": turn.requests,
+        "messages": turn.messages(counted),
+        "server_cpu_seconds": turn.cpu,
+        "other_cpu_seconds": dict(turn.watched),
+        "client_cpu_seconds": turn.client_cpu,
+        "client_busiest_process": turn.client_busy,
+        "reconnects": turn.reconnects,
+        "operations": {kind: _operation(turn, kind) for kind in sorted(turn.operations)},
+    }
+
+
+def _operation(turn: Turn, kind: str) -> dict[str, Any]:
+    operation = turn.operations[kind]
+    found: Mapping[str, Any] | None = asdict(waited) if (waited := Latency.of(operation.seconds)) else None
+    return {
+        "requests": len(operation.seconds),
+        "messages": operation.messages,
+        "milliseconds": found,
+        "statuses": dict(operation.statuses),
+        "errors": dict(operation.errors),
+        "with_warm_up": {
+            "messages": operation.all_messages,
+            "statuses": dict(operation.all_statuses),
+            "errors": dict(operation.all_errors),
+        },
+    }

@@ -1,0 +1,46 @@
+"""How to measure."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+
+#: Processes of the client at the most by default: one drives some ten thousand requests per second.
+MAX_PROCESSES = 4
+
+
+def default_processes() -> int:
+    """As many as there are cores, up to a few."""
+    return min(MAX_PROCESSES, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Times in seconds, ``body_size`` in bytes; amounts are messages in each queue."""
+
+    duration: float = 10.0
+    warm_up: float = 2.0
+    rounds: int = 3
+    processes: int = field(default_factory=default_processes)
+    timeout: float = 30.0
+    queues: int = 1
+    idle_queues: int = 0
+    backlog: int = 0
+    claimed: int = 0
+    body_size: int = 1024
+    project: str = "bench"
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("duration", 0.1), ("warm_up", 0), ("rounds", 1), ("processes", 1), ("timeout", 0.1), ("queues", 1),
+            ("idle_queues", 0), ("backlog", 0), ("claimed", 0), ("body_size", 2),
+        ):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= least):
+                raise ValueError(f"{name.replace('_', '-')} must be at least {least:g}")
+
+    @property
+    def seconds(self) -> float:
+        """Of one workload on one server, in all."""
+        return self.rounds * (self.warm_up + self.duration)
