@@ -22,6 +22,7 @@ setup(
         "orjson>=3.9",
         "oslo.config>=9.0",
         "oslo.log>=5.0",
+        "oslo.policy>=4.0",
         "prometheus-client>=0.20",
         "pymongo>=4.7",
         "waitress>=3.0",
@@ -47,6 +48,7 @@ setup(
     entry_points={
         "console_scripts": ["marconi = gateway.cli:main"],
         "oslo.config.opts": ["marconi = gateway.conf:list_opts"],
+        "oslo.policy.policies": ["marconi = gateway.policy:list_rules"],
         "marconi.bridges": [
             "loopback = bridges.loopback:LoopbackBridge",
             "amqp = bridges.amqp:AMQPBridge",

@@ -22,12 +22,16 @@ from gateway.core.quotas import RateLimit
 from gateway.core.seal import Seal
 from gateway.drivers import BRIDGES, SIDE_STORES, make
 from gateway.logs import REQUEST_ID, new_request_id
+from gateway.policy import BY_CALL, Policy
 
 LOG = logging.getLogger(__name__)
 
 Handler = Callable[..., Answer]
 
 _QUEUE = "/v2/queues/<queue>"
+
+#: From Flask's way to write a path with variables to the policy's.
+_BRACES = str.maketrans("<>", "{}")
 
 #: Methods that the metrics tell apart; whatever a client invents is one more, or they would fill the memory.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -55,6 +59,17 @@ ROUTES: dict[str, dict[str, Handler]] = {
 }
 
 
+#: What the policy has no rule for: anybody who may call at all may read it.
+WITHOUT_RULE = frozenset({"/v2/"})
+
+
+def rule_of(method: str, route: str) -> str | None:
+    """The policy's rule for a call of ROUTES."""
+    if route in WITHOUT_RULE:
+        return None
+    return BY_CALL[method, route.replace("<queue>", "<queue_name>").translate(_BRACES)]
+
+
 def make_core(conf: Any) -> Core:
     """The core with the configured bridge and side-store. Raises what is wrong with the configuration."""
     seal = Seal(read_key(conf.encryption.key)) if conf.encryption.key else None
@@ -74,6 +89,7 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
     service = Service(
         core=core,
         auth=strategy(conf),
+        policy=Policy(conf),
         signing_key=conf.signed_url.secret_key or None,
         admin_mode=conf.admin_mode,
         enable_checksum=conf.enable_checksum,
@@ -118,14 +134,17 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
         app.add_url_rule(route, route, view, methods=list(methods), provide_automatic_options=False)
 
     def view_of(route: str, handlers: dict[str, Handler]) -> Callable[..., flask.Response]:
+        rules = {method: rule_of(method, route) for method in handlers}
+
         def view(**names: str) -> flask.Response:
             request = flask.request._get_current_object()  # type: ignore[attr-defined]
+            method = request.method if request.method in handlers else "GET"
 
             def run() -> Answer:
-                call = admit(service, request)
+                call = admit(service, request, rules[method])
                 if "queue" in names:
                     check_queue_name(names["queue"])
-                return handlers[request.method if request.method in handlers else "GET"](call, **names)
+                return handlers[method](call, **names)
 
             return serve(route, run)
 

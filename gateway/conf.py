@@ -189,8 +189,9 @@ QUOTA_OPTS = (
 BASIC_OPTS = (
     cfg.StrOpt(
         "htpasswd_file",
-        help="Users for auth_strategy = basic, one in a line: user:bcrypt-hash[:project]; the project is the user's"
-             " name if it is left out. `htpasswd -B` makes such lines.",
+        help="Users for auth_strategy = basic, one in a line: user:bcrypt-hash[:project[:roles]]; the project is the"
+             " user's name if it is left out, the roles are `member`, or words like `reader` and `admin` with commas"
+             " between them. `htpasswd -B` makes the first two.",
     ),
 )
 
