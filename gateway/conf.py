@@ -20,7 +20,7 @@ DEFAULT_OPTS = (
     cfg.StrOpt(
         "auth_strategy", default="noauth",
         help="How clients prove who they are: noauth believes the X-Project-ID header, basic asks for a user and"
-             " password of [basic] htpasswd_file.",
+             " password of [basic] htpasswd_file, keystone for a token of the Keystone in [keystone_authtoken].",
     ),
     cfg.BoolOpt("admin_mode", default=False, help="Serve the operator's part of the API (/v2/health)."),
     cfg.BoolOpt("enable_checksum", default=False, help="Show an MD5 checksum of the body with each message."),
