@@ -23,6 +23,7 @@ setup(
         "orjson>=3.9",
         "oslo.config>=9.0",
         "oslo.log>=5.0",
+        "oslo.middleware>=6.0",
         "oslo.policy>=4.0",
         "prometheus-client>=0.20",
         "pymongo>=4.7",

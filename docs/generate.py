@@ -31,6 +31,7 @@ These sections take the options of libraries too, or only those, and their docum
 | section | library | options that matter |
 | --- | --- | --- |
 | `[DEFAULT]` | oslo.log | `debug`, `log_file`, `use_journal`, `default_log_levels` |
+| `[cors]` | oslo.middleware | see [security.md](security.md#browsers) |
 | `[keystone_authtoken]` | keystonemiddleware | see [operations.md](operations.md#keystone) |
 | `[oslo_policy]` | oslo.policy | `policy_file`, `policy_dirs`: see [security.md](security.md#who-may-do-what) |
 """

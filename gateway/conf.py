@@ -60,6 +60,15 @@ WSGI_OPTS = (
         help="Let another gateway with this option listen on the same address and port, so that a new one can start"
              " before the old one ends. Linux only.",
     ),
+    cfg.StrOpt(
+        "trusted_proxy",
+        help="Address of the proxy in front, or * for whoever connects: its X-Forwarded-For and X-Forwarded-Proto are"
+             " believed. None: nobody's are.",
+    ),
+    cfg.IntOpt(
+        "trusted_proxy_count", default=1, min=1, max=10,
+        help="Proxies in front of the gateway, one behind the other, that each append to X-Forwarded-For.",
+    ),
     cfg.BoolOpt(
         "allow_unauthenticated_remote", default=False,
         help="With auth_strategy = noauth, allow to bind an address that others than this machine can reach."
@@ -186,6 +195,15 @@ QUOTA_OPTS = (
     ),
 )
 
+AUDIT_OPTS = (
+    cfg.StrOpt(
+        "file",
+        help="Where to write who did what, a JSON object in a line for each call that changes something or is refused."
+             " None: nowhere.",
+    ),
+    cfg.BoolOpt("reads", default=False, help="Write calls that only read there, too."),
+)
+
 BASIC_OPTS = (
     cfg.StrOpt(
         "htpasswd_file",
@@ -206,6 +224,7 @@ def _options() -> Iterable[tuple[str | None, Sequence[cfg.Opt]]]:
     yield "encryption", ENCRYPTION_OPTS
     yield "bridging", BRIDGING_OPTS
     yield "quota", QUOTA_OPTS
+    yield "audit", AUDIT_OPTS
     yield "basic", BASIC_OPTS
 
 

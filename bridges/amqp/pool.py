@@ -140,7 +140,8 @@ class Pool:
             link = self._connect()
         except CONNECT_ERRORS as error:
             # Of TLS 1.3's alerts, which come after the handshake, often only the end of the connection is seen.
-            hint = "; does it take the gateway's certificate?" if isinstance(error.__cause__ or error, ssl.SSLEOFError) else ""
+            hung_up = isinstance(error.__cause__ or error, ssl.SSLEOFError)
+            hint = "; does it take the gateway's certificate?" if hung_up else ""
             why = refusal(error) or BridgeUnavailable(f"cannot connect to the broker: {error}{hint}")
             self._failed = (time.monotonic(), why)
             raise type(why)(str(why)) from error

@@ -108,7 +108,10 @@ def test_application_credential_reaches_what_its_access_rules_say(api: Api, clou
 
 
 @pytest.mark.parametrize("way", ["killed", "hung"])
-def test_keystone_down_is_a_503_while_cached_tokens_pass(api: Api, cloud: Cloud, queue: str, way: str) -> None:
+def test_keystone_down_is_a_503_while_cached_tokens_pass(
+    api: Api, cloud: Cloud, another_gateway: Callable[..., Gateway], queue: str, way: str
+) -> None:
+    api = api.at(another_gateway(keystone_authtoken={"http_connect_timeout": 3}).url)
     known, unknown = cloud.token("member"), cloud.token("member")
     assert status(api, known) == 200
     cloud.keystone.kill() if way == "killed" else cloud.keystone.pause()

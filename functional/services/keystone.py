@@ -155,7 +155,8 @@ class Keystone(Service):
                 "auth_type": "password", "auth_url": self.url, "www_authenticate_uri": self.url,
                 "username": SERVICE_USER, "password": self.service_password, "project_name": SERVICE_PROJECT,
                 "user_domain_id": DOMAIN, "project_domain_id": DOMAIN, "interface": "public",
-                "service_type": "messaging", **more,
+                # A machine that runs other tests too may be slower than the gateway's own limit.
+                "service_type": "messaging", "http_connect_timeout": int(TIMEOUT), **more,
             },
         }
 

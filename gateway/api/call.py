@@ -12,6 +12,7 @@ from flask import Request
 
 from gateway.api import body
 from gateway.api.errors import NotAcceptable
+from gateway.audit import CALLER
 from gateway.auth.base import MAX_PROJECT, AuthStrategy, Identity, project_header
 from gateway.core.core import Core
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
@@ -113,6 +114,7 @@ def admit(service: Service, request: Request, rule: str | None) -> Call:
         rule = None  # what it covers was allowed to who signed it
     else:
         identity = service.auth.identify(environ)
+    environ[CALLER] = identity, project_header(environ) or identity.project
     project = _project(service, environ, identity)
     call = Call(service, request, project, _client(service, environ), identity)
     if rule is not None and not call.allows(rule):
