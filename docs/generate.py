@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md and etc/marconi.conf.sample from the options: `python docs/generate.py`."""
+"""Writes docs/configuration.md and the samples in etc/ from the code: `python docs/generate.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from oslo_policy.policy import DocumentedRuleDefault
+
 from gateway.conf import list_opts
+from gateway.policy import list_rules
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,8 +24,16 @@ is looked for in `~/.marconi`, `~`, `/etc/marconi` and `/etc`. An option in the 
 in capitals (`OS_BRIDGE__URI`, `OS_DEFAULT__DEBUG`), wins over the files. In values of either kind, `$` begins a
 reference to another option: write `$$` for a dollar sign, in passwords too.
 
-Options are read at the start; only `htpasswd_file` is read again when it changes. `[DEFAULT]` also takes the options of
-oslo.log, of which `debug`, `log_file`, `use_journal` and `default_log_levels` are the ones that matter.
+Options are read at the start; only `htpasswd_file` and the policy's files are read again when they change.
+
+These sections take the options of libraries too, or only those, and their documentation has them all:
+
+| section | library | options that matter |
+| --- | --- | --- |
+| `[DEFAULT]` | oslo.log | `debug`, `log_file`, `use_journal`, `default_log_levels` |
+| `[cors]` | oslo.middleware | see [security.md](security.md#browsers) |
+| `[keystone_authtoken]` | keystonemiddleware | see [operations.md](operations.md#keystone) |
+| `[oslo_policy]` | oslo.policy | `policy_file`, `policy_dirs`: see [security.md](security.md#who-may-do-what) |
 """
 
 SAMPLE_HEAD = "# Every option with its default, made by `make docs`. See docs/configuration.md.\n"
@@ -88,8 +99,26 @@ def _sample_lines() -> Iterator[str]:
             yield f"#{option.name} = {default(option)}".rstrip() + "\n"
 
 
+POLICY_HEAD = """\
+# Every rule with its default, made by `make docs`. Copy what you change to policy.yaml beside marconi.conf.
+# docs/security.md says how the rules are used.
+"""
+
+
+def policy() -> str:
+    """etc/policy.yaml.sample"""
+    return "\n".join((POLICY_HEAD, *_policy_lines()))
+
+
+def _policy_lines() -> Iterator[str]:
+    for rule in list_rules():
+        operations = rule.operations if isinstance(rule, DocumentedRuleDefault) else []
+        lines = [rule.description, *(f"{operation['method']}  {operation['path']}" for operation in operations)]
+        yield "".join(f"# {line}\n" for line in lines) + f'#"{rule.name}": "{rule.check_str}"\n'
+
+
 #: What is written where.
-FILES = {"docs/configuration.md": page, "etc/marconi.conf.sample": sample}
+FILES = {"docs/configuration.md": page, "etc/marconi.conf.sample": sample, "etc/policy.yaml.sample": policy}
 
 
 def main() -> None:

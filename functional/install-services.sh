@@ -7,6 +7,8 @@ missing=""
 [ -x /usr/sbin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null 2>&1 || missing="rabbitmq-server"
 # Slow disks are simulated with it.
 command -v strace >/dev/null 2>&1 || missing="$missing strace"
+# A cache for tokens.
+command -v memcached >/dev/null 2>&1 || missing="$missing memcached"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

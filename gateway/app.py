@@ -14,6 +14,7 @@ from gateway import metrics
 from gateway.api import claims, messages, queues, root
 from gateway.api.call import JSON, Service, admit, check_queue_name
 from gateway.api.errors import Answer, answer
+from gateway.audit import Trail
 from gateway.auth import strategy
 from gateway.core.bridging import AccessRules
 from gateway.core.core import Core, read_key
@@ -22,6 +23,7 @@ from gateway.core.quotas import RateLimit
 from gateway.core.seal import Seal
 from gateway.drivers import BRIDGES, SIDE_STORES, make
 from gateway.logs import REQUEST_ID, new_request_id
+from gateway.policy import BY_CALL, Policy
 
 LOG = logging.getLogger(__name__)
 
@@ -29,8 +31,15 @@ Handler = Callable[..., Answer]
 
 _QUEUE = "/v2/queues/<queue>"
 
+#: From Flask's way to write a path with variables to the policy's.
+_BRACES = str.maketrans("<>", "{}")
+
 #: Methods that the metrics tell apart; whatever a client invents is one more, or they would fill the memory.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+#: Headers of every answer: no cache may keep what was answered to somebody else (caches know nothing of X-Auth-Token),
+#: and no browser may take it for a page.
+GUARDS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 #: Handlers by route and method. HEAD goes to GET's handler where it has none of its own.
 ROUTES: dict[str, dict[str, Handler]] = {
@@ -55,6 +64,17 @@ ROUTES: dict[str, dict[str, Handler]] = {
 }
 
 
+#: What the policy has no rule for: anybody who may call at all may read it.
+WITHOUT_RULE = frozenset({"/v2/"})
+
+
+def rule_of(method: str, route: str) -> str | None:
+    """The policy's rule for a call of ROUTES."""
+    if route in WITHOUT_RULE:
+        return None
+    return BY_CALL[method, route.replace("<queue>", "<queue_name>").translate(_BRACES)]
+
+
 def make_core(conf: Any) -> Core:
     """The core with the configured bridge and side-store. Raises what is wrong with the configuration."""
     seal = Seal(read_key(conf.encryption.key)) if conf.encryption.key else None
@@ -74,6 +94,7 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
     service = Service(
         core=core,
         auth=strategy(conf),
+        policy=Policy(conf),
         signing_key=conf.signed_url.secret_key or None,
         admin_mode=conf.admin_mode,
         enable_checksum=conf.enable_checksum,
@@ -82,6 +103,8 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
         request_rate=_rate(conf.quota.requests_per_second, "requests"),
         byte_rate=_rate(conf.quota.bytes_per_second, "bytes"),
     )
+    trail = Trail(conf.audit) if conf.audit.file else None
+    rules = {(method, route): rule_of(method, route) for route, handlers in ROUTES.items() for method in handlers}
     app = flask.Flask("marconi", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -101,6 +124,9 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
             if failure is not None:  # not inside the except: oslo.log would append the error to each line once more
                 status, data, headers = answer(failure)
             method = flask.request.method if flask.request.method in METHODS else "OTHER"
+            if trail is not None and route in ROUTES:
+                action = rules.get((method, route)) or f"{method} {route}"
+                trail.record(flask.request.environ, action, status, request_id)
             metrics.REQUESTS.labels(route, method, status).observe(time.perf_counter() - start)
             LOG.debug("%s %s %d", method, flask.request.path, status)
         finally:
@@ -112,6 +138,8 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
             else:
                 del response.headers["Content-Type"]
         response.headers["X-Openstack-Request-Id"] = request_id
+        for name, value in GUARDS:
+            response.headers[name] = value
         return response
 
     def add(route: str, methods: Iterable[str], view: Callable[..., flask.Response]) -> None:
@@ -120,12 +148,13 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
     def view_of(route: str, handlers: dict[str, Handler]) -> Callable[..., flask.Response]:
         def view(**names: str) -> flask.Response:
             request = flask.request._get_current_object()  # type: ignore[attr-defined]
+            method = request.method if request.method in handlers else "GET"
 
             def run() -> Answer:
-                call = admit(service, request)
+                call = admit(service, request, rules[method, route])
                 if "queue" in names:
                     check_queue_name(names["queue"])
-                return handlers[request.method if request.method in handlers else "GET"](call, **names)
+                return handlers[method](call, **names)
 
             return serve(route, run)
 
@@ -145,7 +174,27 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
 
         return serve("", run)
 
+    allow_browsers(app, conf)
     return app
+
+
+def allow_browsers(app: flask.Flask, conf: Any) -> None:
+    """Answer pages of other origins (CORS) as [cors] says; nothing is done unless it names one."""
+    from oslo_middleware import cors
+
+    cors.set_defaults(
+        # Credentials of this API are in headers, which the page adds itself.
+        allow_credentials=False,
+        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=[
+            "Client-ID", "X-Auth-Token", "X-Project-ID", "Authorization", "Content-Type", "URL-Signature", "URL-Paths",
+            "URL-Methods", "URL-Expires",
+        ],
+        expose_headers=["X-Openstack-Request-Id", "Location", "Retry-After", "WWW-Authenticate"],
+    )
+    conf.register_opts(cors.OPTS, group="cors")
+    if conf.cors.allowed_origin:
+        app.wsgi_app = cors.CORS(app.wsgi_app, conf)  # type: ignore[method-assign]
 
 
 def _rate(rate: int, unit: str) -> RateLimit | None:

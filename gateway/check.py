@@ -13,15 +13,18 @@ from gateway.core.bridging import AccessRules
 from gateway.core.core import read_key
 from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
 from gateway.masking import without_password
+from gateway.policy import Policy
 from storage.errors import StoreError
 
 #: What can be wrong with a configuration or with what it leads to.
 FAULTS = (BridgeError, StoreError, UnknownStrategy, UnknownScheme, ValueError, cfg.Error)
 
+
 def check(conf: Any) -> bool:
     """Print a line for each part; True if all is well."""
     parts: tuple[tuple[str, Callable[[], str]], ...] = (
         ("authentication", lambda: _authentication(conf)),
+        ("policy", lambda: Policy(conf).describe()),
         ("encryption", lambda: _encryption(conf)),
         ("bridging", lambda: _bridging(conf)),
         ("bridge", lambda: _reach(BRIDGES, conf.bridge)),
@@ -39,8 +42,7 @@ def check(conf: Any) -> bool:
 
 
 def _authentication(conf: Any) -> str:
-    strategy(conf)
-    return str(conf.auth_strategy)
+    return f"{conf.auth_strategy} {strategy(conf).ping()}".strip()
 
 
 def _encryption(conf: Any) -> str:

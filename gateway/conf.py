@@ -20,7 +20,7 @@ DEFAULT_OPTS = (
     cfg.StrOpt(
         "auth_strategy", default="noauth",
         help="How clients prove who they are: noauth believes the X-Project-ID header, basic asks for a user and"
-             " password of [basic] htpasswd_file.",
+             " password of [basic] htpasswd_file, keystone for a token of the Keystone in [keystone_authtoken].",
     ),
     cfg.BoolOpt("admin_mode", default=False, help="Serve the operator's part of the API (/v2/health)."),
     cfg.BoolOpt("enable_checksum", default=False, help="Show an MD5 checksum of the body with each message."),
@@ -59,6 +59,15 @@ WSGI_OPTS = (
         "reuse_port", default=False,
         help="Let another gateway with this option listen on the same address and port, so that a new one can start"
              " before the old one ends. Linux only.",
+    ),
+    cfg.StrOpt(
+        "trusted_proxy",
+        help="Address of the proxy in front, or * for whoever connects: its X-Forwarded-For and X-Forwarded-Proto are"
+             " believed. None: nobody's are.",
+    ),
+    cfg.IntOpt(
+        "trusted_proxy_count", default=1, min=1, max=10,
+        help="Proxies in front of the gateway, one behind the other, that each append to X-Forwarded-For.",
     ),
     cfg.BoolOpt(
         "allow_unauthenticated_remote", default=False,
@@ -186,11 +195,21 @@ QUOTA_OPTS = (
     ),
 )
 
+AUDIT_OPTS = (
+    cfg.StrOpt(
+        "file",
+        help="Where to write who did what, a JSON object in a line for each call that changes something or is refused."
+             " None: nowhere.",
+    ),
+    cfg.BoolOpt("reads", default=False, help="Write calls that only read there, too."),
+)
+
 BASIC_OPTS = (
     cfg.StrOpt(
         "htpasswd_file",
-        help="Users for auth_strategy = basic, one in a line: user:bcrypt-hash[:project]; the project is the user's"
-             " name if it is left out. `htpasswd -B` makes such lines.",
+        help="Users for auth_strategy = basic, one in a line: user:bcrypt-hash[:project[:roles]]; the project is the"
+             " user's name if it is left out, the roles are `member`, or words like `reader` and `admin` with commas"
+             " between them. `htpasswd -B` makes the first two.",
     ),
 )
 
@@ -205,6 +224,7 @@ def _options() -> Iterable[tuple[str | None, Sequence[cfg.Opt]]]:
     yield "encryption", ENCRYPTION_OPTS
     yield "bridging", BRIDGING_OPTS
     yield "quota", QUOTA_OPTS
+    yield "audit", AUDIT_OPTS
     yield "basic", BASIC_OPTS
 
 

@@ -17,7 +17,10 @@ FORMAT = (
 )
 
 #: Libraries that are chatty about what the gateway handles, and reports itself, anyway.
-QUIET = ("amqp=ERROR", "kombu=WARNING", "pymongo=WARNING", "waitress=ERROR", "urllib3=WARNING")
+QUIET = (
+    "amqp=ERROR", "kombu=WARNING", "pymongo=WARNING", "waitress=ERROR", "urllib3=WARNING",
+    "keystoneauth=WARNING", "keystonemiddleware=WARNING", "stevedore=WARNING",
+)
 
 
 def configure(conf: Any) -> None:

@@ -93,11 +93,18 @@ class Listener(TcpWSGIServer):
         self._max_queue_time = options.max_queue_time
         self._client_timeout = options.client_timeout
         self._next_sweep = 0.0
+        trusted = {} if options.trusted_proxy is None else {
+            "trusted_proxy": options.trusted_proxy,
+            "trusted_proxy_count": options.trusted_proxy_count,
+            "trusted_proxy_headers": "x-forwarded-for x-forwarded-proto",
+        }
         adjustments = Adjustments(
             sockets=[listener],
             ident=None,
             max_request_header_size=MAX_HEADER,
             max_request_body_size=max_body + 1,  # waitress refuses what is as large as its limit
+            clear_untrusted_proxy_headers=True,
+            **trusted,
         )
         super().__init__(
             app,

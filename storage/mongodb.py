@@ -93,7 +93,7 @@ class MongoDBStore(SideStore):
                 write_concern=DURABLE,
                 codec_options=DATES,
             )
-        except (PyMongoError, ValueError) as error:
+        except (PyMongoError, ValueError, OSError) as error:  # OSError: files of tls options, which it names
             text = str(error)
             if "@" in uri:  # what the driver shows of a malformed one may be the password
                 text = f"{SHOWN.split(text)[0].strip()} (user and password need : / ? @ % as %3A %2F %3F %40 %25)"

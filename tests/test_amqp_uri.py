@@ -1,6 +1,7 @@
 """From `[bridge] uri` to what kombu connects with."""
 
 import ssl
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -83,6 +84,15 @@ def test_check_can_be_switched_off() -> None:
     assert tls(tls_insecure=True) == {"cert_reqs": ssl.CERT_NONE}
 
 
-def test_files_are_passed_on() -> None:
-    options = tls(tls_ca_file="ca.pem", tls_cert_file="cert.pem", tls_key_file="key.pem")
-    assert (options["ca_certs"], options["certfile"], options["keyfile"]) == ("ca.pem", "cert.pem", "key.pem")
+def test_files_are_passed_on(tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in ("ca.pem", "cert.pem", "key.pem")]
+    for file in files:
+        Path(file).touch()
+    options = tls(tls_ca_file=files[0], tls_cert_file=files[1], tls_key_file=files[2])
+    assert [options["ca_certs"], options["certfile"], options["keyfile"]] == files
+
+
+@pytest.mark.parametrize("option", ["tls_ca_file", "tls_cert_file", "tls_key_file"])
+def test_file_that_can_not_be_read_is_named(option: str) -> None:
+    with pytest.raises(BridgeMisconfigured, match=rf"\[bridge\] {option}.*'/none.pem'"):
+        tls(**{option: "/none.pem"})

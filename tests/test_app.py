@@ -13,7 +13,7 @@ from bridges.errors import BridgeError, BridgeMisconfigured, BridgeUnavailable, 
 from gateway import metrics
 from gateway.api.errors import RETRY_AFTER, STATUSES, answer
 from gateway.app import ROUTES, make_app
-from gateway.auth.base import Unauthenticated
+from gateway.auth.base import IdentityUnavailable, Unauthenticated
 from gateway.core.core import Core
 from gateway.core.errors import CoreError
 from storage.errors import StoreError, StoreMisconfigured, StoreUnavailable
@@ -24,7 +24,7 @@ INSIDE = "internal detail 10.0.0.1"
 #: What clients see of the exceptions that are meant for them.
 OUTSIDE = "meant for the client"
 
-HEADERS = {"Client-ID": str(uuid4()), "X-Project-ID": "project", "Accept": "application/json"}
+HEADERS = {"Client-ID": str(uuid4()), "X-Project-ID": "project", "X-Roles": "admin", "Accept": "application/json"}
 
 #: Every route and method, with names in place of the variables.
 CALLS = [
@@ -48,6 +48,7 @@ ERRORS: list[tuple[Exception, int]] = [
     *((kind(OUTSIDE), status) for kind, status in STATUSES.items()),
     *((kind(INSIDE), 503) for kind in (BridgeError, *subclasses(BridgeError), StoreError, *subclasses(StoreError))),
     (Unauthenticated(OUTSIDE, "Basic"), 401),
+    (IdentityUnavailable(INSIDE), 503),
     (RequestEntityTooLarge(), 400),
     (BadRequest(OUTSIDE), 400),
     (RequestTimeout(), 408),

@@ -53,8 +53,18 @@ def header(user: str, password: str) -> dict[str, str]:
 
 
 def test_right_password_tells_who_it_is(auth: BasicAuth) -> None:
-    assert auth.identify(header("alice", "wonder:land")) == Identity("alice", "alice")
-    assert auth.identify(header("bob", "pässword")) == Identity("project-of-bob", "bob")
+    assert auth.identify(header("alice", "wonder:land")) == Identity("alice", "alice", ("member", "reader"))
+    assert auth.identify(header("bob", "pässword")) == Identity("project-of-bob", "bob", ("member", "reader"))
+
+
+@pytest.mark.parametrize(
+    ("line", "project", "roles"),
+    [("::reader", "carol", ("reader",)), (":shop:admin", "shop", ("admin", "member", "reader")),
+     (":shop:auditor,Reader", "shop", ("auditor", "reader")), (":shop:", "shop", ("member", "reader"))],
+)
+def test_roles_stand_behind_the_project(users: Path, line: str, project: str, roles: tuple[str, ...]) -> None:
+    users.write_text(f"carol:{hashed('x')}{line}\n")
+    assert make(users).identify(header("carol", "x")) == Identity(project, "carol", roles)
 
 
 def test_scheme_may_be_in_any_case(auth: BasicAuth) -> None:
@@ -142,7 +152,7 @@ def test_file_has_to_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     ["alice", "alice:", ":$2b$04$x", "alice:plain", "alice:{SHA}abc", "alice:$apr1$x$y", "alice:$2b$04$tooshort",
-     "alice:$2b$xx$" + "a" * 53],
+     "alice:$2b$xx$" + "a" * 53, f"{ALICE}:shop:a b", f"{ALICE}:shop:reader,", f"{ALICE}:shop:reader:x"],
 )
 def test_line_that_is_wrong_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
     file = tmp_path / "htpasswd"

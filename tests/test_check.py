@@ -27,6 +27,7 @@ def test_embedded_default_is_fine(configured: Configured, capsys: pytest.Capture
     assert lines(capsys) == {
         "configuration": f"ok {tmp_path}/marconi.conf",
         "authentication": "ok noauth",
+        "policy": "ok no policy file: defaults",
         "encryption": "ok no key: queues can't be encrypted",
         "bridging": "ok no rules: nothing of others can be bridged",
         "bridge": "ok loopback://",
@@ -46,6 +47,7 @@ def test_key_is_checked_and_not_shown(configured: Configured, capsys: pytest.Cap
     [
         ({"DEFAULT": {"auth_strategy": "kerberos"}}, "authentication", "'kerberos' is not one of"),
         ({"DEFAULT": {"auth_strategy": "basic"}}, "authentication", "htpasswd_file is not set"),
+        ({"oslo_policy": {"policy_file": "/none.yaml"}}, "policy", "there is no /none.yaml"),
         ({"encryption": {"key": "AAEC"}}, "encryption", "3 bytes, not 32"),
         ({"bridge": {"uri": "redis://localhost"}}, "bridge", "no driver for 'redis'"),
         ({"bridge": {"uri": "loopback://x"}}, "bridge", "takes no address"),

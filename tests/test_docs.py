@@ -54,7 +54,7 @@ def table_rows(page: Path) -> Iterator[list[str]]:
 # -- completeness ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["docs/configuration.md", "etc/marconi.conf.sample"])
+@pytest.mark.parametrize("path", ["docs/configuration.md", "etc/marconi.conf.sample", "etc/policy.yaml.sample"])
 def test_generated_file_is_up_to_date(path: str) -> None:
     generate = module_from(DOCS / "generate.py")
     assert (ROOT / path).read_text() == generate.FILES[path](), "run `make docs`"

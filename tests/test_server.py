@@ -53,6 +53,7 @@ def serve(app: App) -> Iterator[Callable[..., Listener]]:
 
     def make(**options: Any) -> Listener:
         usual = {"threads": 1, "max_queued_requests": 10, "max_queue_time": 60.0, "client_timeout": 60.0}
+        usual |= {"trusted_proxy": None, "trusted_proxy_count": 1}
         listener = Listener(app, listen("127.0.0.1", 0), SimpleNamespace(**usual | options), 1000)
         made.append(listener)
         until(listener, lambda: listener.task_dispatcher.active_count == 0)  # all threads have started

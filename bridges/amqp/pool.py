@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -138,7 +139,10 @@ class Pool:
         try:
             link = self._connect()
         except CONNECT_ERRORS as error:
-            why = refusal(error) or BridgeUnavailable(f"cannot connect to the broker: {error}")
+            # Of TLS 1.3's alerts, which come after the handshake, often only the end of the connection is seen.
+            hung_up = isinstance(error.__cause__ or error, ssl.SSLEOFError)
+            hint = "; does it take the gateway's certificate?" if hung_up else ""
+            why = refusal(error) or BridgeUnavailable(f"cannot connect to the broker: {error}{hint}")
             self._failed = (time.monotonic(), why)
             raise type(why)(str(why)) from error
         self._failed = None

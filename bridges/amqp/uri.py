@@ -45,7 +45,10 @@ def broker_uris(uri: str, hosts: list[str]) -> list[str]:
 
 
 def tls_options(options: Any) -> dict[str, Any]:
-    """TLS settings for kombu: the broker's certificate is checked against its name unless that is switched off."""
+    """TLS settings for kombu: the broker's certificate is checked against its name unless that is switched off.
+
+    Raises BridgeMisconfigured for a file that can't be read.
+    """
     tls: dict[str, Any] = {
         "cert_reqs": ssl.CERT_NONE if options.tls_insecure else ssl.CERT_REQUIRED,
         # kombu puts the host name here; without a name there is no check of it.
@@ -53,9 +56,11 @@ def tls_options(options: Any) -> dict[str, Any]:
     }
     if options.tls_insecure:
         del tls["server_hostname"]
-    for key, value in (
-        ("ca_certs", options.tls_ca_file), ("certfile", options.tls_cert_file), ("keyfile", options.tls_key_file),
-    ):
-        if value:
-            tls[key] = value
+    for key, option in (("ca_certs", "tls_ca_file"), ("certfile", "tls_cert_file"), ("keyfile", "tls_key_file")):
+        if file := getattr(options, option):
+            try:
+                open(file, "rb").close()
+            except OSError as error:  # later it would not be said which file it is
+                raise BridgeMisconfigured(f"[bridge] {option}: {error}") from error
+            tls[key] = file
     return tls

@@ -112,7 +112,7 @@ def test_ping_answers_without_a_body(api, method):
 
 
 def test_health_reports_each_pool(api):
-    response = api.get("/v2/health")
+    response = api.get("/v2/health", headers={"X-Roles": "admin"})
 
     assert response.status_code == 200
     report = response.json()
@@ -125,6 +125,11 @@ def test_health_reports_each_pool(api):
             assert set(operation) == {"seconds", "ref", "succeeded"}
             assert operation["succeeded"] is True
             assert operation["seconds"] >= 0
+
+
+def test_health_is_for_admins(api):
+    assert_error(api.get("/v2/health"), 403)
+    assert_error(api.get("/v2/health", headers={"X-Roles": "member,reader"}), 403)
 
 
 # Client-ID

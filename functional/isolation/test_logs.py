@@ -59,6 +59,7 @@ def check_answer(response: raw.RawResponse) -> None:
     known = {
         "Content-Type", "Content-Length", "Date", "X-Openstack-Request-Id", "Location", "Allow", "Connection",
         "WWW-Authenticate", "Retry-After", "Server", "Via",
+        "Cache-Control", "X-Content-Type-Options",
     }
     assert {name.title() for name in response.headers} <= {name.title() for name in known}, response.headers
     for value in response.headers.values():

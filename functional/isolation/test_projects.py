@@ -281,10 +281,10 @@ def test_a_project_named_like_a_signed_text_signs_for_nobody(api: Api, queue: st
 
 @pytest.fixture
 def users(tmp_path: Path) -> str:
-    """Two users with projects of their own."""
+    """Two users with projects of their own, and an admin."""
     file = tmp_path / "users"
     hash_ = bcrypt.hashpw(b"password", bcrypt.gensalt(4)).decode()
-    file.write_text(f"alice:{hash_}:A\nbob:{hash_}:B\n")
+    file.write_text(f"alice:{hash_}:A\nbob:{hash_}:B\nroot:{hash_}:R:admin\n")
     return str(file)
 
 
@@ -302,6 +302,8 @@ def test_a_user_has_one_project(start_gateway: Any, users: str) -> None:
     for project in ("A", "a", "A ", "A/", "B,A", "unknown"):
         response = api.get(f"{path}?echo=true", headers={**authorization("bob"), "X-Project-ID": project})
         assert response.status_code == 403 and "secret" not in response.text, project
+    root = {**authorization("root"), "X-Project-ID": "A"}
+    assert bodies(api.get(f"{path}?echo=true", headers=root).json()["messages"]) == ["secret 1"]
     for project in (None, "B", ""):
         response = api.get(f"{path}?echo=true", headers={**authorization("bob"), "X-Project-ID": project})
         assert (response.status_code, response.json()["messages"]) == (200, [])

@@ -12,6 +12,7 @@ import pymongo
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from functional.services.certificates import Pair
 from functional.services.ports import accepts, free_port
 from functional.services.process import Missing, Service, start_together
 from functional.wait import wait_until
@@ -54,9 +55,14 @@ def find_mongod() -> str:
 
 
 class Member(Service):
-    """One mongod, ready when it answers; it has no data yet and belongs to no set."""
+    """One mongod, ready when it answers; it has no data yet and belongs to no set.
 
-    def __init__(self) -> None:
+    With `tls`, an authority's file and what it has signed for the member, it takes TLS only, and clients must show a
+    certificate.
+    """
+
+    def __init__(self, tls: tuple[Path, Pair] | None = None) -> None:
+        self._tls = tls
         self._mongod = find_mongod()
         super().__init__("mongodb")
         self.port = free_port()
@@ -68,20 +74,31 @@ class Member(Service):
         return [
             *(self._mongod, "--replSet", REPLICA_SET, "--bind_ip", "127.0.0.1", "--port", str(self.port)),
             *("--dbpath", str(self._data), "--wiredTigerCacheSizeGB", str(CACHE_SIZE)),
+            *self._tls_arguments(),
             *("--nounixsocket", "--quiet", "--setParameter", "diagnosticDataCollectionEnabled=false"),
         ]
+
+    def _tls_arguments(self) -> list[str]:
+        if self._tls is None:
+            return []
+        ca, pair = self._tls
+        return ["--tlsMode", "requireTLS", "--tlsCAFile", str(ca), "--tlsCertificateKeyFile", str(pair.both)]
 
     def is_ready(self) -> bool:
         return accepts(self.port)
 
     def connect(self) -> MongoClient[dict[str, Any]]:
         """A client of this member alone, not of its set."""
+        tls: dict[str, Any] = {}
+        if self._tls is not None:
+            tls = {"tls": True, "tlsCAFile": str(self._tls[0]), "tlsCertificateKeyFile": str(self._tls[1].both)}
         return MongoClient(
             "127.0.0.1",
             self.port,
             directConnection=True,
             serverSelectionTimeoutMS=CLIENT_TIMEOUT,
             timeoutMS=CLIENT_TIMEOUT,
+            **tls,
         )
 
     @property

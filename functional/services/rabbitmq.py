@@ -11,6 +11,7 @@ import pika
 import pika.exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
+from functional.services.certificates import Pair
 from functional.services.ports import accepts, free_port
 from functional.services.process import Missing, Service
 from functional.wait import wait_until
@@ -42,6 +43,17 @@ log.console = true
 log.file = false
 # As by default: a limit relative to the memory would stop publishers on small disks.
 disk_free_limit.absolute = 50MB
+"""
+
+
+#: Who connects must show a certificate.
+TLS_CONFIG = """\
+listeners.ssl.default = 127.0.0.1:{port}
+ssl_options.cacertfile = {ca}
+ssl_options.certfile = {pair.certificate}
+ssl_options.keyfile = {pair.key}
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
 """
 
 
@@ -86,11 +98,16 @@ def shared_epmd() -> Epmd:
 
 
 class RabbitMQ(Service):
-    """One node, on its own or (see `join`) in a cluster with others of this process."""
+    """One node, on its own or (see `join`) in a cluster with others of this process.
 
-    def __init__(self) -> None:
+    With `tls`, an authority's file and what it has signed for the node, it listens on another port for TLS too.
+    """
+
+    def __init__(self, tls: tuple[Path, Pair] | None = None) -> None:
         self._scripts = find_scripts()
         super().__init__("rabbitmq")
+        self._tls = tls
+        self.tls_port = free_port()
         self.port = free_port()
         self.node = f"marconi-{self.port}@localhost"
         self._environment = self._write_settings()
@@ -99,6 +116,11 @@ class RabbitMQ(Service):
     def uri(self) -> str:
         """AMQP address, in the form that pika and kombu both read as the default virtual host."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
+
+    @property
+    def tls_uri(self) -> str:
+        """The same over TLS, for a node that was made with it."""
+        return f"amqps://guest:guest@127.0.0.1:{self.tls_port}/%2F"
 
     def command(self) -> list[str]:
         return [str(self._scripts / "rabbitmq-server")]
@@ -158,6 +180,9 @@ class RabbitMQ(Service):
         cookie.chmod(0o400)  # Erlang refuses one that others can read
         config = self.folder / "rabbitmq.conf"
         config.write_text(CONFIG)
+        if self._tls is not None:
+            ca, pair = self._tls
+            config.write_text(CONFIG + TLS_CONFIG.format(port=self.tls_port, ca=ca, pair=pair))
         plugins = self.folder / "enabled_plugins"
         plugins.write_text("[].\n")
         empty = self.folder / "rabbitmq-env.conf"

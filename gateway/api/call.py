@@ -12,12 +12,14 @@ from flask import Request
 
 from gateway.api import body
 from gateway.api.errors import NotAcceptable
-from gateway.auth.base import MAX_PROJECT, AuthStrategy, Identity
+from gateway.audit import CALLER
+from gateway.auth.base import MAX_PROJECT, AuthStrategy, Identity, project_header
 from gateway.core.core import Core
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
 from gateway.core.metadata import QUEUE_NAME
 from gateway.core.queues import QueueInfo
 from gateway.core.quotas import RateLimit
+from gateway.policy import ADMIN, Policy
 from gateway.signing import covers
 
 #: Characters of a header that is worth remembering what it says; what is longer would fill the memory.
@@ -47,6 +49,7 @@ class Service:
 
     core: Core
     auth: AuthStrategy
+    policy: Policy
     signing_key: str | None
     admin_mode: bool
     enable_checksum: bool
@@ -71,6 +74,10 @@ class Call:
         """The core that answers."""
         return self.service.core
 
+    def allows(self, rule: str) -> bool:
+        """Does the policy let the caller do what a rule is for?"""
+        return self.service.policy.allows(rule, self.identity, self.project)
+
     def body(self) -> bytes:
         """The request's body as it came."""
         data = self.request.get_data(cache=False)
@@ -93,10 +100,10 @@ def check_queue_name(name: str) -> None:
         raise InvalidInput("A queue's name is 1 to 64 characters of A-Z a-z 0-9 _ - .", QUEUE_TITLE)
 
 
-def admit(service: Service, request: Request) -> Call:
+def admit(service: Service, request: Request, rule: str | None) -> Call:
     """Check what holds for every request, in the order that clients count on.
 
-    Accept, credentials, project, client, and last the project's rate.
+    Accept, credentials, project, client, the policy's ``rule`` if there is one, and last the project's rate.
     """
     environ = request.environ
     accept = environ.get("HTTP_ACCEPT")
@@ -104,23 +111,29 @@ def admit(service: Service, request: Request) -> Call:
         raise NotAcceptable(f"Only {JSON} is served")
     if "HTTP_URL_SIGNATURE" in environ:
         identity = Identity(_signed_project(service, environ))
+        rule = None  # what it covers was allowed to who signed it
     else:
         identity = service.auth.identify(environ)
-    call = Call(service, request, _project(environ, identity), _client(service, environ), identity)
+    environ[CALLER] = identity, project_header(environ) or identity.project
+    project = _project(service, environ, identity)
+    call = Call(service, request, project, _client(service, environ), identity)
+    if rule is not None and not call.allows(rule):
+        raise Forbidden(f"Your roles don't allow this ({rule})")
     if service.request_rate is not None:
         service.request_rate.take(call.project)
     return call
 
 
-def _project(environ: dict[str, Any], identity: Identity) -> str:
-    header = environ.get("HTTP_X_PROJECT_ID", "").strip(" \t")  # RFC 9110, 5.5; no other space is like none
-    if identity.project is not None:
-        if header and header != identity.project:
-            raise Forbidden("X-Project-ID names another project than yours")
-        return identity.project
+def _project(service: Service, environ: dict[str, Any], identity: Identity) -> str:
+    header = project_header(environ)
     if not header:
-        raise InvalidInput("The X-Project-ID header is missing or empty", "Project-Id Missing")
-    if len(header) > MAX_PROJECT or not _PROJECT.match(header):
+        if not identity.project:
+            raise InvalidInput("The X-Project-ID header is missing or empty", "Project-Id Missing")
+        return identity.project
+    usable = len(header) <= MAX_PROJECT and _PROJECT.match(header)
+    if header != identity.project and not (usable and service.policy.allows(ADMIN, identity, header)):
+        raise Forbidden("X-Project-ID names another project than yours")
+    if not usable:
         raise InvalidInput(f"A project id is 1 to {MAX_PROJECT} printable ASCII characters, no commas", QUEUE_TITLE)
     return header
 

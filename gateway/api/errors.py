@@ -11,7 +11,7 @@ from werkzeug.exceptions import NotFound as NoSuchPath
 
 from bridges.errors import BridgeError, BrokerBlocked, BrokerRefused, PublishBlocked
 from bridges.errors import OutcomeUnknown as PublishOutcomeUnknown
-from gateway.auth.base import Unauthenticated
+from gateway.auth.base import IdentityUnavailable, Unauthenticated
 from gateway.core.errors import (
     Busy,
     Conflict,
@@ -93,6 +93,11 @@ def answer(error: Exception) -> Answer:
     if isinstance(error, StoreError):
         LOG.warning("side-store: %s", error)
         return _answer(503, "Service unavailable", "The side-store can't be reached now; try again.")
+    if isinstance(error, IdentityUnavailable):
+        LOG.warning("identity: %s", error)
+        return _answer(
+            503, "Service unavailable", "What knows the users and their rights can't be reached now; try again."
+        )
     if isinstance(error, Unauthenticated):
         return _answer(401, "Unauthorized", str(error), {"WWW-Authenticate": error.challenge})
     if isinstance(error, MethodNotAllowed):

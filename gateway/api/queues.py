@@ -10,8 +10,9 @@ import orjson
 from gateway.api import body, query, render
 from gateway.api.call import Call
 from gateway.api.errors import Answer, UnsupportedMediaType
-from gateway.core.errors import InvalidInput, NotFound
+from gateway.core.errors import Forbidden, InvalidInput, NotFound
 from gateway.core.queues import ListedQueue
+from gateway.policy import BY_CALL
 from gateway.signing import EXPIRES, SEPARATOR, sign
 
 PATCH_TYPE = "application/openstack-messaging-v2.0-json-patch"
@@ -148,6 +149,8 @@ def share(call: Call, queue: str) -> Answer:
         raise InvalidInput(f"Unknown keys: {', '.join(unknown)}", body.TITLE)
     names = _string_list(document, "paths", ["messages"], SHARE_PATHS)
     methods = _string_list(document, "methods", ["GET"], SHARE_METHODS)
+    if refused := [rule for rule in rules_of(names, methods) if not call.allows(rule)]:
+        raise Forbidden(f"Your roles don't allow what you want to share ({', '.join(refused)})")
     paths = [f"{path_of(queue)}/{name}" for name in names]
     expires = _expiry(document.get("expires")).strftime(EXPIRES)
     return 200, orjson.dumps({
@@ -157,6 +160,13 @@ def share(call: Call, queue: str) -> Answer:
         "expires": expires,
         "signature": sign(key, paths, methods, call.project, expires),
     }), {}
+
+
+def rules_of(names: list[str], methods: list[str]) -> list[str]:
+    """The policy's rules for what a share of these paths and methods covers."""
+    shared = tuple(f"{path_of('{queue_name}')}/{name}" for name in names)
+    wanted = {"GET" if method == "HEAD" else method for method in methods}
+    return sorted({rule for (method, path), rule in BY_CALL.items() if method in wanted and path.startswith(shared)})
 
 
 def _string_list(document: dict[str, Any], key: str, default: list[str], allowed: tuple[str, ...]) -> list[str]:

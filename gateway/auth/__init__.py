@@ -6,10 +6,11 @@ from typing import Any
 
 from gateway.auth.base import AuthStrategy
 from gateway.auth.basic import BasicAuth
+from gateway.auth.keystone import KeystoneAuth
 from gateway.auth.noauth import NoAuth
 
 #: Strategies by the name that ``auth_strategy`` has for them.
-STRATEGIES: dict[str, type[AuthStrategy]] = {"noauth": NoAuth, "basic": BasicAuth}
+STRATEGIES: dict[str, type[AuthStrategy]] = {"noauth": NoAuth, "basic": BasicAuth, "keystone": KeystoneAuth}
 
 
 class UnknownStrategy(Exception):

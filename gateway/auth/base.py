@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,29 @@ from typing import Any
 MAX_PROJECT = 256
 
 
+#: Roles that others bring along, as Keystone has it since the roles of secure RBAC.
+IMPLIED = {"admin": ("member", "reader"), "member": ("reader",)}
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is calling. ``project`` is None when the strategy leaves it to the caller's X-Project-ID header."""
+    """Who is calling. ``project`` is empty when the credentials are for none."""
 
-    project: str | None
+    project: str
     user: str | None = None
     roles: tuple[str, ...] = ()
+
+
+def with_implied(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of roles in lower case, with those that they imply, each once."""
+    roles = {name.lower() for name in names}
+    return tuple(sorted(roles.union(*(IMPLIED.get(role, ()) for role in roles))))
+
+
+def project_header(environ: Mapping[str, Any]) -> str:
+    """What X-Project-ID says; empty without it."""
+    header: str = environ.get("HTTP_X_PROJECT_ID", "")
+    return header.strip(" \t")  # RFC 9110, 5.5; no other space is like none
 
 
 class Unauthenticated(Exception):
@@ -26,6 +42,10 @@ class Unauthenticated(Exception):
     def __init__(self, description: str, challenge: str):
         super().__init__(description)
         self.challenge = challenge
+
+
+class IdentityUnavailable(Exception):
+    """What knows the callers and their rights can't be reached now; the text is for the log."""
 
 
 class AuthStrategy(ABC):
@@ -37,4 +57,8 @@ class AuthStrategy(ABC):
 
     @abstractmethod
     def identify(self, environ: Mapping[str, Any]) -> Identity:
-        """The caller. Raises Unauthenticated."""
+        """The caller. Raises Unauthenticated and IdentityUnavailable."""
+
+    def ping(self) -> str:
+        """What the strategy works with, in words; raises ValueError if that does not work."""
+        return ""

@@ -16,7 +16,7 @@ from typing import Any
 import bcrypt
 from cachetools import TTLCache
 
-from gateway.auth.base import MAX_PROJECT, AuthStrategy, Identity, Unauthenticated
+from gateway.auth.base import MAX_PROJECT, AuthStrategy, Identity, Unauthenticated, with_implied
 
 LOG = logging.getLogger(__name__)
 
@@ -31,6 +31,10 @@ MAX_PASSWORD = 72
 
 BCRYPT_HASH = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}\Z", re.ASCII)
 
+#: What stands for a user's roles, and the role of one who has none there.
+ROLES = re.compile(r"[\w-]+(,[\w-]+)*\Z", re.ASCII)
+USUAL = "member"
+
 #: Hash that an unknown user's password is checked against, so that the answer takes as long as for a known one.
 NOBODY = bcrypt.hashpw(secrets.token_bytes(16).hex().encode(), bcrypt.gensalt())
 
@@ -41,6 +45,7 @@ class User:
 
     hash: bytes
     project: str
+    roles: tuple[str, ...]
 
 
 class BasicAuth(AuthStrategy):
@@ -77,7 +82,7 @@ class BasicAuth(AuthStrategy):
         right = _matches(password, user.hash if user else NOBODY)
         if not right or user is None:
             raise Unauthenticated("User name or password is wrong", CHALLENGE)
-        identity = Identity(user.project, name)
+        identity = Identity(user.project, name, user.roles)
         with self._lock:
             self._right[remembered] = identity
         return identity
@@ -112,20 +117,26 @@ def _matches(password: str, hash_: bytes) -> bool:
 
 
 def read_users(path: str) -> dict[str, User]:
-    """Users by name from lines ``name:hash[:project]``. Raises OSError, and ValueError with the line that is wrong."""
+    """Users by name from lines ``name:hash[:project[:role,...]]``.
+
+    Raises OSError, and ValueError with the line that is wrong.
+    """
     users = {}
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             line = line.strip()
             if not line or line.startswith("#"):
                 continue
-            name, hash_, project = (line.split(":", 2) + ["", ""])[:3]
-            if not name or not BCRYPT_HASH.match(hash_):
+            name, hash_, project, roles, *more = [*line.split(":"), "", "", ""]
+            if not name or not BCRYPT_HASH.match(hash_) or any(more):
                 raise ValueError(
-                    f"{path}, line {number}: not of the form name:bcrypt-hash[:project] (htpasswd -B makes it)"
+                    f"{path}, line {number}: not of the form name:bcrypt-hash[:project[:role,...]] (htpasswd -B makes"
+                    " the first two)"
                 )
             project = project or name
             if len(project) > MAX_PROJECT or not project.isprintable():
                 raise ValueError(f"{path}, line {number}: a project is at most {MAX_PROJECT} printable characters")
-            users[name] = User(hash_.encode(), project)
+            if not ROLES.match(roles or USUAL):
+                raise ValueError(f"{path}, line {number}: roles are words of A-Z a-z 0-9 _ - with commas between them")
+            users[name] = User(hash_.encode(), project, with_implied((roles or USUAL).split(",")))
     return users

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.auth.base import AuthStrategy, Identity
+from gateway.auth.base import AuthStrategy, Identity, project_header, with_implied
+
+#: Roles of a caller who says none.
+USUAL = with_implied(["member"])
 
 
 class NoAuth(AuthStrategy):
@@ -15,5 +18,6 @@ class NoAuth(AuthStrategy):
         pass
 
     def identify(self, environ: Mapping[str, Any]) -> Identity:
-        roles = environ.get("HTTP_X_ROLES", "")
-        return Identity(None, None, tuple(role.strip() for role in roles.split(",") if role.strip()))
+        said = [role.strip() for role in environ.get("HTTP_X_ROLES", "").split(",")]
+        roles = with_implied(filter(None, said)) if any(said) else USUAL
+        return Identity(project_header(environ), None, roles)

@@ -17,11 +17,13 @@ from gateway.api.call import Service, accepts_json, admit, check_queue_name
 from gateway.api.errors import answer
 from gateway.auth.base import Unauthenticated
 from gateway.auth.noauth import NoAuth
+from gateway.conf import load
 from gateway.core.core import Core
 from gateway.core.errors import CoreError, InvalidInput
 from gateway.core.limits import Limits
 from gateway.core.metadata import MetadataRules
 from gateway.core.queues import broker_name, queue_key
+from gateway.policy import Policy
 from tests.fuzz.fuzzing import deep, fuzzed, headers, json_texts, near, parsed, texts, unicode_texts
 
 RULES = MetadataRules(Limits(), can_encrypt=True, can_bridge=True)
@@ -77,9 +79,13 @@ def test_a_query_is_read_or_refused(pairs: list[tuple[str, str]], name: str) -> 
     assert link["href"].isprintable() and link["href"].isascii()
 
 
+POLICY = Policy(load(config_files=[]))
+
+
 def service(**options: Any) -> Service:
     usual = {"core": None, "auth": NoAuth(None), "signing_key": "secret", "admin_mode": True, "enable_checksum": False,
-             "client_id_uuid_safe": True, "client_id_length": (10, 36), "request_rate": None, "byte_rate": None}
+             "policy": POLICY, "client_id_uuid_safe": True, "client_id_length": (10, 36), "request_rate": None,
+             "byte_rate": None}
     return Service(**(usual | options))
 
 
@@ -98,7 +104,7 @@ def test_headers_are_admitted_or_refused(environ: dict[str, str], uuid_safe: boo
     usual = {"HTTP_CLIENT_ID": "0" * 32, "HTTP_X_PROJECT_ID": "p", "HTTP_ACCEPT": "*/*"}
     request = Request({**EnvironBuilder().get_environ(), **usual, **environ})
     try:
-        call = admit(service(client_id_uuid_safe=uuid_safe), request)
+        call = admit(service(client_id_uuid_safe=uuid_safe), request, "queues:get_all")
     except (CoreError, Unauthenticated) as error:
         status, data, fields = answer(error)
         assert 400 <= status < 500 and json.loads(data)
@@ -114,7 +120,7 @@ def test_a_project_with_an_odd_space_is_not_the_one_without(space: str) -> None:
     environ = {**EnvironBuilder().get_environ(), "HTTP_CLIENT_ID": "0" * 32}
     for project in (f"p{space}", f"{space}p"):
         with pytest.raises(InvalidInput):
-            admit(service(), Request({**environ, "HTTP_X_PROJECT_ID": project}))
+            admit(service(), Request({**environ, "HTTP_X_PROJECT_ID": project}), None)
 
 
 def test_long_headers_are_not_remembered() -> None:
@@ -124,7 +130,8 @@ def test_long_headers_are_not_remembered() -> None:
     call._accepts_json.cache_clear()
     environ = {**EnvironBuilder().get_environ(), "HTTP_X_PROJECT_ID": "p"}
     with pytest.raises(InvalidInput):
-        admit(service(), Request({**environ, "HTTP_ACCEPT": "*/*" + " " * 60_000, "HTTP_CLIENT_ID": "0" * 60_000}))
+        long = {"HTTP_ACCEPT": "*/*" + " " * 60_000, "HTTP_CLIENT_ID": "0" * 60_000}
+        admit(service(), Request({**environ, **long}), None)
     assert call.client_id.cache_info().currsize == call._accepts_json.cache_info().currsize == 0
 
 

@@ -1,0 +1,53 @@
+"""A trail of who did what: a JSON object in a line for each call that changes something or is refused."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from logging.handlers import WatchedFileHandler
+from typing import Any
+
+import orjson
+
+#: Statuses of calls that the caller may not make, which are recorded whatever they would have done.
+REFUSED = (401, 403)
+
+#: Where admission leaves the caller and the project in the WSGI environment.
+CALLER = "marconi.caller"
+
+READS = ("GET", "HEAD")
+
+
+class Trail:
+    """Appends to ``[audit] file``, also when it has been moved away by logrotate; all workers write to the same."""
+
+    def __init__(self, options: Any):
+        """``options``: the section [audit]. Raises ValueError if the file can't be written to."""
+        self._reads = options.reads
+        try:
+            self._handler = WatchedFileHandler(options.file, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise ValueError(f"[audit] file: {error}") from error
+        self._handler.setFormatter(logging.Formatter("%(message)s"))
+
+    def record(self, environ: dict[str, Any], action: str, status: int, request_id: str) -> None:
+        """One call: ``action`` is the policy's rule for it, or method and route where there is none."""
+        method = environ["REQUEST_METHOD"]
+        if method in READS and status not in REFUSED and not self._reads:
+            return
+        identity, project = environ.get(CALLER, (None, None))
+        line = orjson.dumps({
+            "time": datetime.now(UTC),
+            "request_id": request_id,
+            "address": environ.get("REMOTE_ADDR"),
+            "user": identity.user if identity else None,
+            "roles": identity.roles if identity else (),
+            "project": project,
+            "signed": "HTTP_URL_SIGNATURE" in environ,
+            "client": environ.get("HTTP_CLIENT_ID"),
+            "action": action,
+            "method": method,
+            "path": environ["PATH_INFO"],
+            "status": status,
+        }).decode()
+        self._handler.handle(logging.LogRecord("marconi.audit", logging.INFO, "", 0, line, None, None))

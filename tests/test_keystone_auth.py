@@ -1,0 +1,75 @@
+"""Tokens of Keystone, as far as there needs to be none; functional/identity has one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from functional.services.ports import free_port
+from gateway.auth import strategy
+from gateway.auth.base import IdentityUnavailable, Unauthenticated
+from gateway.auth.keystone import TokenCache
+
+Configured = Callable[..., Any]
+
+
+def options(**more: object) -> dict[str, dict[str, object]]:
+    return {
+        "DEFAULT": {"auth_strategy": "keystone"},
+        "keystone_authtoken": {
+            "auth_type": "password", "auth_url": f"http://127.0.0.1:{free_port()}/v3", "username": "marconi",
+            "password": "secret", "project_name": "service", "user_domain_id": "default",
+            "project_domain_id": "default", "http_request_max_retries": 0, **more,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        ({"auth_type": ""}, "auth_type is not set"),
+        ({"auth_type": "carrier-pigeon"}, "carrier-pigeon"),
+        ({"memcached_servers": "127.0.0.1:1", "memcache_security_strategy": "MAC"}, "memcache_secret_key"),
+    ],
+)
+def test_wrong_options_are_refused(configured: Configured, more: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        strategy(configured(**options(**more)))
+
+
+def test_request_without_a_token_says_where_to_get_one(configured: Configured) -> None:
+    auth = strategy(configured(**options(www_authenticate_uri="https://keystone.example.org/v3")))
+    for environ in ({}, {"HTTP_X_AUTH_TOKEN": ""}, {"HTTP_X_AUTH_TOKEN": "\xe9"}, {"HTTP_X_AUTH_TOKEN": "a b"}):
+        with pytest.raises(Unauthenticated) as caught:
+            auth.identify(environ)
+        assert caught.value.challenge == 'Keystone uri="https://keystone.example.org/v3"'
+
+
+def test_keystone_that_is_down_is_told_apart(configured: Configured) -> None:
+    auth = strategy(configured(**options()))
+    with pytest.raises(IdentityUnavailable, match="can't be reached"):
+        auth.identify({"REQUEST_METHOD": "GET", "HTTP_X_AUTH_TOKEN": "token"})
+    with pytest.raises(ValueError, match="Keystone at http://127.0.0.1") as caught:
+        auth.ping()
+    assert "secret" not in str(caught.value)
+
+
+def test_operators_delay_auth_decision_changes_nothing(configured: Configured) -> None:
+    auth = strategy(configured(**options(delay_auth_decision=True)))
+    with pytest.raises(IdentityUnavailable):
+        auth.identify({"REQUEST_METHOD": "GET", "HTTP_X_AUTH_TOKEN": "token", "HTTP_X_IDENTITY_STATUS": "Confirmed"})
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(60, b"data"), (0, None), (-1, None)])
+def test_tokens_are_remembered_if_asked_for(seconds: int, kept: bytes | None) -> None:
+    cache = TokenCache(seconds)
+    cache.set("key", b"data", time=seconds)
+    assert cache.get("key") == kept
+
+
+def test_remembered_tokens_do_not_fill_the_memory() -> None:
+    cache = TokenCache(60)
+    for number in range(3000):
+        cache.set(str(number), b"data")
+    assert cache.get("0") is None and cache.get("2999") == b"data"
+    assert len(cache._tokens) == 1000
