@@ -89,7 +89,7 @@ class AMQPSuite(BridgeSuite):
         self, rabbitmq: RabbitMQ, bridge: AMQPBridge, queue: str
     ) -> None:
         """When a node dies RabbitMQ 3.10 does not give back what a consumer had that was cancelled on it."""
-        bridge.publish(queue, envelopes("a", "b", "c"))
+        bridge.publish(queue, envelopes(*"abcdefg"))
         with rabbitmq.connect() as connection:
             channel = connection.channel()
 
@@ -97,11 +97,11 @@ class AMQPSuite(BridgeSuite):
                 return int(channel.queue_declare(queue, passive=True).method.consumer_count)
 
             for end in (bridge.requeue, bridge.settle):
-                batch = bridge.fetch(queue, 2)
-                assert (len(batch.envelopes), consumers()) == (2, 1)
+                batch = bridge.fetch(queue, 6)
+                assert (len(batch.envelopes), consumers()) == (6, 1)
                 end(batch)
                 wait_until(lambda: consumers() == 0, SETTLED, "the consumer to go")
-        assert bodies(drain(bridge, queue)) == ["c"]
+        assert bodies(drain(bridge, queue)) == ["g"]
 
     def test_queue_is_durable_and_of_the_configured_type(self, rabbitmq: RabbitMQ, queue: str) -> None:
         rows = rabbitmq.ctl("list_queues", "name", "type", "durable", "auto_delete", "--no-table-headers")

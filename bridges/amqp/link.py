@@ -26,6 +26,9 @@ from bridges.errors import BrokerBlocked, OutcomeUnknown, PublishBlocked, QueueM
 #: Header that RabbitMQ adds to messages of quorum queues.
 DELIVERY_COUNT = "x-delivery-count"
 
+#: Messages that are got one by one: that takes no longer than a consumer's round trips.
+GETS_AT_MOST = 4
+
 #: Seconds that a consumer's deliveries may be behind it at the least: a replica's way behind its leader.
 LATE = 0.05
 
@@ -216,15 +219,17 @@ class Link:
         """
         self.unheard = False
         if limit > 1:
-            # Never more credit than there are messages: a quorum queue would use what is left of it for messages that
-            # are published till the cancel, take those back, and let others overtake them meanwhile.
+            # Never more credit than there are messages: what is published later would be assigned to it too, and be
+            # overtaken when the consumer ends and it goes back.
             waiting = self.depth(queue)
             if waiting is None:
                 raise QueueMissing(queue)
             # A get even for none: while a quorum queue has no leader RabbitMQ says 0, but a get waits for one.
             limit = max(1, min(limit, waiting))
         try:
-            deliveries = self._collect(queue, limit) if limit > 1 and consume else []
+            deliveries: list[amqp.Message] = []
+            if limit > GETS_AT_MOST and consume:
+                self._consume(queue, limit, limit, deliveries.append)
             if not deliveries:
                 owed = self._owed
                 self._forgo(queue)
@@ -287,7 +292,8 @@ class Link:
         if not consume:
             self._get(queue, limit, deliveries.append)
         elif waiting := self.depth(queue):
-            deliveries = self._collect(queue, min(limit, waiting))
+            limit = min(limit, waiting)
+            self._consume(queue, limit, limit, deliveries.append)
             if not deliveries:
                 self._forgo(queue)
         return self._fetched(deliveries)
@@ -310,23 +316,12 @@ class Link:
             self.last_tag = deliveries[-1].delivery_tag
         return deliveries
 
-    def _collect(self, queue: str, limit: int) -> list[amqp.Message]:
-        """What a consumer gets of ``limit`` messages that wait."""
-        deliveries: list[amqp.Message] = []
-        self._consume(queue, limit, limit, deliveries.append)
-        if 0 < len(deliveries) < limit:
-            # It would get what is published next.
-            self.channel.basic_cancel(self._consumer)
-            self._consumer = None
-            self._owed = len(deliveries) < limit
-        return deliveries
-
     def _consume(self, queue: str, limit: int, expected: int, take: Callable[[amqp.Message], None]) -> int:
         """Give ``take`` what is ready, up to ``limit``, in three or four round trips: gets would take one for each.
 
         Returns how many. ``expected``: do not wait for more. The consumer stays until its messages are acknowledged
         or given back: when its node dies RabbitMQ 3.10 gives back what a consumer has, but not what a cancelled one
-        has. As long as it has ``limit`` messages it gets no others.
+        has, be it delivered yet or not. As long as it has ``limit`` messages it gets no others.
         """
         if self._prefetch != limit:
             self.channel.basic_qos(0, limit, False)
@@ -369,14 +364,17 @@ class Link:
 
     def ack(self) -> None:
         """Acknowledge all that was fetched last."""
+        if self._owed:
+            self.channel.basic_ack(self.last_tag, multiple=True)
+            self.give_back()
+            return
         if self._consumer is not None:
-            # Before the acknowledgement, which would let it have more. The broker does one after the other.
+            # It has all it was to get. Before the acknowledgement, which would let it have more; the broker does one
+            # after the other.
             self.channel.basic_cancel(self._consumer, nowait=True)
             self.channel.callbacks.pop(self._consumer)
             self._consumer = None
         self.channel.basic_ack(self.last_tag, multiple=True)
-        if self._owed:
-            self.give_back()
 
     def restore(self, queue: str, count: int, patience: float = GIVEN_BACK) -> None:
         """Give back all that was fetched last, ``count`` messages, and wait a moment until they are in their place.
