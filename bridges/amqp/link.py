@@ -26,14 +26,11 @@ from bridges.errors import BrokerBlocked, OutcomeUnknown, PublishBlocked, QueueM
 #: Header that RabbitMQ adds to messages of quorum queues.
 DELIVERY_COUNT = "x-delivery-count"
 
-#: Messages that are got one by one: that takes no longer than a consumer's round trips.
-GETS_AT_MOST = 4
-
 #: Seconds that a consumer's deliveries may be behind it at the least: a replica's way behind its leader.
 LATE = 0.05
 
-#: The same where the last ones came at once, as they do from the leader.
-PROMPT = 0.005
+#: Seconds after which it is asked for them: from the leader they come at once.
+PROMPT = 0.002
 
 #: Queues of which a link remembers that its consumers get their messages at once.
 PROMPT_AT_MOST = 1000
@@ -228,7 +225,7 @@ class Link:
             limit = max(1, min(limit, waiting))
         try:
             deliveries: list[amqp.Message] = []
-            if limit > GETS_AT_MOST and consume:
+            if limit > 1 and consume:
                 self._consume(queue, limit, limit, deliveries.append)
             if not deliveries:
                 owed = self._owed
@@ -344,13 +341,21 @@ class Link:
         self._consumer = tag
         took = time.monotonic() - start
         prompt = self._prompt.pop(queue, False) and EXCHANGES * took < LATE
-        deadline = start + took + (max(PROMPT, took) if prompt else max(LATE, EXCHANGES * took))
-        while taken < expected and (left := deadline - time.monotonic()) > 0:
-            with suppress(TimeoutError):
-                self._amqp.drain_events(timeout=left)
-        # A quorum queue has a consumer's messages sent by the replica on its node, which is a little late unless it
-        # is the leader. Where it never was late others have been faster to take the messages.
-        self._prompt[queue] = taken >= expected and time.monotonic() - start - took < PROMPT
+
+        def wait(patience: float) -> None:
+            deadline = time.monotonic() + patience
+            while taken < expected and (left := deadline - time.monotonic()) > 0:
+                with suppress(TimeoutError):
+                    self._amqp.drain_events(timeout=left)
+
+        wait(PROMPT)
+        if taken < expected:
+            self.depth(queue)  # the leader answers behind what it has sent
+        self._prompt[queue] = taken >= expected
+        if not prompt:
+            # A quorum queue has a consumer's messages sent by the replica on its node, which is a little late unless
+            # it is the leader. Where it never was late others have been faster to take the messages.
+            wait(max(LATE, EXCHANGES * took))
         self._owed = taken < limit
         return taken
 

@@ -42,9 +42,17 @@ CIPHER_HEADER = "marconi-cipher"
 #: AMQP header that says why a message was put aside.
 REASON_HEADER = "marconi-reason"
 
-#: Seconds within which a claimer has fetched after it began to look for a lease, else it looks again; a lister that
-#: has just got the lease waits that long before it fetches.
+#: Seconds within which a claimer begins to fetch after it began to look for a lease, and for which a lister that has
+#: just got the lease waits for such claimers in other processes.
 SETTLING = 0.01
+
+#: Times that a claimer finds no lease, but too slowly, before it fetches all the same: a side-store that always answers
+#: slowly must not keep it from the backlog.
+LOOKS = 3
+
+#: Seconds after which a claimer that has fetched looks for a lease once more: so slow are links or brokers then that a
+#: lister may have begun later and fetched before.
+SLOW_FETCH = 0.1
 
 #: Seconds that one request spends at most on landing messages before it answers with what it has.
 LANDING_BUDGET = 4.0
@@ -127,6 +135,7 @@ class Landing:
         got: list[Message],
     ) -> None:
         deadline = time.monotonic() + LANDING_BUDGET
+        looks = 0
         while len(got) < limit:
             looked = time.monotonic()
             if looked > deadline:
@@ -146,17 +155,17 @@ class Landing:
                     return  # whoever lands now makes more of them free; the next claim gets those
                 time.sleep(LEASE_RETRY)
                 continue
+            looks += 1
+            if time.monotonic() - looked > SETTLING and looks < LOOKS:
+                continue  # a lister may have begun meanwhile
             batch = info.fetch(limit - len(got))
             if not batch.envelopes:
                 return
-            if time.monotonic() - looked > SETTLING and self._overtakes(info, batch, limit - len(got), deadline):
+            if time.monotonic() - looked > SLOW_FETCH and self._overtakes(info, batch, limit - len(got), deadline):
                 self._land_in_turn(info, batch, deadline)
                 continue
             landed = self._land_claimed(info, claim, batch)
             got += landed
-            if len(got) > 1 and all(message.client for message in got):
-                # What somebody gave back is in its place only after what was behind it has been fetched or landed.
-                got.sort(key=lambda message: message.id)
             if len(landed) == len(batch.envelopes):
                 return
             # Some were left out (expired, deleted, landed before): there may be more behind them.
