@@ -2,7 +2,7 @@
 
 import pytest
 
-from functional.faults.checker import FINAL, check
+from functional.faults.checker import FINAL, SENT_AGAIN, check
 from functional.faults.history import CLAIM, DELETE, GET, LIST, POP, POST, RELEASE, RENEW, Call, Fault, History, Seen
 
 QUEUE = "q"
@@ -125,6 +125,15 @@ def test_delete_of_what_is_gone_is_right():
 def test_deleted_message_must_not_come_back():
     assert "deleted stays deleted" in Story().post(1).claim(1).delete(1).claim(1, claim="b").end(1).rules()
     assert "deleted stays deleted" in Story().post(1).pop(1).pop(1).end().rules()
+
+
+def test_message_that_was_perhaps_sent_twice_may_come_back_once():
+    """The broker was slow to confirm, so the gateway sent it once more."""
+    story = Story().post(1)
+    story.history.calls[0].returned += SENT_AGAIN
+    once = story.claim(1).delete(1).claim(1, claim="b").delete(1, claim="b").end()
+    assert once.rules() == set()
+    assert "deleted stays deleted" in once.claim(1, claim="c").rules()
 
 
 def test_deleted_message_may_come_back_once_for_each_fault():

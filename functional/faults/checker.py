@@ -25,6 +25,10 @@ SLACK = 1.0
 #: Seconds for which a broker may hold back what a failed call had fetched, after the call or the fault that broke it.
 IN_HAND = 6.0
 
+#: Seconds after which a gateway sends a post that is not confirmed once more, with the same ids: half of its timeout.
+#: Both copies may be enqueued then, and the second comes by when the first has been deleted.
+SENT_AGAIN = 1.5
+
 #: Seconds for which a gateway that was killed or stopped may leave calls without an answer after it is back.
 RESTART = 3.0
 
@@ -223,7 +227,7 @@ class _Check:
         chances = sum(
             fault.begun < again[-1].returned and fault.mended + IN_HAND > story.post.invoked
             for fault in self.history.faults
-        )
+        ) + (story.post.returned - story.post.invoked > SENT_AGAIN)
         comebacks, until = 0, -NEVER  # shown again and then claimed anew, it has come back once
         for call in sorted(again, key=lambda call: call.invoked):
             if call.invoked > until:
