@@ -256,22 +256,24 @@ class Terminal:
         pass
 
 
-def test_progress_on_a_terminal():
-    terminal = Terminal(True)
-    progress = Progress(terminal)
+def quarter_done(stream):
+    progress = Progress(stream)
     progress.expect(20)
     progress.say("post-1")
     progress.done(5)
+    return progress
+
+
+def test_progress_on_a_terminal():
+    terminal = Terminal(True)
+    quarter_done(terminal)
     last = terminal.text.rpartition("\r")[2]
     assert re.search(r"\[######  +\]  25%  15 s left  post-1$", last)
 
 
 def test_progress_is_silent_elsewhere():
     pipe = Terminal(False)
-    progress = Progress(pipe)
-    progress.expect(20)
-    progress.say("post-1")
-    progress.done(5)
+    progress = quarter_done(pipe)
     progress.close()
     assert pipe.text == ""
     progress.note("something")

@@ -29,7 +29,7 @@ DELIVERY_COUNT = "x-delivery-count"
 #: Seconds that a consumer's deliveries may be behind it at the least: a replica's way behind its leader.
 LATE = 0.05
 
-#: Seconds after which it is asked for them: from the leader they come at once.
+#: Seconds after which the queue's leader is asked whether that was all: from itself they come at once.
 PROMPT = 0.002
 
 #: Queues of which a link remembers that its consumers get their messages at once.
@@ -45,7 +45,7 @@ GIVEN_BACK_LOOK = 0.005
 #: The same where perhaps nothing was given back, as others were faster to take the messages.
 FORGONE = 0.02
 
-#: Where the brokers of a cluster are slow to agree both take as many times longer than one exchange with them took.
+#: Where the brokers of a cluster are slow to agree, all of these are so many times what one exchange with them took.
 EXCHANGES = 4
 
 
@@ -369,17 +369,15 @@ class Link:
 
     def ack(self) -> None:
         """Acknowledge all that was fetched last."""
-        if self._owed:
-            self.channel.basic_ack(self.last_tag, multiple=True)
-            self.give_back()
-            return
-        if self._consumer is not None:
+        if self._consumer is not None and not self._owed:
             # It has all it was to get. Before the acknowledgement, which would let it have more; the broker does one
             # after the other.
             self.channel.basic_cancel(self._consumer, nowait=True)
             self.channel.callbacks.pop(self._consumer)
             self._consumer = None
         self.channel.basic_ack(self.last_tag, multiple=True)
+        if self._owed:
+            self.give_back()
 
     def restore(self, queue: str, count: int, patience: float = GIVEN_BACK) -> None:
         """Give back all that was fetched last, ``count`` messages, and wait a moment until they are in their place.

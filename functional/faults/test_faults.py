@@ -14,7 +14,6 @@ DURATION = 45.0
 #: Draws the faults. Another one: `python -m functional.faults --seed N --duration 45`.
 SEED = 4
 
-
 #: Share of the messages that may be overtaken: a known gap, see docs/reliability.md. No other rule has one.
 OVERTAKEN = 0.01
 

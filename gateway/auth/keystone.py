@@ -108,7 +108,6 @@ class KeystoneAuth(AuthStrategy):
             raise Unauthenticated(WRONG, self._challenge)
         raise IdentityUnavailable(f"Keystone at {self._url} can't be reached ({status})")
 
-
     def ping(self) -> str:
         """Have the service's own user get a token, and that token checked."""
         try:

@@ -172,7 +172,7 @@ class Landing:
 
     def _overtakes(self, info: QueueInfo, batch: Batch, limit: int, deadline: float) -> bool:
         """Are there free messages in front of a batch, which a lister has fetched since the claimer looked?"""
-        try:
+        with _given_back(info, batch):
             while True:
                 found, leased = self._store.free(info.key, limit)
                 if found or not leased:
@@ -180,18 +180,12 @@ class Landing:
                 if time.monotonic() > deadline:
                     raise Busy("messages of this queue are being landed for others; try again")
                 time.sleep(LEASE_RETRY)
-        except BaseException:
-            info.bridge.requeue(batch)
-            raise
 
     def _land_in_turn(self, info: QueueInfo, batch: Batch, deadline: float) -> None:
         """Land free what a claimer has fetched: to give it back would take a while, and others would overtake it."""
         lease = _Lease(self._store)
-        try:
+        with _given_back(info, batch):
             self._take(info, lease, deadline)
-        except BaseException:
-            info.bridge.requeue(batch)
-            raise
         with self._released(info, lease):
             self._land(info, batch, lease.number)
 
@@ -290,7 +284,7 @@ class Landing:
         self, info: QueueInfo, batch: Batch, prepare: Callable[[Sequence[Message]], None]
     ) -> list[Message]:
         """Store a batch, then acknowledge it (rule 2); the messages that are landed now."""
-        try:
+        with _given_back(info, batch):
             now = self._store.now()
             landing = self._messages(info, batch.envelopes, now)
             messages = [message for message, _ in landing]
@@ -301,9 +295,6 @@ class Landing:
                 for message, id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
                     message.id = id_
                 left_out |= self._store.land(info.key, namesakes)
-        except BaseException:
-            info.bridge.requeue(batch)
-            raise
         try:
             info.bridge.settle(batch)
         except BridgeError as error:
@@ -398,6 +389,16 @@ class Landing:
             self._store.release_claim(info.key, claim_id)
         except StoreError as error:
             LOG.warning("queue %s: claim %s stays till its ttl is over: %s", info.key, claim_id, error)
+
+
+@contextmanager
+def _given_back(info: QueueInfo, batch: Batch) -> Iterator[None]:
+    """Give a batch back if what is done for it fails."""
+    try:
+        yield
+    except BaseException:
+        info.bridge.requeue(batch)
+        raise
 
 
 def _is_ours(info: QueueInfo, envelope: Envelope) -> bool:
