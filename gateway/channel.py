@@ -162,12 +162,16 @@ class Channel(HTTPChannel):
 
     def close_if_silent(self) -> None:
         """Close an idle connection, unless the next request has just arrived."""
-        try:
-            arrived = self.socket.recv(1, socket.MSG_PEEK) != b""
-        except OSError:  # nothing to read, or the client has gone
-            arrived = False
-        if not arrived:
+        if not self.unread:
             self.handle_close()
+
+    @property
+    def unread(self) -> bool:
+        """Has something arrived that has not been read yet?"""
+        try:
+            return self.socket.recv(1, socket.MSG_PEEK) != b""
+        except OSError:  # nothing to read, or the client has gone
+            return False
 
     @property
     def idle(self) -> bool:

@@ -176,10 +176,11 @@ class Listener(TcpWSGIServer):
         return [channel for channel in self.active_channels.values() if not channel.requests]
 
     def _make_room(self) -> None:
-        """Close the connections on which a client has been awaited longest."""
+        """Close the connections on which a client has been awaited longest, but for those with a request to read."""
         count = 1 + int(len(self.active_channels) * EVICTED)
         for channel in heapq.nsmallest(count, self._waiting(), key=lambda channel: channel.since):
-            channel.abort("too_many")
+            if not (channel.idle and channel.unread):
+                channel.abort("too_many")
 
     def _free(self, excess: int) -> None:
         """Close the connections with the oldest buffers until ``excess`` bytes are free."""

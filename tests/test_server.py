@@ -243,6 +243,22 @@ def test_newcomer_takes_the_place_of_the_connection_idle_longest(
     assert not third.closed
 
 
+def test_idle_connection_whose_request_has_just_arrived_keeps_its_place(
+    serve: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = serve()
+    first, second = (Client(listener) for _ in range(2))
+    until(listener, lambda: len(listener.active_channels) == 2)
+    monkeypatch.setattr(gateway.server.wasyncore, "loop", lambda **_: first.send(GET % b"/"))  # at the round's end
+    monkeypatch.setattr(listener, "_max_connections", 2)
+
+    listener.turn(0)
+    monkeypatch.undo()
+
+    assert first.answers(1) == ["HTTP/1.1 200 OK"]
+    assert not any(client.look() and client.closed for client in (first, second))
+
+
 def test_buffers_beyond_the_limit_are_freed_oldest_first(
     serve: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
