@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import selectors
 import socket
 import struct
 import time
@@ -10,11 +12,13 @@ from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import Error
+from waitress.utilities import Error, InternalServerError
 
 from gateway import metrics
 from gateway.api.errors import RETRY_AFTER, error_body
 from gateway.logs import new_request_id
+
+LOG = logging.getLogger(__name__)
 
 #: close() with this as SO_LINGER resets the connection and frees what the kernel still has to send.
 RESET = struct.pack("ii", 1, 0)
@@ -76,7 +80,11 @@ class Channel(HTTPChannel):
 
     waitress parses all that arrives in one read, and blocks a thread when the client takes none of the answers. Here
     the next request is parsed when the answer to the one before has left, so a thread never waits for a client. No
-    thread works on a channel without ``requests``; the main thread may then do with it what it likes.
+    thread works on a channel without ``requests``, but for sending the answer, under ``outbuf_lock``; the main thread
+    may then do with it what it likes.
+
+    In waitress a thread wakes the main thread after each answer, to have the connection watched again. Here it stays
+    watched meanwhile, as clients seldom send before they have their answer; if one does it is ``parked``.
     """
 
     task_class = Task
@@ -85,15 +93,36 @@ class Channel(HTTPChannel):
     #: Bytes of the requests behind the present one: of one read at the most.
     ahead = b""
 
+    #: For what the selector watches it: EVENT_READ, EVENT_WRITE or nothing.
+    watched = 0
+
+    #: Has the client sent something while a thread works? It is not watched then until that is done.
+    parked = False
+
     request: Any
     sent_continue: bool
 
     def __init__(self, *args: Any, **kwargs: Any):
         #: When the present state began: idle, receiving a request, waiting for a thread, sending an answer.
         self.since = time.monotonic()
+        self._answer: list[bytes] = []
         super().__init__(*args, **kwargs)
 
     # -- what the main thread does -----------------------------------------------------------------------------------
+
+    def add_channel(self, map: Any = None) -> None:
+        super().add_channel(map)
+        self.server.watch(self, selectors.EVENT_READ)
+
+    def del_channel(self, map: Any = None) -> None:
+        self.server.watch(self, 0)
+        super().del_channel(map)
+
+    def park(self) -> bool:
+        """Let it be unwatched till its thread is done; False if none works on it any more."""
+        with self.requests_lock:
+            self.parked = bool(self.requests)
+        return self.parked
 
     def readable(self) -> bool:
         return not (
@@ -190,6 +219,51 @@ class Channel(HTTPChannel):
 
     # -- what a thread does ------------------------------------------------------------------------------------------
 
+    def service(self) -> None:
+        """Serve the request, and send the answer."""
+        (request,) = self.requests
+        task = (self.error_task_class if request.error else self.task_class)(self, request)
+        try:
+            task.service()
+        except Exception:  # the application answers its exceptions itself
+            LOG.exception("serving %s failed", request.path)
+            request.error = InternalServerError("The server encountered an unexpected internal server error")
+            self._answer.clear()
+            task = self.error_task_class(self, request)
+            task.service()
+        request.close()
+        self._send_answer(task.close_on_finish)
+
     def write_soon(self, data: bytes) -> int:
-        self.since = time.monotonic()
-        return super().write_soon(data)
+        """Keep a part of the answer until it is complete: it goes out in one write."""
+        self._answer.append(data)
+        return len(data)
+
+    def _send_answer(self, close: bool) -> None:
+        """Send as much of the answer as the client takes; the main thread sends the rest."""
+        answer = b"".join(self._answer)
+        self._answer.clear()
+        with self.outbuf_lock:
+            self.since = time.monotonic()
+            with self.requests_lock:
+                self.close_when_flushed = close
+                # Before it is sent: the client's next request may be there before this thread goes on. Whoever serves
+                # that one has to wait for the lock.
+                self.requests = []
+                parked = self.parked
+            if self.connected:
+                left = answer[self._sent_at_once(answer):]
+                if left:
+                    self.outbufs[-1].append(left)
+                    self.total_outbufs_len += len(left)
+        if parked or close or self.ahead or self.total_outbufs_len:
+            self.server.attend(self)
+
+    def _sent_at_once(self, data: bytes) -> int:
+        """Bytes that the client takes now."""
+        if self.total_outbufs_len:
+            return 0
+        try:
+            return self.socket.send(data)
+        except OSError:  # it takes none now, or has gone: the main thread will see
+            return 0

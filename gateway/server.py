@@ -5,17 +5,19 @@ from __future__ import annotations
 import heapq
 import logging
 import resource
+import selectors
 import signal
 import socket
 import time
+from collections import deque
 from typing import Any
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
-from waitress.task import ThreadedTaskDispatcher
 
 from gateway.channel import Channel
+from gateway.dispatcher import Dispatcher
 from gateway.listening import drop_new_connections
 
 LOG = logging.getLogger(__name__)
@@ -51,38 +53,14 @@ ACCEPT_GRACE = 0.25
 IDLE_GRACE = 2.0
 
 
-class Dispatcher(ThreadedTaskDispatcher):
-    """Threads, and a queue of bounded length in front of them."""
-
-    def __init__(self, threads: int, max_queued: int):
-        super().__init__()
-        self._max_queued = max_queued
-        self.set_thread_count(threads)
-
-    def offer(self, channel: Channel) -> bool:
-        """Have a channel's request served; False if too many wait already."""
-        with self.lock:
-            idle = len(self.threads) - self.stop_count - self.active_count
-            if len(self.queue) >= self._max_queued + idle:
-                return False
-            self.queue.append(channel)
-            self.queue_cv.notify()
-        return True
-
-    def take_late(self, before: float) -> list[Channel]:
-        """Take back those that have been waiting since before a time."""
-        late = []
-        with self.lock:
-            while self.queue and self.queue[0].since < before:
-                late.append(self.queue.popleft())
-        return late
-
-
 class Listener(TcpWSGIServer):
     """Accepts connections, and keeps what they hold within limits."""
 
     channel_class = Channel
     draining = False
+
+    #: For what the selector watches it: EVENT_READ or nothing.
+    watched = 0
 
     #: Requests refused, and bytes received, since the last sweep.
     refused = 0
@@ -93,6 +71,8 @@ class Listener(TcpWSGIServer):
         self._max_queue_time = options.max_queue_time
         self._client_timeout = options.client_timeout
         self._next_sweep = 0.0
+        self._selector = selectors.DefaultSelector()
+        self._attended: deque[Channel] = deque()
         trusted = {} if options.trusted_proxy is None else {
             "trusted_proxy": options.trusted_proxy,
             "trusted_proxy_count": options.trusted_proxy_count,
@@ -115,6 +95,24 @@ class Listener(TcpWSGIServer):
             sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
             bind_socket=False,
         )
+        self._selector.register(self.trigger.socket.fd, selectors.EVENT_READ, self.trigger)
+
+    def watch(self, watched: Any, events: int) -> None:
+        """Have the main thread told of a channel's events, or of the listener's, in place of those it was told of."""
+        if events == watched.watched:
+            return
+        if not events:
+            self._selector.unregister(watched.socket)
+        elif not watched.watched:
+            self._selector.register(watched.socket, events, watched)
+        else:
+            self._selector.modify(watched.socket, events, watched)
+        watched.watched = events
+
+    def attend(self, channel: Channel) -> None:
+        """Have the main thread look after a channel on which a thread has worked; the thread calls."""
+        self._attended.append(channel)
+        self.pull_trigger()
 
     def turn(self, timeout: float) -> None:
         """One round of the main thread: wait ``timeout`` seconds at the most, and handle what has happened.
@@ -122,7 +120,16 @@ class Listener(TcpWSGIServer):
         Connections are closed between the rounds: within one, a new one could get the file number of one that was
         closed, and then its events.
         """
-        wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
+        self.watch(self, selectors.EVENT_READ if self.readable() else 0)
+        for key, events in self._selector.select(timeout):
+            if isinstance(key.data, Channel):
+                self._handle(key.data, events)
+            else:
+                wasyncore.read(key.data)
+        while self._attended:
+            channel = self._attended.popleft()
+            channel.parked = False
+            self._handle(channel, selectors.EVENT_WRITE)
         if len(self.active_channels) >= self._max_connections:
             self._make_room()
         now = time.monotonic()
@@ -130,6 +137,20 @@ class Listener(TcpWSGIServer):
             self._next_sweep = now + SWEEP_STEP
             self.received = 0
             self._sweep(now)
+
+    def _handle(self, channel: Channel, events: int) -> None:
+        """Do what a channel's events allow, and watch it for what comes next."""
+        if events & selectors.EVENT_WRITE and channel.writable():
+            wasyncore.write(channel)
+        if events & selectors.EVENT_READ and channel.connected:
+            if channel.readable():
+                wasyncore.read(channel)
+            elif channel.park():
+                self.watch(channel, 0)
+                return
+        if channel.connected and not channel.parked:
+            writing = channel.writable() and not channel.requests
+            self.watch(channel, selectors.EVENT_WRITE if writing else selectors.EVENT_READ)
 
     def readable(self) -> bool:
         return self.accepting and len(self.active_channels) < self._max_connections
@@ -196,6 +217,7 @@ class Listener(TcpWSGIServer):
         self.accepting = False
         while self._accept_one():
             pass
+        self.watch(self, 0)
         self.del_channel()
         self.socket.close()
 
