@@ -100,6 +100,7 @@ class Channel(HTTPChannel):
     parked = False
 
     request: Any
+    requests: list[Any]
     sent_continue: bool
 
     def __init__(self, *args: Any, **kwargs: Any):
