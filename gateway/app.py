@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-import flask
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Request
 
 from gateway import metrics
 from gateway.api import claims, messages, queues, root
@@ -21,6 +21,7 @@ from gateway.core.core import Core, read_key
 from gateway.core.limits import Limits
 from gateway.core.quotas import RateLimit
 from gateway.core.seal import Seal
+from gateway.dispatch import App, Response, View
 from gateway.drivers import BRIDGES, SIDE_STORES, make
 from gateway.logs import REQUEST_ID, new_request_id
 from gateway.policy import BY_CALL, Policy
@@ -89,7 +90,7 @@ def make_core(conf: Any) -> Core:
     )
 
 
-def make_app(conf: Any, core: Core) -> flask.Flask:
+def make_app(conf: Any, core: Core) -> App:
     """The WSGI application for a configuration (oslo.config) and a core."""
     service = Service(
         core=core,
@@ -105,12 +106,8 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
     )
     trail = Trail(conf.audit) if conf.audit.file else None
     rules = {(method, route): rule_of(method, route) for route, handlers in ROUTES.items() for method in handlers}
-    app = flask.Flask("marconi", static_folder=None)
-    app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False
-    app.config["MAX_CONTENT_LENGTH"] = max_body(conf)
 
-    def serve(route: str, handler: Callable[[], Answer]) -> flask.Response:
+    def serve(request: Request, route: str, handler: Callable[[], Answer]) -> Response:
         """Run a handler; whatever it raises becomes an answer here and nowhere else."""
         start = time.perf_counter()
         request_id = new_request_id()
@@ -123,31 +120,31 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
                 failure = error
             if failure is not None:  # not inside the except: oslo.log would append the error to each line once more
                 status, data, headers = answer(failure)
-            method = flask.request.method if flask.request.method in METHODS else "OTHER"
+            method = request.method if request.method in METHODS else "OTHER"
             if trail is not None and route in ROUTES:
                 action = rules.get((method, route)) or f"{method} {route}"
-                trail.record(flask.request.environ, action, status, request_id)
+                trail.record(request.environ, action, status, request_id)
             metrics.REQUESTS.labels(route, method, status).observe(time.perf_counter() - start)
-            LOG.debug("%s %s %d", method, flask.request.path, status)
+            LOG.debug("%s %s %d", method, request.path, status)
         finally:
             REQUEST_ID.reset(token)
-        response = flask.Response(data, status, headers)
-        if "Content-Type" not in headers:
-            if data:
-                response.headers["Content-Type"] = JSON
-            else:
-                del response.headers["Content-Type"]
-        response.headers["X-Openstack-Request-Id"] = request_id
-        for name, value in GUARDS:
-            response.headers[name] = value
-        return response
+        sent = [*GUARDS, ("X-Openstack-Request-Id", request_id), *headers.items()]
+        if data and "Content-Type" not in headers:
+            sent.append(("Content-Type", JSON))
+        return status, data, sent
 
-    def add(route: str, methods: Iterable[str], view: Callable[..., flask.Response]) -> None:
-        app.add_url_rule(route, route, view, methods=list(methods), provide_automatic_options=False)
+    def refuse(request: Request, error: HTTPException) -> Response:
+        """Unknown paths and methods."""
 
-    def view_of(route: str, handlers: dict[str, Handler]) -> Callable[..., flask.Response]:
-        def view(**names: str) -> flask.Response:
-            request = flask.request._get_current_object()  # type: ignore[attr-defined]
+        def run() -> Answer:
+            raise error
+
+        return serve(request, "", run)
+
+    app = App("marconi", max_body(conf), refuse)
+
+    def view_of(route: str, handlers: dict[str, Handler]) -> View:
+        def view(request: Request, **names: str) -> Response:
             method = request.method if request.method in handlers else "GET"
 
             def run() -> Answer:
@@ -156,29 +153,19 @@ def make_app(conf: Any, core: Core) -> flask.Flask:
                     check_queue_name(names["queue"])
                 return handlers[method](call, **names)
 
-            return serve(route, run)
+            return serve(request, route, run)
 
         return view
 
     for route, handlers in ROUTES.items():
-        add(route, handlers, view_of(route, handlers))
-    add("/", ["GET"], lambda: serve("/", root.versions))
-    add("/metrics", ["GET"], lambda: serve("/metrics", _metrics))
-
-    @app.errorhandler(HTTPException)
-    def refuse(error: HTTPException) -> flask.Response:
-        """Unknown paths and methods."""
-
-        def run() -> Answer:
-            raise error
-
-        return serve("", run)
-
+        app.add(route, handlers, view_of(route, handlers))
+    app.add("/", ["GET"], lambda request: serve(request, "/", root.versions))
+    app.add("/metrics", ["GET"], lambda request: serve(request, "/metrics", _metrics))
     allow_browsers(app, conf)
     return app
 
 
-def allow_browsers(app: flask.Flask, conf: Any) -> None:
+def allow_browsers(app: App, conf: Any) -> None:
     """Answer pages of other origins (CORS) as [cors] says; nothing is done unless it names one."""
     from oslo_middleware import cors
 

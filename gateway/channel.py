@@ -17,6 +17,7 @@ from waitress.utilities import Error, InternalServerError
 from gateway import metrics
 from gateway.api.errors import RETRY_AFTER, error_body
 from gateway.logs import new_request_id
+from gateway.syscalls import Receiver, send
 
 LOG = logging.getLogger(__name__)
 
@@ -93,6 +94,8 @@ class Channel(HTTPChannel):
     #: Bytes of the requests behind the present one: of one read at the most.
     ahead = b""
 
+    _receiver = Receiver()
+
     #: For what the selector watches it: EVENT_READ, EVENT_WRITE or nothing.
     watched = 0
 
@@ -118,6 +121,12 @@ class Channel(HTTPChannel):
     def del_channel(self, map: Any = None) -> None:
         self.server.watch(self, 0)
         super().del_channel(map)
+
+    def recv(self, buffer_size: int) -> bytes:
+        data = self._receiver.receive(self.socket)
+        if not data:
+            self.handle_close()
+        return data
 
     def park(self) -> bool:
         """Let it be unwatched till its thread is done; False if none works on it any more."""
@@ -265,6 +274,6 @@ class Channel(HTTPChannel):
         if self.total_outbufs_len:
             return 0
         try:
-            return self.socket.send(data)
+            return send(self.socket, data)
         except OSError:  # it takes none now, or has gone: the main thread will see
             return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -31,6 +32,12 @@ LATE = 0.05
 
 #: Seconds after which the queue's leader is asked whether that was all: from itself they come at once.
 PROMPT = 0.002
+
+#: Seconds after which a wait for the broker looks at the clock: it may take so much longer than it should.
+SLICE = 0.1
+
+#: Bytes that are read in one go at the most, if not more are wanted.
+READ_AHEAD = 64 * 1024
 
 #: Queues of which a link remembers that its consumers get their messages at once.
 PROMPT_AT_MOST = 1000
@@ -71,7 +78,8 @@ class Link:
         )
         self._kombu = connection
         self._amqp: amqp.Connection = connection.connection
-        self._amqp.transport.sock.settimeout(timeout)
+        self._until: float | None = None
+        self._quick = self._quicken()
         self._amqp.on_inbound_frame = readable(self._amqp.on_inbound_frame)
         self._amqp.on_blocked = self._on_blocked
         self._amqp.on_unblocked = self._on_unblocked
@@ -83,6 +91,33 @@ class Link:
             channel.events["basic_ack"].add(self._on_ack)
             channel.events["basic_nack"].add(self._on_nack)
             channel.events["basic_return"].add(self._on_return)
+
+    def _quicken(self) -> bool:
+        """Have the kernel keep the time, and read what has arrived in one go; False if the socket does not allow it.
+
+        Python polls before each call on a socket that has a timeout. Each of these calls lets go of the GIL, and has to
+        wait for it again. py-amqp reads the three parts of a frame one by one.
+        """
+        transport = self._amqp.transport
+        sock: socket.socket = transport.sock
+        sock.settimeout(self.timeout)
+        if type(sock) is not socket.socket:  # TLS
+            return False
+        sock.settimeout(None)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self.timeout))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(min(SLICE, self.timeout)))
+
+        def receive(wanted: int) -> bytes:
+            until = self._until or time.monotonic() + self.timeout
+            while True:
+                try:
+                    return sock.recv(max(wanted, READ_AHEAD))
+                except BlockingIOError:
+                    if time.monotonic() >= until:
+                        raise TimeoutError("timed out") from None
+
+        transport._quick_recv = receive
+        return True
 
     def _open_channel(self) -> amqp.Channel:
         self._prefetch = 0
@@ -101,7 +136,7 @@ class Link:
 
     def check(self) -> None:
         """Read what has come in meanwhile: a close, a block, heartbeats. Raises if the connection is gone."""
-        while self._poll.poll(0):
+        while (self._quick and self._amqp.transport._read_buffer) or self._poll.poll(0):
             try:
                 self._amqp.drain_events(timeout=0.01)
             except TimeoutError:  # half a frame, or a heartbeat only
@@ -146,16 +181,18 @@ class Link:
         self._nacked, self._returned = False, 0
         self._amqp.transport.write(frames)
         self._amqp.bytes_sent += 1  # keeps py-amqp's heartbeat from being sent on top
-        while self._unconfirmed:
-            if self.blocked:
-                raise PublishBlocked("the broker has raised a memory or disk alarm")
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise OutcomeUnknown("the broker has not confirmed in time")
-            try:
-                self._amqp.drain_events(timeout=left)
-            except TimeoutError:
-                continue
+        self._until = deadline
+        try:
+            while self._unconfirmed:
+                if self.blocked:
+                    raise PublishBlocked("the broker has raised a memory or disk alarm")
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise OutcomeUnknown("the broker has not confirmed in time")
+                with suppress(TimeoutError):
+                    self._amqp.blocking_read(None if self._quick else left)
+        finally:
+            self._until = None
         if self._returned:
             raise Unroutable(f"{self._returned} of {len(envelopes)} messages")
         if self._nacked:
@@ -410,6 +447,11 @@ class Link:
         """Ask the broker something harmless and wait for its answer."""
         self._prefetch = 0
         self.channel.basic_qos(0, 1, False)
+
+
+def _timeval(seconds: float) -> bytes:
+    """As the kernel wants it: a struct timeval."""
+    return struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
 
 
 #: What py-amqp and kombu raise when the broker is gone, refuses, or is too slow.

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from flask import Request
+from werkzeug.wrappers import Request
 
 from gateway.api import body
 from gateway.api.errors import NotAcceptable
