@@ -26,6 +26,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocume
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from storage.base import Claim, Message, Queue, SideStore, Stats, split_key
+from storage.combining import Combiner
 from storage.errors import StoreMisconfigured, StoreUnavailable
 
 #: Without ``j`` a majority write waits for the journal's 100 ms tick (MongoDB manual, "Write Concern").
@@ -107,6 +108,7 @@ class MongoDBStore(SideStore):
         self._clock_offset = time.time() - time.monotonic()
         self._clock_read = float("-inf")
         self._clock_error = 0.0
+        self._pages: Combiner[tuple[Any, ...], list[Message]] = Combiner(self._list, self.timeout)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -314,6 +316,12 @@ class MongoDBStore(SideStore):
         claimed: bool = False,
         delayed: bool = False,
     ) -> list[Message]:
+        call = (q, after, limit, not_from, claimed, delayed)
+        return self._pages.do(call, key=call)
+
+    def _list(self, calls: Sequence[tuple[Any, ...]]) -> list[list[Message]]:
+        """The same page for all who want it at this moment: each gets messages of his own."""
+        q, after, limit, not_from, claimed, delayed = calls[0]
         with self._calls():
             now = self.now()
             visible: list[dict[str, Any]] = [{"h": {"$lte": now}}]
@@ -324,7 +332,8 @@ class MongoDBStore(SideStore):
             query: dict[str, Any] = {"q": q, "s": {"$gt": after}, "e": {"$gt": DatetimeMS(now)}, "$or": visible}
             if not_from is not None:
                 query["u"] = {"$ne": not_from}
-            return [_message(d) for d in self._messages.find(query, hint="position").sort("s").limit(limit)]
+            documents = list(self._messages.find(query, hint="position").sort("s").limit(limit))
+        return [[_message(d) for d in documents] for _ in calls]
 
     def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
         with self._calls():

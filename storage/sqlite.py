@@ -10,15 +10,18 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from oslo_config import cfg
 
 from storage.base import Claim, Message, Queue, SideStore, Stats, number, split_key
+from storage.combining import Combiner
 from storage.errors import StoreMisconfigured, StoreUnavailable
+
+T = TypeVar("T")
 
 #: SQLite's own limit of parameters in a statement is 32766 since 3.32; pages and posts are far below.
 SCHEMA = """
@@ -72,7 +75,8 @@ class SQLiteStore(SideStore):
         self.path = unquote(parts.path[1:])
         self.timeout = options.timeout
         self._local = threading.local()
-        self._write_lock = threading.Lock()
+        self._changes: Combiner[Callable[[sqlite3.Connection], Any], Any] = Combiner(self._change, self.timeout)
+        self._pages: Combiner[tuple[Any, ...], list[Message]] = Combiner(self._list, self.timeout)
         self._open: list[sqlite3.Connection] = []
         self._open_lock = threading.Lock()
 
@@ -111,28 +115,47 @@ class SQLiteStore(SideStore):
                 db = self._local.db = self._connect()
             yield db
         except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(f"SQLite file {self.path}: {error}") from error
+            raise self._unavailable(error) from error
 
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction. The lock lets threads queue up here, not in SQLite's sleeping busy handler."""
-        if not self._write_lock.acquire(timeout=self.timeout):
-            raise StoreUnavailable(f"SQLite file {self.path}: other writers took longer than {self.timeout} s")
-        try:
-            with self._read() as db:
-                db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield db
-                except BaseException:
-                    db.execute("ROLLBACK")
-                    raise
+    def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """The result of a change, once it is on disk."""
+        result: T = self._changes.do(change)
+        return result
+
+    def _change(self, changes: Sequence[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
+        """Make changes that several threads want at this moment in one transaction: one wait for the disk for all.
+
+        One that fails takes back its own part alone.
+        """
+        results: list[Any] = []
+        with self._read() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                for change in changes:
+                    db.execute("SAVEPOINT change")
+                    try:
+                        results.append(change(db))
+                    except sqlite3.Error as error:
+                        if not db.in_transaction:  # a full disk, say, has ended all of it
+                            raise
+                        db.execute("ROLLBACK TO change")
+                        results.append(self._unavailable(error))
+                    db.execute("RELEASE change")
                 db.execute("COMMIT")
-        finally:
-            self._write_lock.release()
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+        return results
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(f"SQLite file {self.path}: {error}")
 
     def ping(self) -> None:
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM leases WHERE q = ''")
+
+        self._write(change)
 
     def close(self) -> None:
         with self._open_lock:
@@ -145,9 +168,12 @@ class SQLiteStore(SideStore):
 
     def maintain(self) -> int:
         now = self.now()
-        with self._write() as db:
+
+        def change(db: sqlite3.Connection) -> int:
             db.execute("DELETE FROM tombstones WHERE e <= ?", (now,))
             return db.execute("DELETE FROM messages WHERE e <= ?", (now,)).rowcount
+
+        return self._write(change)
 
     def connections(self) -> int:
         return len(self._open)
@@ -155,13 +181,15 @@ class SQLiteStore(SideStore):
     # -- queues -------------------------------------------------------------------------------------------------
 
     def create_queue(self, q: str, metadata: bytes | None) -> bool:
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> bool:
             made = db.execute(
                 "INSERT OR IGNORE INTO queues VALUES (?, ?, ?, ?, 1)", (q, *split_key(q), metadata or b"{}")
             ).rowcount
             if not made and metadata is not None:
                 db.execute("UPDATE queues SET metadata = ?, version = version + 1 WHERE q = ?", (metadata, q))
-        return bool(made)
+            return bool(made)
+
+        return self._write(change)
 
     def get_queue(self, q: str) -> Queue | None:
         with self._read() as db:
@@ -169,16 +197,20 @@ class SQLiteStore(SideStore):
         return Queue(*row) if row else None
 
     def replace_metadata(self, q: str, metadata: bytes, version: int) -> bool:
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> bool:
             return bool(db.execute(
                 "UPDATE queues SET metadata = ?, version = version + 1 WHERE q = ? AND version = ?",
                 (metadata, q, version),
             ).rowcount)
 
+        return self._write(change)
+
     def delete_queue(self, q: str) -> None:
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> None:
             for table in ("queues", "messages", "tombstones", "leases"):
                 db.execute(f"DELETE FROM {table} WHERE q = ?", (q,))  # nosec B608
+
+        self._write(change)
 
     def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
         with self._read() as db:
@@ -196,7 +228,8 @@ class SQLiteStore(SideStore):
 
     def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
         now = self.now()
-        with self._write() as db:
+
+        def change(db: sqlite3.Connection) -> int | None:
             row = db.execute(
                 "INSERT INTO leases VALUES (?, 0, ?, ?) ON CONFLICT (q) DO UPDATE"
                 " SET owner = excluded.owner, until = excluded.until WHERE owner IS NULL OR until <= ? RETURNING last",
@@ -205,28 +238,37 @@ class SQLiteStore(SideStore):
             # An append in between (it needs no lease here) may have gone further than the last holder of the lease.
             return None if row is None else max(row[0], self._last(db, q))
 
+        return self._write(change)
+
     def renew_lease(self, q: str, owner: str, seconds: float) -> bool:
         now = self.now()
-        with self._write() as db:
+
+        def change(db: sqlite3.Connection) -> bool:
             return db.execute(
                 "UPDATE leases SET until = ? WHERE q = ? AND owner = ? AND until > ?",
                 (now + int(seconds * 1000), q, owner, now),
             ).rowcount == 1
 
+        return self._write(change)
+
     def release_lease(self, q: str, owner: str, last: int) -> None:
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> None:
             db.execute(
                 "UPDATE leases SET owner = NULL, until = 0, last = max(last, ?) WHERE q = ? AND owner = ?",
                 (last, q, owner),
             )
 
+        self._write(change)
+
     def land(self, q: str, messages: Sequence[Message]) -> set[str]:
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> set[str]:
             return self._insert(db, q, messages)
+
+        return self._write(change)
 
     def append(self, q: str, messages: Sequence[Message]) -> None:
         # Commits come one after the other here, so positions taken inside of one appear in order without a lease.
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> None:
             last = number(messages, self._last(db, q), self.now())
             self._insert(db, q, messages)
             # Kept also for when the messages are gone: whoever has read that far would miss a position used again.
@@ -235,6 +277,8 @@ class SQLiteStore(SideStore):
                 " ON CONFLICT (q) DO UPDATE SET last = max(last, excluded.last)",
                 (q, last),
             )
+
+        self._write(change)
 
     @staticmethod
     def _last(db: sqlite3.Connection, q: str) -> int:
@@ -263,10 +307,12 @@ class SQLiteStore(SideStore):
         with self._read() as db:
             over = db.execute("SELECT 1 FROM messages WHERE q = ? AND h > 0 AND h <= ? LIMIT 1", (q, now)).fetchone()
         if over:
-            with self._write() as db:
+            def change(db: sqlite3.Connection) -> None:
                 db.execute(
                     "UPDATE messages SET h = 0, c = NULL, ct = 0 WHERE q = ? AND h > 0 AND h <= ?", (q, now)
                 )
+
+            self._write(change)
         with self._read() as db:
             rows = db.execute(
                 f"SELECT {COLUMNS} FROM messages WHERE q = ? AND h = 0 AND e > ? ORDER BY s LIMIT ?",  # nosec B608
@@ -277,8 +323,8 @@ class SQLiteStore(SideStore):
             return messages, leased.fetchone() is not None
 
     def claim(self, q: str, messages: Sequence[Message], claim: Claim) -> list[Message]:
-        got = []
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> list[Message]:
+            got = []
             for message in messages:
                 row = db.execute(
                     "UPDATE messages SET h = ?, c = ?, ct = ?, n = n + 1, e = max(e, ?)"  # nosec B608
@@ -287,7 +333,9 @@ class SQLiteStore(SideStore):
                 ).fetchone()
                 if row:
                     got.append(_message(row))
-        return got
+            return got
+
+        return self._write(change)
 
     # -- reading and deleting -----------------------------------------------------------------------------------
 
@@ -301,6 +349,12 @@ class SQLiteStore(SideStore):
         claimed: bool = False,
         delayed: bool = False,
     ) -> list[Message]:
+        call = (q, after, limit, not_from, claimed, delayed)
+        return self._pages.do(call, key=call)
+
+    def _list(self, calls: Sequence[tuple[Any, ...]]) -> list[list[Message]]:
+        """The same page for all who want it at this moment: each gets messages of his own."""
+        q, after, limit, not_from, claimed, delayed = calls[0]
         now = self.now()
         where = "q = ? AND s > ? AND e > ?"
         values: list[Any] = [q, after, now]
@@ -316,8 +370,8 @@ class SQLiteStore(SideStore):
         with self._read() as db:
             rows = db.execute(
                 f"SELECT {COLUMNS} FROM messages WHERE {where} ORDER BY s LIMIT ?", (*values, limit)  # nosec B608
-            )
-            return [_message(row) for row in rows]
+            ).fetchall()
+        return [[_message(row) for row in rows] for _ in calls]
 
     def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
         with self._read() as db:
@@ -339,35 +393,43 @@ class SQLiteStore(SideStore):
         return _message(row) if row else None
 
     def delete_unclaimed(self, q: str, ids: Sequence[str]) -> int:
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> int:
             return db.execute(
                 "DELETE FROM messages WHERE q = ? AND (c IS NULL OR h <= ?)"  # nosec B608
                 f" AND id IN ({_marks(ids)})",
                 (q, self.now(), *ids),
             ).rowcount
 
+        return self._write(change)
+
     def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> int:
             return db.execute(
                 f"DELETE FROM messages WHERE q = ? AND h > ? AND id IN ({_marks(ids)})"  # nosec B608
                 f" AND +c IN ({_marks(claims)})",
                 (q, self.now(), *ids, *claims),
             ).rowcount
 
+        return self._write(change)
+
     def tombstone(self, q: str, expires: Mapping[str, int]) -> set[str]:
-        landed = set()
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> set[str]:
+            landed = set()
             for id_, until in expires.items():
                 if db.execute("SELECT 1 FROM messages WHERE q = ? AND id = ?", (q, id_)).fetchone():
                     landed.add(id_)
                 else:
                     db.execute("INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)", (q, id_, until))
-        return landed
+            return landed
+
+        return self._write(change)
 
     def purge(self, q: str) -> None:
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM messages WHERE q = ?", (q,))
             db.execute("DELETE FROM tombstones WHERE q = ?", (q,))
+
+        self._write(change)
 
     def stats(self, q: str) -> Stats:
         now = self.now()
@@ -391,15 +453,19 @@ class SQLiteStore(SideStore):
             return [_message(row) for row in rows]
 
     def renew_claim(self, q: str, claim: Claim) -> bool:
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> bool:
             return bool(db.execute(
                 "UPDATE messages SET h = ?, ct = ?, e = max(e, ?) WHERE c = ? AND q = ? AND h > ?",
                 (claim.expires, claim.ttl, claim.keep_until, claim.id, q, self.now()),
             ).rowcount)
 
+        return self._write(change)
+
     def release_claim(self, q: str, claim_id: str) -> None:
-        with self._write() as db:
+        def change(db: sqlite3.Connection) -> None:
             db.execute("UPDATE messages SET h = 0, c = NULL, ct = 0 WHERE c = ? AND q = ?", (claim_id, q))
+
+        self._write(change)
 
 
 def _marks(values: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import multiprocessing
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -162,9 +162,29 @@ class TestSharing:
 
     def test_first_calls_of_many_threads_all_work(self, path: Path) -> None:
         store = open_store(path)
-        together(*[store.ping] * 8)
+        together(*[lambda: store.get_queue("p/q")] * 8)
         assert store.connections() == 8
         store.close()
+
+    def test_change_that_fails_takes_nothing_of_others_along(self, store: SQLiteStore) -> None:
+        """Changes of several threads are one transaction; here one of them breaks a constraint half-way."""
+        def broken(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO leases VALUES ('p/broken', 1, NULL, 0)")
+            db.execute("INSERT INTO leases VALUES ('p/broken', 2, NULL, 0)")
+
+        def good(name: str) -> Callable[[sqlite3.Connection], str]:
+            def change(db: sqlite3.Connection) -> str:
+                db.execute("INSERT INTO leases VALUES (?, 1, NULL, 0)", (name,))
+                return name
+
+            return change
+
+        first, failed, last = store._change([good("p/a"), broken, good("p/b")])
+
+        assert (first, last) == ("p/a", "p/b")
+        assert isinstance(failed, StoreUnavailable)
+        with store._read() as db:
+            assert db.execute("SELECT q FROM leases ORDER BY q").fetchall() == [("p/a",), ("p/b",)]
 
     def test_processes_share_a_new_file(self, path: Path) -> None:
         with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:

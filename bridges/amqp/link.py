@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 import amqp
+from amqp import spec
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from cachetools import LRUCache
 from kombu import Connection
@@ -38,6 +39,11 @@ SLICE = 0.1
 
 #: Bytes that are read in one go at the most, if not more are wanted.
 READ_AHEAD = 64 * 1024
+
+#: A frame with basic.ack (AMQP 0-9-1, 4.2.3 and 1.8.3.13): up to its arguments, those, and bytes of payload and frame.
+_ACK_START = struct.Struct(">BHIHH").pack
+_ACK_ARGUMENTS = struct.Struct(">QB").unpack_from
+_ACK_PAYLOAD, _ACK_FRAME = 13, 21
 
 #: Queues of which a link remembers that its consumers get their messages at once.
 PROMPT_AT_MOST = 1000
@@ -190,13 +196,34 @@ class Link:
                 if left <= 0:
                     raise OutcomeUnknown("the broker has not confirmed in time")
                 with suppress(TimeoutError):
-                    self._amqp.blocking_read(None if self._quick else left)
+                    if not self._quick:
+                        self._amqp.blocking_read(left)
+                    elif not self._take_acks():
+                        self._amqp.blocking_read()
         finally:
             self._until = None
         if self._returned:
             raise Unroutable(f"{self._returned} of {len(envelopes)} messages")
         if self._nacked:
             raise OutcomeUnknown("the broker has refused some of the messages")
+
+    def _take_acks(self) -> bool:
+        """Handle the confirms that are next in what has been received, of which there may be one for each message:
+        py-amqp spends more on one than it costs to publish a message. False if something else comes first, or nothing.
+        """
+        transport = self._amqp.transport
+        received: bytes = transport._read_buffer or transport._quick_recv(0)
+        if not received:
+            raise OSError("the broker has closed the connection")
+        start = _ACK_START(1, self.channel.channel_id, _ACK_PAYLOAD, *spec.Basic.Ack)
+        at = 0
+        while received.startswith(start, at) and len(received) >= at + _ACK_FRAME:
+            tag, multiple = _ACK_ARGUMENTS(received, at + len(start))
+            self._on_ack(tag, bool(multiple))
+            at += _ACK_FRAME
+        transport._read_buffer = received[at:]
+        self._amqp.bytes_recv += at > 0  # py-amqp counts frames, to see whether the broker is alive
+        return at > 0
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
         if multiple:
