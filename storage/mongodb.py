@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qsl
 
 from bson import DatetimeMS
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -40,6 +41,9 @@ DUPLICATE_KEY = 11000
 
 #: Characters of the driver's error texts that are of use: it appends the state of the whole topology.
 MAX_ERROR = 300
+
+#: Options of the URI that name files (MongoDB's specification of URI options).
+FILES = frozenset({"tlscafile", "tlscertificatekeyfile", "tlscrlfile"})
 
 #: Behind which the driver's errors show a piece of the URI.
 SHOWN = re.compile(r"[:'\"]")
@@ -81,6 +85,7 @@ class MongoDBStore(SideStore):
 
     def __init__(self, uri: str, options: Any):
         self.timeout = options.timeout
+        _check_files(uri)
         try:
             self._client: MongoClient[dict[str, Any]] = MongoClient(
                 uri,
@@ -94,7 +99,7 @@ class MongoDBStore(SideStore):
                 write_concern=DURABLE,
                 codec_options=DATES,
             )
-        except (PyMongoError, ValueError, OSError) as error:  # OSError: files of tls options, which it names
+        except (PyMongoError, ValueError, OSError) as error:
             text = str(error)
             if "@" in uri:  # what the driver shows of a malformed one may be the password
                 text = f"{SHOWN.split(text)[0].strip()} (user and password need : / ? @ % as %3A %2F %3F %40 %25)"
@@ -420,6 +425,16 @@ class MongoDBStore(SideStore):
     def release_claim(self, q: str, claim_id: str) -> None:
         with self._calls():
             self._messages.update_many({"c": claim_id, "q": q}, {"$set": {"h": 0}, "$unset": {"c": 1, "t": 1}})
+
+
+def _check_files(uri: str) -> None:
+    """Raises StoreMisconfigured with the name of a file that can't be read, which the driver does not tell."""
+    for option, file in parse_qsl(uri.partition("?")[2]):
+        if option.lower() in FILES:
+            try:
+                open(file, "rb").close()
+            except OSError as error:
+                raise StoreMisconfigured(f"[side_store] uri: {option}: {error}") from error
 
 
 #: What tells a landed message from a lease and a tombstone.

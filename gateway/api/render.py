@@ -18,29 +18,30 @@ def message(path: str, item: Message, now: int, checksum: bool) -> dict[str, Any
     href = f"{path}/messages/{item.id}"
     if item.claim is not None and item.hidden_until > now:
         href = f"{href}?claim_id={item.claim}"
-    shown = {"id": item.id, "href": href, **_common(item, now)}
-    if checksum:
-        shown["checksum"] = md5(item.body)
+    shown: dict[str, Any] = {"id": item.id, "href": href}
+    _fill(shown, item, now, checksum)
     return shown
 
 
 def popped(item: Message, now: int, checksum: bool) -> dict[str, Any]:
     """A message that has been taken out for good."""
-    shown = {"id": item.id, **_common(item, now), "claim_id": item.claim, "claim_count": item.claims}
-    if checksum:
-        shown["checksum"] = md5(item.body)
+    shown: dict[str, Any] = {"id": item.id}
+    _fill(shown, item, now, checksum)
+    shown["claim_id"] = item.claim
+    shown["claim_count"] = item.claims
     return shown
 
 
-def _common(item: Message, now: int) -> dict[str, Any]:
-    shown = {
-        "ttl": (item.expires - item.posted) // 1000,
-        "age": max(0, now - item.posted) // 1000,
-        "body": orjson.Fragment(item.body),
-    }
+def _fill(shown: dict[str, Any], item: Message, now: int, checksum: bool) -> None:
+    """Add what every view of a message has."""
+    posted = item.posted
+    shown["ttl"] = (item.expires - posted) // 1000
+    shown["age"] = (now - posted) // 1000 if now > posted else 0
+    shown["body"] = orjson.Fragment(item.body)
     if item.properties is not None:
         shown["properties"] = orjson.Fragment(item.properties)
-    return shown
+    if checksum:
+        shown["checksum"] = md5(item.body)
 
 
 def messages(path: str, items: Iterable[Message], now: int, checksum: bool) -> list[dict[str, Any]]:

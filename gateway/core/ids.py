@@ -16,6 +16,9 @@ FOREIGN_IDS = UUID("6f1b3a52-2f0c-5d5e-9a54-6d6172636f6e")
 #: Random bytes that are asked for in one go: each system call lets go of the GIL.
 NOISE = 4096
 
+#: The first digit of the fourth part: two random bits behind the variant's (RFC 9562, 4.1).
+_VARIANT = {f"{digit:x}": "89ab"[digit & 3] for digit in range(16)}
+
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 
 
@@ -35,13 +38,14 @@ class IdMaker:
             if len(self._noise) < 8 * count:
                 self._noise = os.urandom(max(NOISE, 8 * count))
             noise, self._noise = self._noise[:8 * count], self._noise[8 * count:]
-        return [_format(first + i, noise[8 * i:8 * i + 8]) for i in range(count)]
+        text = noise.hex()
+        return [_format(first + i, text[16 * i:16 * i + 16]) for i in range(count)]
 
 
-def _format(stamp: int, noise: bytes) -> str:
-    head = f"{(stamp >> 12) & 0xFFFF_FFFF_FFFF:012x}"
-    tail = f"{int.from_bytes(noise, 'big') & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000:016x}"
-    return f"{head[:8]}-{head[8:]}-7{stamp & 0xFFF:03x}-{tail[:4]}-{tail[4:]}"
+def _format(stamp: int, noise: str) -> str:
+    """``stamp``: 48 bits of time and 12 that count; ``noise``: 16 hexadecimal digits, two bits are the variant's."""
+    head = f"{stamp & 0xFFF_FFFF_FFFF_FFFF:015x}"
+    return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{_VARIANT[noise[0]]}{noise[1:4]}-{noise[4:]}"
 
 
 def made_at(id_: str) -> int | None:

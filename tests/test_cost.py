@@ -1,0 +1,141 @@
+"""What a request costs in function calls, from the socket and back to it: a guard of the hot path that no clock is in.
+
+A limit is some percent above what was counted when it was set. A change that needs more has a reason, and sets it anew.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.app import make_app
+from gateway.channel import Channel
+from gateway.core.core import Core
+from gateway.server import Listener
+from tests.memory_bridge import MemoryBridge
+
+OURS = tuple(f"{Path(__file__).parents[1] / folder}{os.sep}" for folder in ("gateway", "bridges", "storage"))
+
+#: Requests before the one that counts: caches are filled, and what is prepared once is prepared.
+WARM_UP = 3
+
+#: Calls of functions of ours, and of all written in Python: those of others depend on their versions.
+LIMITS = {
+    "post-1": (65, 276),
+    "post-20": (232, 632),
+    "list-20": (153, 398),
+    "claim-1": (131, 429),
+    "delete": (60, 251),
+}
+
+
+class InThisThread:
+    """Stands in for the threads that serve requests: a count must not depend on which of them is when where."""
+
+    def offer(self, channel: Channel) -> bool:
+        channel.service()
+        return True
+
+    def take_late(self, before: float) -> list[Channel]:
+        return []
+
+
+class Client:
+    """One kept connection to a listener that is driven by hand."""
+
+    def __init__(self, listener: Listener, address: Any):
+        self._listener = listener
+        self._socket = socket.create_connection(address)
+        self.turn()
+
+    def turn(self) -> None:
+        """Let the server do what there is to do."""
+        self._listener.turn(1.0)
+
+    def send(self, method: str, path: str, document: Any = None) -> None:
+        """Send a request, which the server's next turn serves."""
+        body = orjson.dumps(document) if document is not None else b""
+        self._socket.sendall((
+            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nX-Project-ID: project\r\n"
+            "Client-ID: 3381af92-2b9e-11e3-b191-71861300734c\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode() + body)
+
+    def receive(self) -> Any:
+        """The document of the answer that has been sent."""
+        head, _, body = self._socket.recv(1 << 20).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 20"), head
+        return orjson.loads(body) if body else None
+
+    def call(self, method: str, path: str, document: Any = None) -> Any:
+        """All of it."""
+        self.send(method, path, document)
+        self.turn()
+        return self.receive()
+
+
+@pytest.fixture
+def client(core: Core, configured: Callable[..., Any]) -> Iterator[Client]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        options = SimpleNamespace(
+            max_queue_time=5.0, client_timeout=30.0, trusted_proxy=None, threads=0, max_queued_requests=1
+        )
+        listener = Listener(make_app(configured(), core), listening, options, max_body=1 << 20)
+        listener.task_dispatcher = InThisThread()
+        yield Client(listener, listening.getsockname())
+        for channel in list(listener.active_channels.values()):
+            channel.handle_close()
+
+
+def counted(call: Callable[[], Any]) -> tuple[int, int]:
+    """Calls of Python functions: of ours, and of all."""
+    ours = total = 0
+
+    def count(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal ours, total
+        if event == "call":
+            total += 1
+            ours += frame.f_code.co_filename.startswith(OURS)
+
+    sys.setprofile(count)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return ours, total
+
+
+def prepare(client: Client, work: str) -> tuple[Any, ...]:
+    """Do what comes before, and the request to count."""
+    path = "/v2/queues/queue"
+    kind, _, number = work.partition("-")
+    messages = {"messages": [{"body": "x" * 100, "ttl": 300} for _ in range(int(number or 1))]}
+    if kind == "post":
+        return "POST", f"{path}/messages", messages
+    client.call("POST", f"{path}/messages", messages)
+    if kind == "list":
+        return "GET", f"{path}/messages?echo=true&limit={number}"
+    if kind == "claim":
+        return "POST", f"{path}/claims?limit={number}", {"ttl": 300, "grace": 60}
+    claimed = client.call("POST", f"{path}/claims?limit=1", {"ttl": 300, "grace": 60})
+    return "DELETE", claimed["messages"][0]["href"]
+
+
+@pytest.mark.parametrize("work", LIMITS)
+def test_request_costs_no_more_calls(client: Client, bridge: MemoryBridge, work: str) -> None:
+    for _ in range(WARM_UP):
+        client.call(*prepare(client, work))
+    client.send(*prepare(client, work))
+
+    ours, total = counted(client.turn)
+
+    client.receive()
+    most_ours, most = LIMITS[work]
+    assert ours <= most_ours and total <= most, f"{ours} of ours, {total} in all"
