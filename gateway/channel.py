@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import selectors
 import socket
@@ -17,12 +18,18 @@ from waitress.utilities import Error, InternalServerError
 from gateway import metrics
 from gateway.api.errors import RETRY_AFTER, error_body
 from gateway.logs import new_request_id
-from gateway.syscalls import Receiver, send
+from gateway.syscalls import send
 
 LOG = logging.getLogger(__name__)
 
 #: close() with this as SO_LINGER resets the connection and frees what the kernel still has to send.
 RESET = struct.pack("ii", 1, 0)
+
+
+#: What the system says of a client that has gone: as waitress has it.
+DISCONNECTED = frozenset({
+    errno.ECONNRESET, errno.ENOTCONN, errno.ESHUTDOWN, errno.ECONNABORTED, errno.EPIPE, errno.EBADF,
+})
 
 
 class Busy(Error):
@@ -94,8 +101,6 @@ class Channel(HTTPChannel):
     #: Bytes of the requests behind the present one: of one read at the most.
     ahead = b""
 
-    _receiver = Receiver()
-
     #: For what the selector watches it: EVENT_READ, EVENT_WRITE or nothing.
     watched = 0
 
@@ -123,7 +128,12 @@ class Channel(HTTPChannel):
         super().del_channel(map)
 
     def recv(self, buffer_size: int) -> bytes:
-        data = self._receiver.receive(self.socket)
+        data = b""
+        try:
+            data = self.server.receiver.receive(self.socket)
+        except OSError as error:
+            if error.errno not in DISCONNECTED:
+                raise
         if not data:
             self.handle_close()
         return data

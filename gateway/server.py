@@ -19,6 +19,7 @@ from waitress.server import TcpWSGIServer
 from gateway.channel import Channel
 from gateway.dispatcher import Dispatcher
 from gateway.listening import drop_new_connections
+from gateway.syscalls import Receiver
 
 LOG = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ class Listener(TcpWSGIServer):
         self._next_sweep = 0.0
         self._selector = selectors.DefaultSelector()
         self._attended: deque[Channel] = deque()
+        #: For the channels' use in the main thread.
+        self.receiver = Receiver()
         trusted = {} if options.trusted_proxy is None else {
             "trusted_proxy": options.trusted_proxy,
             "trusted_proxy_count": options.trusted_proxy_count,

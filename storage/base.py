@@ -213,6 +213,10 @@ class SideStore(ABC):
         """Those of the ids that have landed and live, in no certain order."""
 
     @abstractmethod
+    def known(self, q: str, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that land would leave out: they have landed, or have a tombstone."""
+
+    @abstractmethod
     def newest(self, q: str) -> Message | None:
         """The message that landed last, if it lives."""
 

@@ -345,6 +345,10 @@ class MongoDBStore(SideStore):
             found = self._messages.find({"_id": {"$in": _keys(q, ids)}, "e": {"$gt": DatetimeMS(self.now())}, **LANDED})
             return [_message(d) for d in found]
 
+    def known(self, q: str, ids: Sequence[str]) -> set[str]:
+        with self._calls():
+            return {_id_of(d) for d in self._messages.find({"_id": {"$in": _keys(q, ids)}}, projection=["_id"])}
+
     def newest(self, q: str) -> Message | None:
         return self._edge(q, DESCENDING)
 
@@ -378,7 +382,7 @@ class MongoDBStore(SideStore):
             except BulkWriteError as error:
                 _duplicates(error)
             landed = self._messages.find({"_id": {"$in": _keys(q, expires)}, **LANDED}, projection=["_id"])
-            return {d["_id"].rpartition("/")[2] for d in landed}
+            return {_id_of(d) for d in landed}
 
     def purge(self, q: str) -> None:
         with self._calls():
@@ -445,6 +449,11 @@ def _keys(q: str, ids: Any) -> list[str]:
     return [f"{q}/{id_}" for id_ in ids]
 
 
+def _id_of(document: Mapping[str, Any]) -> str:
+    key: str = document["_id"]
+    return key.rpartition("/")[2]
+
+
 def _lease_id(q: str) -> str:
     return f"{q}/"  # no message id is empty
 
@@ -479,6 +488,6 @@ def _document(q: str, m: Message) -> dict[str, Any]:
 
 def _message(d: Mapping[str, Any]) -> Message:
     return Message(
-        d["_id"].rpartition("/")[2], d["p"], int(d["e"]), d["b"], d["u"], d.get("x", False),
+        _id_of(d), d["p"], int(d["e"]), d["b"], d["u"], d.get("x", False),
         d["s"], d["h"], d.get("c"), d.get("t", 0), d["n"], d.get("r"),
     )

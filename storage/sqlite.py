@@ -381,6 +381,15 @@ class SQLiteStore(SideStore):
             )
             return [_message(row) for row in rows]
 
+    def known(self, q: str, ids: Sequence[str]) -> set[str]:
+        with self._read() as db:
+            rows = db.execute(
+                f"SELECT id FROM messages WHERE q = ? AND id IN ({_marks(ids)})"  # nosec B608
+                f" UNION SELECT id FROM tombstones WHERE q = ? AND id IN ({_marks(ids)})",
+                (q, *ids, q, *ids),
+            )
+            return {row[0] for row in rows}
+
     def newest(self, q: str) -> Message | None:
         return self._edge(q, "DESC")
 

@@ -397,6 +397,12 @@ class SideStoreSuite:
         store.delete_unclaimed(q, ["landed"])
         assert store.land(q, [new(store, "landed", seq=9)]) == set()
 
+    def test_known_is_what_has_landed_or_has_a_tombstone(self, store: SideStore, q: str) -> None:
+        assert store.land(q, [new(store, "landed", seq=1)]) == set()
+        store.tombstone(q, {"dead": store.now() + HOUR})
+        assert store.known(q, ["landed", "dead", "new"]) == {"landed", "dead"}
+        assert store.known(f"{q}-other", ["landed", "dead"]) == set()
+
     def test_nothing_is_a_fine_amount(self, store: SideStore, q: str) -> None:
         assert store.land(q, []) == set()
         assert store.claim(q, [], new_claim(store)) == []

@@ -1,10 +1,11 @@
 """Posting, listing, getting, deleting and popping messages; with a backlog in the broker."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bridges.base import Envelope
+from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable, OutcomeUnknown
 from gateway.core.core import Core
 from gateway.core.errors import Busy, Forbidden, InvalidInput
@@ -13,6 +14,7 @@ from gateway.core.limits import Limits
 from gateway.core.messages import Post
 from gateway.core.queues import QueueInfo
 from storage.base import Message
+from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore
 from tests.memory_bridge import MemoryBridge
 
@@ -234,6 +236,82 @@ class TestDelete:
         assert bodies(core.messages.pop(info, 2)) == ["1", "2"]
         assert bodies(core.messages.pop(info, 2)) == ["3"]
         assert core.messages.pop(info, 2) == []
+
+    def test_pop_of_the_backlog_lands_nothing(
+        self, core: Core, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo
+    ) -> None:
+        post(core, info, *"12")
+        popped = core.messages.pop(info, 5)
+        assert [(m.body, m.claim, m.claims) for m in popped] == [(b"1", None, 0), (b"2", None, 0)]
+        assert bridge.depth(info.broker) == 0
+        assert store.newest(info.key) is None
+
+    def test_pop_takes_what_has_landed_before_the_backlog(self, core: Core, info: QueueInfo) -> None:
+        post(core, info, *"123")
+        assert bodies(listing(core, info, limit=1)) == ["1"]
+        core.messages.post(info.project, info.name, "client", [Post(b"4")], 100)
+        assert bodies(core.messages.pop(info, 3)) == ["1", "2", "3"]
+        assert bodies(core.messages.pop(info, 3)) == ["4"]
+
+    def test_pop_leaves_out_what_was_deleted_or_has_landed(
+        self, core: Core, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo
+    ) -> None:
+        """A copy that the broker delivers again, and one that was deleted while it waited."""
+        ids = post(core, info, *"123")
+        waiting = bridge.fetch(info.broker, 3)
+        copies = [replace(envelope) for envelope in waiting.envelopes]
+        bridge.requeue(waiting)
+        assert bodies(claim(core, info, 1)) == ["1"]
+        bridge.publish(info.broker, copies[:1])
+        store.tombstone(info.key, {ids[1]: store.now() + 60_000})
+        assert bodies(core.messages.pop(info, 5)) == ["3"]
+        assert core.messages.pop(info, 5) == []
+        assert bridge.depth(info.broker) == 0
+
+    def test_pop_of_a_native_message_goes_by_the_rules_of_landing(
+        self, core: Core, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo
+    ) -> None:
+        """An id that a native producer uses twice is no reason to lose a message."""
+        bridge.publish(info.broker, [Envelope(b'"a"', message_id="same")])
+        assert bodies(claim(core, info, 1)) == ['"a"']
+        bridge.publish(info.broker, [Envelope(b'"b"', message_id="same")])
+        assert bodies(core.messages.pop(info, 5)) == ['"b"']
+
+    def test_pop_whose_acknowledgement_fails_is_answered(
+        self, core: Core, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The broker may have got it: to answer 503 could lose the message, to answer can only repeat it."""
+        def lost(batch: Batch) -> None:
+            raise BridgeUnavailable("gone")
+
+        post(core, info, "1")
+        monkeypatch.setattr(info.bridge, "settle", lost)
+        assert bodies(core.messages.pop(info, 1)) == ["1"]
+
+    def test_pop_whose_look_at_the_side_store_fails_loses_nothing(
+        self, core: Core, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def down(q: str, ids: list[str]) -> set[str]:
+            raise StoreUnavailable("down")
+
+        post(core, info, *"12")
+        with monkeypatch.context() as patch:
+            patch.setattr(core.messages._landing._store, "known", down)
+            with pytest.raises(StoreUnavailable):
+                core.messages.pop(info, 5)
+        assert bodies(core.messages.pop(info, 5)) == ["1", "2"]
+
+    def test_pop_that_can_not_delete_what_has_landed_answers_the_rest(
+        self, core: Core, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def down(q: str, ids: list[str], claims: list[str]) -> int:
+            raise StoreUnavailable("down")
+
+        post(core, info, *"12")
+        assert bodies(listing(core, info, limit=1)) == ["1"]
+        post(core, info, "3")
+        monkeypatch.setattr(core.messages._store, "delete_claimed", down)
+        assert bodies(core.messages.pop(info, 5)) == ["2", "3"]
 
     def test_purge_empties_both_places(self, core: Core, info: QueueInfo) -> None:
         post(core, info, *"1234")

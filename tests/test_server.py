@@ -13,6 +13,7 @@ import pytest
 
 import gateway.server
 from gateway import metrics
+from gateway.channel import RESET
 from gateway.listening import drop_new_connections, listen
 from gateway.server import Listener
 
@@ -222,6 +223,21 @@ def test_idle_connection_is_closed(serve: Callable[..., Listener], monkeypatch: 
     client.until_closed()
 
     assert client.received.startswith(b"HTTP/1.1 200 OK")
+
+
+def test_client_that_resets_its_connection_is_forgotten_without_a_word(
+    serve: Callable[..., Listener], caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = serve()
+    client = Client(listener).send(b"GET /half HTTP/1.1\r\n")
+    work(listener)
+    assert len(listener.active_channels) == 1
+
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    client.socket.close()
+
+    until(listener, lambda: not listener.active_channels)
+    assert caplog.text == ""
 
 
 def test_newcomer_takes_the_place_of_the_connection_idle_longest(

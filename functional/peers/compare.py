@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
@@ -22,7 +22,7 @@ from functional.peers.rabbitmq_management import ManagedRabbitMQ
 from functional.peers.zaqar import DEFAULT_CACHE, Zaqar
 from functional.services.gateway import Gateway, merge
 from functional.services.mongodb import MongoDB
-from functional.services.process import Missing, Service, StartFailed
+from functional.services.process import Missing, StartFailed, started
 from functional.services.rabbitmq import RabbitMQ
 from gateway.bench.ceiling import Ceiling
 from gateway.bench.command import CEILING, bare_server
@@ -91,8 +91,6 @@ GOALS = (
     *(Goal(work, HYBRID, MANAGEMENT, "message_rate", 1) for work in THROUGH),
 )
 
-S = TypeVar("S", bound=Service)
-
 #: What the ratios are called in the table.
 RATIOS = {"rate": "req/s", "message_rate": "msg/s", "cpu_per_request": "CPU/req"}
 
@@ -116,10 +114,10 @@ def goals_table(results: Sequence[Result]) -> str:
 def messaging(settings: Settings, works: Sequence[str], cache: Path, progress: Progress) -> Part:
     """The servers of the Messaging API and the bare one."""
     with contextlib.ExitStack() as stack:
-        rabbitmq, mongodb = started(stack, RabbitMQ(), progress), started(stack, MongoDB(), progress)
-        hybrid = started(stack, Gateway(merge(through(rabbitmq), beside(mongodb, "marconi"))), progress)
-        embedded = started(stack, _embedded(), progress)
-        zaqar = started(stack, Zaqar(f"mongodb://{mongodb.host}", cache), progress)
+        rabbitmq, mongodb = started(stack, RabbitMQ(), progress.say), started(stack, MongoDB(), progress.say)
+        hybrid = started(stack, Gateway(merge(through(rabbitmq), beside(mongodb, "marconi"))), progress.say)
+        embedded = started(stack, _embedded(), progress.say)
+        zaqar = started(stack, Zaqar(f"mongodb://{mongodb.host}", cache), progress.say)
         workloads = [named(work) for work in works]
         limit = max((workload.batch for workload in workloads if workload.counted == "list"), default=1)
         servers = [
@@ -135,9 +133,9 @@ def messaging(settings: Settings, works: Sequence[str], cache: Path, progress: P
 def management(settings: Settings, progress: Progress) -> Part:
     """The gateway and the management plugin, each with a broker of its own."""
     with contextlib.ExitStack() as stack:
-        rabbitmq, mongodb = started(stack, RabbitMQ(), progress), started(stack, MongoDB(), progress)
-        hybrid = started(stack, Gateway(merge(through(rabbitmq), beside(mongodb, "marconi"))), progress)
-        managed = started(stack, ManagedRabbitMQ(), progress)
+        rabbitmq, mongodb = started(stack, RabbitMQ(), progress.say), started(stack, MongoDB(), progress.say)
+        hybrid = started(stack, Gateway(merge(through(rabbitmq), beside(mongodb, "marconi"))), progress.say)
+        managed = started(stack, ManagedRabbitMQ(), progress.say)
         # The plugin is all of the broker, so the gateway's broker and side-store count as well.
         whole = Meter([hybrid.pid, rabbitmq.pid, mongodb.pid])
         servers = [Server(HYBRID, hybrid.url, meter=whole), managed.management]
@@ -150,13 +148,6 @@ def _embedded() -> Gateway:
     gateway = Gateway({})
     gateway.configure(merge(loopback(), sqlite(gateway.folder)))
     return gateway
-
-
-def started(stack: contextlib.ExitStack, service: S, progress: Progress) -> S:
-    """Start it; the stack ends it."""
-    stack.enter_context(contextlib.closing(service))
-    progress.say(f"starting {service.name}")
-    return service.start()
 
 
 def measured(

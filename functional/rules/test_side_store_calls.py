@@ -102,6 +102,17 @@ def test_delete_with_claim_needs_one_call(client, counter, path):
     assert counter.commands == ["delete"]
 
 
+@pytest.mark.parametrize("count", [1, 20])
+def test_pop_from_the_backlog_writes_nothing(client, counter, path, count):
+    post(client, path, count)
+    counter.commands.clear()
+
+    answer = client.delete(f"{path}/messages?pop={count}")
+
+    assert len(answer.json["messages"]) == count
+    assert counter.commands == ["find", "find"]
+
+
 def test_list_of_landed_messages_needs_one_call(client, counter, path):
     post(client, path, 5)
     client.get(f"{path}/messages?echo=true&limit=5")

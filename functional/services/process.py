@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from functional.wait import wait_until
 
@@ -186,12 +186,22 @@ class Service:
         self.close()
 
 
+S = TypeVar("S", bound=Service)
+
+
 def start_together(services: Sequence[Service]) -> None:
     """Start services that need each other to get ready, or that take long; return when all are ready."""
     for service in services:
         service.launch()
     for service in services:
         service.until_ready()
+
+
+def started(stack: contextlib.ExitStack, service: S, say: Callable[[str], None]) -> S:
+    """Say that it is started, and start it; the stack ends it."""
+    stack.enter_context(contextlib.closing(service))
+    say(f"starting {service.name}")
+    return service.start()
 
 
 def _die_with_parent(death_signal: int) -> Callable[[], None] | None:

@@ -33,15 +33,16 @@ class Claims:
         ttl, grace = self.check(ttl, grace)
         return self.take(info, uuid4().hex, ttl, grace, limit)
 
-    def take(self, info: QueueInfo, claim_id: str, ttl: int, grace: int, limit: int) -> list[Message]:
-        """Claim up to ``limit`` messages under a given id; bodies are as they are stored."""
-
+    def take(
+        self, info: QueueInfo, claim_id: str, ttl: int, grace: int, limit: int, *, consume: bool = False
+    ) -> list[Message]:
+        """Claim up to ``limit`` messages under a given id; bodies are as stored. For ``consume`` see Landing.claim."""
         self._queues.attend(info)
 
         def accept(found: list[Message]) -> list[Message]:
             return self._dead_letters.sort_out(info, found)
 
-        claimed = self._landing.claim(info, self._claim(claim_id, ttl, grace), limit, accept)
+        claimed = self._landing.claim(info, self._claim(claim_id, ttl, grace), limit, accept, consume=consume)
         MESSAGES.labels("claimed").inc(len(claimed))
         return claimed
 

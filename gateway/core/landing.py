@@ -106,9 +106,18 @@ class Landing:
     # -- claimed ------------------------------------------------------------------------------------------------
 
     def claim(
-        self, info: QueueInfo, claim: Claim, limit: int, accept: Callable[[list[Message]], list[Message]]
+        self,
+        info: QueueInfo,
+        claim: Claim,
+        limit: int,
+        accept: Callable[[list[Message]], list[Message]],
+        *,
+        consume: bool = False,
     ) -> list[Message]:
         """Claim up to ``limit`` messages: free landed ones first, then from the backlog; oldest first.
+
+        With ``consume`` those of the backlog need not land: they are acknowledged to the broker and gone. They have no
+        claim; to lose one of them now is to lose it for good.
 
         ``accept`` gets the free messages that were found and returns those that may be claimed. When the broker
         fails, what has been claimed of the landed messages is the answer, unless that is nothing.
@@ -116,7 +125,7 @@ class Landing:
         got: list[Message] = []
         try:
             with self._lock(info).shared(LANDING_BUDGET):
-                self._claim(info, claim, limit, accept, got)
+                self._claim(info, claim, limit, accept, consume, got)
         except BridgeError as error:
             if not got:
                 raise
@@ -132,6 +141,7 @@ class Landing:
         claim: Claim,
         limit: int,
         accept: Callable[[list[Message]], list[Message]],
+        consume: bool,
         got: list[Message],
     ) -> None:
         deadline = time.monotonic() + LANDING_BUDGET
@@ -163,6 +173,12 @@ class Landing:
                 return
             if time.monotonic() - looked > SLOW_FETCH and self._overtakes(info, batch, limit - len(got), deadline):
                 self._land_in_turn(info, batch, deadline)
+                continue
+            if consume and all(_is_ours(info, envelope) for envelope in batch.envelopes):
+                consumed = self._consume(info, batch)
+                got += consumed
+                if consumed:
+                    return  # what fails from here on must not take them along
                 continue
             landed = self._land_claimed(info, claim, batch)
             got += landed
@@ -199,6 +215,14 @@ class Landing:
                 message.claims = 1
 
         return self._land(info, batch, claimed)
+
+    def _consume(self, info: QueueInfo, batch: Batch) -> list[Message]:
+        """The messages of a batch that live and have not landed before; the broker forgets all of it."""
+        with _given_back(info, batch):
+            messages = [message for message, _ in self._messages(info, batch.envelopes, self._store.now())]
+            known = self._store.known(info.key, [message.id for message in messages]) if messages else set()
+        self._settle(info, batch)
+        return [message for message in messages if message.id not in known]
 
     # -- free ---------------------------------------------------------------------------------------------------
 
@@ -295,12 +319,17 @@ class Landing:
                 for message, id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
                     message.id = id_
                 left_out |= self._store.land(info.key, namesakes)
+        self._settle(info, batch)
+        return [message for message in messages if message.id not in left_out]
+
+    def _settle(self, info: QueueInfo, batch: Batch) -> None:
+        """Acknowledge what is stored or on its way to a client. If that fails the broker delivers it again: what has
+        landed lands only once, and what was consumed comes twice, as after any crash.
+        """
         try:
             info.bridge.settle(batch)
         except BridgeError as error:
-            # All is stored. The broker will deliver it again, and the ids make that landing a no-op.
-            LOG.warning("queue %s: acknowledging %d landed messages failed: %s", info.key, len(messages), error)
-        return [message for message in messages if message.id not in left_out]
+            LOG.warning("queue %s: acknowledging %d messages failed: %s", info.key, len(batch.envelopes), error)
 
     def _messages(
         self, info: QueueInfo, envelopes: Sequence[Envelope], now: int

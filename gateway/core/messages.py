@@ -25,6 +25,7 @@ from gateway.core.queues import QueueInfo, Queues, queue_key
 from gateway.core.seal import Seal
 from gateway.metrics import MESSAGES
 from storage.base import Message, SideStore, Stats
+from storage.errors import StoreError
 
 LOG = logging.getLogger(__name__)
 
@@ -391,15 +392,25 @@ class Messages:
     def pop(self, info: QueueInfo, limit: int) -> Sequence[Message]:
         """Take the oldest messages out of the queue for good.
 
-        They are claimed first: a gateway that dies in between leaves them to be claimed by others later.
+        What has landed is claimed first: a gateway that dies in between leaves it to be claimed by others later. What
+        the broker has does not land, which would be for nothing.
         """
-        popped = self._claims.take(info, uuid4().hex, MIN_CLAIM_TTL, 0, limit)
-        if popped:
-            self._store.delete_claimed(info.key, [m.id for m in popped], [str(popped[0].claim)])
-            MESSAGES.labels("deleted").inc(len(popped))
-        for message in popped:  # the claim was ours, not the client's
-            message.claim = None
-            message.claims -= 1
+        claim_id = uuid4().hex
+        popped = self._claims.take(info, claim_id, MIN_CLAIM_TTL, 0, limit, consume=True)
+        claimed = [message.id for message in popped if message.claim is not None]
+        if claimed:
+            try:
+                self._store.delete_claimed(info.key, claimed, [claim_id])
+            except StoreError as error:
+                popped = [message for message in popped if message.claim is None]
+                if not popped:
+                    raise
+                LOG.warning("queue %s: popped without %d landed messages: %s", info.key, len(claimed), error)
+        MESSAGES.labels("deleted").inc(len(popped))
+        for message in popped:
+            if message.claim is not None:  # it was ours, not the client's
+                message.claim = None
+                message.claims -= 1
         return self._opened(info, popped)
 
     # -- claimed ------------------------------------------------------------------------------------------------
