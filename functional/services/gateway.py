@@ -60,7 +60,8 @@ class Gateway(Service):
         return [self._command, "serve", "--config-file", str(self.config_file)]
 
     def environment(self) -> dict[str, str]:
-        return dict(os.environ) | {"PYTHONUNBUFFERED": "1"}  # a killed gateway's last words count
+        # A killed gateway's last words count, and it leaves its temporary files behind, which go with the folder.
+        return dict(os.environ) | {"PYTHONUNBUFFERED": "1", "TMPDIR": str(self.folder)}
 
     def is_ready(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PROBE_TIMEOUT)
