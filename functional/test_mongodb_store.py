@@ -9,7 +9,7 @@ import pytest
 from bson import SON
 from pymongo import MongoClient, monitoring
 
-import storage.mongodb
+import storage.mongodb.store
 from functional.services.mongodb import MongoDB
 from functional.services.ports import free_port
 from storage.base import Message
@@ -266,9 +266,9 @@ class TestClock:
     @pytest.fixture
     def fast(self, mongodb: MongoDB, monkeypatch: pytest.MonkeyPatch) -> Iterator[MongoDBStore]:
         """A store on a machine whose wall clock is an hour ahead."""
-        real = storage.mongodb.time
+        real = storage.mongodb.store.time
         ahead = SimpleNamespace(time=lambda: real.time() + HOUR / 1000, monotonic=real.monotonic)
-        monkeypatch.setattr(storage.mongodb, "time", ahead)
+        monkeypatch.setattr(storage.mongodb.store, "time", ahead)
         store = open_store(mongodb.database_uri("clock"))
         yield store
         store.close()

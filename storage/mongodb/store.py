@@ -16,12 +16,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
+import pymongo
 from bson import DatetimeMS
-from bson.codec_options import CodecOptions, DatetimeConversion
 from oslo_config import cfg
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, WriteConcern
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
@@ -29,15 +29,17 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from storage.base import Claim, Message, Queue, SideStore, Stats, split_key
 from storage.combining import Combiner
 from storage.errors import StoreMisconfigured, StoreUnavailable
+from storage.mongodb.direct import DUPLICATE_KEY, Direct
+from storage.mongodb.wire import DATES
 
 #: Without ``j`` a majority write waits for the journal's 100 ms tick (MongoDB manual, "Write Concern").
 DURABLE = WriteConcern(w="majority", j=True)
 
-#: Dates come back as milliseconds, whatever year they are in.
-DATES: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+#: Seconds that the driver gets at the least after a direct command has failed.
+AT_LEAST = 0.1
 
-#: Code of a duplicate key in a bulk write's error list.
-DUPLICATE_KEY = 11000
+#: Bytes of bodies up to which they are landed by a direct command: the driver makes several of what is too much for one.
+DIRECTLY = 16 * 1024 * 1024
 
 #: Characters of the driver's error texts that are of use: it appends the state of the whole topology.
 MAX_ERROR = 300
@@ -104,6 +106,7 @@ class MongoDBStore(SideStore):
             if "@" in uri:  # what the driver shows of a malformed one may be the password
                 text = f"{SHOWN.split(text)[0].strip()} (user and password need : / ? @ % as %3A %2F %3F %40 %25)"
             raise StoreMisconfigured(f"[side_store] uri: {text}") from error
+        self._direct = Direct(self._client, uri, self._database.name, DURABLE, self.timeout)
         self._queues = self._database["queues"]
         self._messages = self._database["messages"]
         self._prepared = False
@@ -143,6 +146,10 @@ class MongoDBStore(SideStore):
             if down is not None:
                 self._trial.release()
 
+    def _left(self, start: float) -> AbstractContextManager[None]:
+        """Gives the driver what is left of a call's time. ``start``: when the call began (monotonic seconds)."""
+        return pymongo.timeout(max(AT_LEAST, self.timeout - (time.monotonic() - start)))
+
     def _prepare(self) -> None:
         with self._prepare_lock:
             if self._prepared:
@@ -170,6 +177,7 @@ class MongoDBStore(SideStore):
             self._messages.update_one({"_id": "ping"}, {"$set": {"e": NEVER}}, upsert=True)
 
     def close(self) -> None:
+        self._direct.close()
         self._client.close()
 
     def now(self) -> int:
@@ -183,7 +191,7 @@ class MongoDBStore(SideStore):
 
     def connections(self) -> int:
         servers = self._client._topology._servers.values() if self._client._topology is not None else ()
-        return sum(server.pool.active_sockets + len(server.pool.conns) for server in servers)
+        return self._direct.open + sum(server.pool.active_sockets + len(server.pool.conns) for server in servers)
 
     # -- queues -------------------------------------------------------------------------------------------------
 
@@ -197,9 +205,15 @@ class MongoDBStore(SideStore):
             update["$inc"] = {"v": 1}
         with self._calls():
             try:
-                return self._queues.update_one({"_id": q}, update, upsert=True).upserted_id is not None
+                made = self._queues.update_one({"_id": q}, update, upsert=True).upserted_id is not None
+                if made:
+                    # From the start, as it ends the search for free messages: where nothing comes behind the place to
+                    # search from, WiredTiger looks in front of it, past all that was deleted in the last minutes.
+                    lease = {"q": q, "h": LEASE_FREE, "until": 0, "last": 0, "e": NEVER}
+                    self._messages.update_one({"_id": _lease_id(q)}, {"$setOnInsert": lease}, upsert=True)
             except DuplicateKeyError:  # two first posts at the same moment
                 return False
+        return made
 
     def get_queue(self, q: str) -> Queue | None:
         with self._calls():
@@ -264,21 +278,38 @@ class MongoDBStore(SideStore):
     def land(self, q: str, messages: Sequence[Message]) -> set[str]:
         if not messages:
             return set()
+        documents = [_document(q, m) for m in messages]
         with self._calls():
-            try:
-                self._messages.insert_many([_document(q, m) for m in messages], ordered=False)
-                return set()
-            except BulkWriteError as error:
-                return {messages[index].id for index in _duplicates(error)}
+            start = time.monotonic()
+            there = None
+            if sum(len(m.body) for m in messages) <= DIRECTLY:
+                there = self._direct.insert("messages", documents)
+            if there is None:
+                with self._left(start):
+                    there = self._insert(documents)
+        return {messages[index].id for index in there}
+
+    def _insert(self, documents: Sequence[dict[str, Any]]) -> list[int]:
+        """Insert by the driver: which were there already, but for those that a first try has inserted.
+
+        Nobody else gives a message the same position.
+        """
+        try:
+            self._messages.insert_many(documents, ordered=False)
+            return []
+        except BulkWriteError as error:
+            there = _duplicates(error)
+        keys = [documents[index]["_id"] for index in there]
+        positions = {d["_id"]: d.get("s") for d in self._messages.find({"_id": {"$in": keys}}, projection=["s"])}
+        return [index for index in there if positions.get(documents[index]["_id"]) != documents[index]["s"]]
 
     def free(self, q: str, limit: int) -> tuple[list[Message], bool]:
         with self._calls():
             while True:
                 now = self.now()
-                documents = list(
-                    self._messages.find({"q": q, "h": {"$gte": LEASE_HELD, "$lte": now}, "e": {"$gt": DatetimeMS(now)}})
-                    .sort([("h", DESCENDING), ("s", ASCENDING)])
-                    .limit(limit)
+                documents = self._find(
+                    {"q": q, "h": {"$gte": LEASE_HELD, "$lte": now}, "e": {"$gt": DatetimeMS(now)}}, limit,
+                    sort={"h": DESCENDING, "s": ASCENDING}, hint="visibility",
                 )
                 if not documents or documents[0]["h"] <= 0:
                     break
@@ -337,17 +368,18 @@ class MongoDBStore(SideStore):
             query: dict[str, Any] = {"q": q, "s": {"$gt": after}, "e": {"$gt": DatetimeMS(now)}, "$or": visible}
             if not_from is not None:
                 query["u"] = {"$ne": not_from}
-            documents = list(self._messages.find(query, hint="position").sort("s").limit(limit))
+            documents = self._find(query, limit, sort={"s": ASCENDING}, hint="position")
         return [[_message(d) for d in documents] for _ in calls]
 
     def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
         with self._calls():
-            found = self._messages.find({"_id": {"$in": _keys(q, ids)}, "e": {"$gt": DatetimeMS(self.now())}, **LANDED})
-            return [_message(d) for d in found]
+            query = {"_id": {"$in": _keys(q, ids)}, "e": {"$gt": DatetimeMS(self.now())}, **LANDED}
+            return [_message(d) for d in self._find(query, len(ids))]
 
     def known(self, q: str, ids: Sequence[str]) -> set[str]:
         with self._calls():
-            return {_id_of(d) for d in self._messages.find({"_id": {"$in": _keys(q, ids)}}, projection=["_id"])}
+            found = self._find({"_id": {"$in": _keys(q, ids)}}, len(ids), projection={"_id": 1})
+        return {_id_of(d) for d in found}
 
     def newest(self, q: str) -> Message | None:
         return self._edge(q, DESCENDING)
@@ -367,10 +399,23 @@ class MongoDBStore(SideStore):
 
     def _delete(self, keys: list[str], condition: Callable[[int], dict[str, Any]]) -> int:
         with self._calls():
-            query = condition(self.now())
-            if len(keys) == 1:  # unlike delete_many, the driver repeats this one by itself after a failover
-                return self._messages.delete_one({"_id": keys[0], **query}).deleted_count
-            return self._messages.delete_many({"_id": {"$in": keys}, **query}).deleted_count
+            start = time.monotonic()
+            one = len(keys) == 1
+            query = {"_id": keys[0] if one else {"$in": keys}, **condition(self.now())}
+            deleted = self._direct.delete("messages", query, 1 if one else 0)
+            if deleted is None:
+                with self._left(start):  # unlike delete_many, the driver repeats delete_one by itself after a failover
+                    deleted = (self._messages.delete_one if one else self._messages.delete_many)(query).deleted_count
+        return deleted
+
+    def _find(self, query: Mapping[str, Any], most: int, **options: Any) -> list[dict[str, Any]]:
+        """Messages' documents, ``most`` of them at the most. ``options``: sort, hint and projection of the command."""
+        start = time.monotonic()
+        found = self._direct.find("messages", query, most, **options)
+        if found is None:
+            with self._left(start):
+                found = list(self._messages.find(query, limit=most, **options))
+        return found
 
     def tombstone(self, q: str, expires: Mapping[str, int]) -> set[str]:
         if not expires:

@@ -1,0 +1,216 @@
+"""Commands straight to the primary.
+
+The driver takes four times as much CPU for a command as this (docs/performance.md), and knows all about elections,
+retries and sessions. So it is asked first who the primary is, and once more for whatever goes wrong here.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pymongo import MongoClient, WriteConcern
+from pymongo.errors import ExecutionTimeout, NetworkTimeout, PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from storage.mongodb.credentials import Credentials, Refused
+from storage.mongodb.tls import tls_context
+from storage.mongodb.wire import Connection
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds of idleness after which a connection is looked at before it is used: the server may have closed it.
+IDLE = 1.0
+
+#: Seconds for which the driver does everything after no connection could be made.
+PAUSE = 5.0
+
+#: Error codes that say that the time was up: MaxTimeMSExpired, WriteConcernFailed (which is what the wait for a
+#: majority ends with), ExceededTimeLimit.
+TIMEOUTS = frozenset({50, 64, 262})
+
+#: Error code of a duplicate key.
+DUPLICATE_KEY = 11000
+
+#: What goes wrong with a connection, or with making one.
+BROKEN = (OSError, ValueError, KeyError, Refused, PyMongoError)
+
+
+class Direct:
+    """Connections to the primary of a client's replica set; as many as there are threads that use them at once.
+
+    Each command's method returns None if the driver has to do it. A write may have been done all the same then. They
+    raise PyMongoError, ``timeout`` set, when the server takes too long.
+    """
+
+    def __init__(
+        self, client: MongoClient[dict[str, Any]], uri: str, database: str, concern: WriteConcern, timeout: float
+    ):
+        """``concern``: of all writes. ``timeout``: seconds that a command may take."""
+        self._client = client
+        self._uri = uri
+        self._database = database
+        self._concern = concern.document
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._open = 0
+        self._closed = False
+        self._paused_until = float("-inf")
+        self._access: tuple[Credentials | None, ssl.SSLContext | None] | None = None
+
+    # -- commands -----------------------------------------------------------------------------------------------
+
+    def find(self, collection: str, query: Mapping[str, Any], most: int, **options: Any) -> list[dict[str, Any]] | None:
+        """The documents, ``most`` at the most. ``options``: of the command, as ``sort``."""
+        answer = self._command(
+            {"find": collection, "filter": query, **options, "limit": most, "batchSize": most, "maxTimeMS": self._ms}
+        )
+        found: list[dict[str, Any]] = answer["cursor"]["firstBatch"] if answer is not None else []
+        while answer is not None and (number := answer["cursor"]["id"]):  # more than goes into one answer
+            answer = self._command({"getMore": number, "collection": collection})
+            found += answer["cursor"]["nextBatch"] if answer is not None else []
+        return found if answer is not None else None
+
+    def delete(self, collection: str, query: Mapping[str, Any], most: int) -> int | None:
+        """How many were deleted. ``most``: 1, or 0 for any number."""
+        answer = self._command({
+            "delete": collection, "deletes": [{"q": query, "limit": most}], "writeConcern": self._concern,
+            "maxTimeMS": self._ms,
+        })
+        return None if answer is None or "writeErrors" in answer else answer["n"]
+
+    def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> list[int] | None:
+        """The indexes of those documents that were there already."""
+        answer = self._command({
+            "insert": collection, "documents": documents, "ordered": False, "writeConcern": self._concern,
+            "maxTimeMS": self._ms,
+        })
+        errors = answer.get("writeErrors", ()) if answer is not None else ()
+        if answer is None or any(error["code"] != DUPLICATE_KEY for error in errors):
+            return None
+        return [error["index"] for error in errors]
+
+    @property
+    def _ms(self) -> int:
+        return int(self._timeout * 1000)
+
+    def _command(self, command: dict[str, Any]) -> dict[str, Any] | None:
+        """The answer to a command that went well."""
+        connection = self._take()
+        if connection is None:
+            return None
+        command["$db"] = self._database
+        try:
+            answer = connection.command(command)
+        except TimeoutError as error:
+            self._drop(connection)
+            raise NetworkTimeout(str(error)) from error
+        except BROKEN as error:
+            self._drop(connection)
+            self._leave(error)
+            return None
+        except BaseException:
+            self._drop(connection)
+            raise
+        self._put(connection)
+        failure = answer if answer["ok"] != 1 else answer.get("writeConcernError")
+        if failure is None:
+            return answer
+        if failure.get("code") in TIMEOUTS:
+            raise ExecutionTimeout(str(failure.get("errmsg")), failure.get("code"))
+        self._leave(failure.get("errmsg"))
+        return None
+
+    # -- connections --------------------------------------------------------------------------------------------
+
+    @property
+    def open(self) -> int:
+        """Connections that are open now."""
+        return self._open
+
+    def close(self) -> None:
+        """Close the idle connections now, and the others as they come back."""
+        with self._lock:
+            self._closed = True
+        self._drop_idle()
+
+    def _take(self) -> Connection | None:
+        """A connection to the primary; None when there is none to be had."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    break
+                connection = self._idle.pop()
+            if time.monotonic() - connection.used < IDLE or connection.alive:
+                return connection
+            self._drop(connection)
+        if self._closed or time.monotonic() < self._paused_until:
+            return None
+        primary = self._client.primary
+        return self._connect(primary) if primary is not None else None
+
+    def _put(self, connection: Connection) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        connection.close()
+        with self._lock:
+            self._open -= 1
+
+    def _drop_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            self._drop(connection)
+
+    def _leave(self, reason: Any) -> None:
+        """Let the driver do it; the primary may be another one now."""
+        LOG.info("MongoDB: asking the driver, as the primary said: %s", reason)
+        self._drop_idle()
+
+    def _connect(self, primary: tuple[str, int]) -> Connection | None:
+        try:
+            if self._access is None:
+                uri = parse_uri(self._uri)
+                self._access = Credentials.from_uri(uri), tls_context(uri["options"])
+            credentials, tls = self._access
+            connection = Connection(primary, self._timeout, tls)
+            try:
+                self._greet(connection, credentials)
+            except BaseException:
+                connection.close()
+                raise
+        except BROKEN as error:
+            self._paused_until = time.monotonic() + PAUSE
+            LOG.info("MongoDB: the driver does everything for %d s: %s", PAUSE, error)
+            return None
+        with self._lock:
+            self._open += 1
+        return connection
+
+    def _greet(self, connection: Connection, credentials: Credentials | None) -> None:
+        hello: dict[str, Any] = {
+            "hello": 1,
+            "client": {
+                "application": {"name": "marconi"}, "driver": {"name": "marconi", "version": "2"},
+                "os": {"type": sys.platform},
+            },
+            "$db": "admin",
+        }
+        if credentials is not None:
+            hello["saslSupportedMechs"] = credentials.name
+        answer = connection.command(hello)
+        if not answer.get("isWritablePrimary"):
+            raise ValueError(f"{connection.address[0]}:{connection.address[1]} is not the primary any more")
+        if credentials is not None:
+            credentials.prove(connection.command, answer.get("saslSupportedMechs", []))
