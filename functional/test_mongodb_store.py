@@ -7,9 +7,10 @@ from uuid import uuid4
 
 import pytest
 from bson import SON
-from pymongo import MongoClient, monitoring
+from pymongo import MongoClient
 
 import storage.mongodb.store
+from functional.commands import Recorder, recorded
 from functional.services.mongodb import MongoDB
 from functional.services.ports import free_port
 from storage.base import Message
@@ -47,22 +48,6 @@ class TestMongoDBStore(SideStoreSuite):
     @pytest.fixture
     def store(self, shared_store: MongoDBStore) -> MongoDBStore:
         return shared_store
-
-
-class Recorder(monitoring.CommandListener):
-    """Keeps the commands that clients send, as they are on the wire."""
-
-    def __init__(self) -> None:
-        self.commands: list[dict[str, Any]] = []
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.commands.append(dict(event.command))
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        pass
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        pass
 
 
 class Watched:
@@ -136,20 +121,15 @@ def _winning(node: Any) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def watched(mongodb: MongoDB) -> Iterator[Watched]:
     """A store with messages in every state in two queues."""
-    recorder = Recorder()
     name = f"watched_{uuid4().hex}"
-    listeners = list(monitoring._LISTENERS.command_listeners)
-    monitoring.register(recorder)
-    try:
+    with recorded() as recorder:
         store = open_store(mongodb.database_uri(name))
         for q in ("p/q", "p/other"):
             store.create_queue(q, None)
             add(store, q, *(f"m{number}" for number in range(CROWD)))
             take(store, q, new_claim(store), "m0", "m7")
             add(store, q, *(f"d{number}" for number in range(5)), hidden_until=store.now() + HOUR)
-    finally:
-        monitoring._LISTENERS.command_listeners[:] = listeners  # there is no way to unregister
-    yield Watched(mongodb, store, name, recorder)
+        yield Watched(mongodb, store, name, recorder)
     store.close()
 
 

@@ -60,6 +60,11 @@ WSGI_OPTS = (
         help="Let another gateway with this option listen on the same address and port, so that a new one can start"
              " before the old one ends. Linux only.",
     ),
+    cfg.BoolOpt(
+        "pin_workers", default=True,
+        help="Keep each worker on one CPU at a time, where Python needs less of it; a worker moves when others need"
+             " that one. Linux only. False: leave it to the kernel.",
+    ),
     cfg.StrOpt(
         "trusted_proxy",
         help="Address of the proxy in front, or * for whoever connects: its X-Forwarded-For and X-Forwarded-Proto are"

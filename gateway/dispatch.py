@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 import flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Request
+
+#: Paths of which it is remembered where they lead, and how long they may be.
+ROUTES_KNOWN = 4096
+MAX_REMEMBERED = 256
 
 #: Status, body and headers as they are sent.
 Response = tuple[int, bytes, list[tuple[str, str]]]
@@ -35,7 +40,8 @@ class App(flask.Flask):
         super().__init__(name, static_folder=None)
         self.url_map.strict_slashes = False
         self.url_map.merge_slashes = False
-        self._router = self.url_map.bind("")
+        self._match = self.url_map.bind("").match
+        self._match_again = lru_cache(ROUTES_KNOWN)(self._match)
         self._max_body = max_body
         self._refuse = refuse
         self._views: dict[str, View] = {}
@@ -50,8 +56,11 @@ class App(flask.Flask):
         request = Request(environ, populate_request=False)
         request.max_content_length = self._max_body
         method = request.method
+        path = request.path
         try:
-            endpoint, names = self._router.match(request.path, method)
+            # What comes below a queue's messages and claims has ids in it: others each time.
+            again = len(path) <= MAX_REMEMBERED and path.count("/") < 5
+            endpoint, names = (self._match_again if again else self._match)(path, method)
         except HTTPException as error:
             status, data, headers = self._refuse(request, error)
         else:

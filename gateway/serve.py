@@ -13,6 +13,7 @@ import tempfile
 import time
 from typing import Any
 
+from gateway.affinity import pin
 from gateway.listening import drop_new_connections, listen
 from gateway.logs import configure
 
@@ -75,6 +76,8 @@ def _work(conf: Any, listener: socket.socket) -> None:
     from gateway.app import make_app, make_core, max_body
     from gateway.server import Server
 
+    if conf.wsgi.pin_workers:
+        pin()
     core = make_core(conf)
     server = Server(make_app(conf, core), listener, conf.wsgi, max_body(conf))
     LOG.info("serving on http://%s:%d", *listener.getsockname()[:2])

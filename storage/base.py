@@ -202,8 +202,9 @@ class SideStore(ABC):
         not_from: str | None = None,
         claimed: bool = False,
         delayed: bool = False,
-    ) -> list[Message]:
-        """At most ``limit`` living messages with ``seq`` > ``after``, in that order.
+    ) -> Sequence[Message]:
+        """At most ``limit`` living messages with ``seq`` > ``after``, in that order. Not to be changed: calls of
+        several threads may get the same ones.
 
         ``not_from`` leaves out one client's messages; hidden ones are shown only on ``claimed`` or ``delayed``.
         """

@@ -76,7 +76,7 @@ class SQLiteStore(SideStore):
         self.timeout = options.timeout
         self._local = threading.local()
         self._changes: Combiner[Callable[[sqlite3.Connection], Any], Any] = Combiner(self._change, self.timeout)
-        self._pages: Combiner[tuple[Any, ...], list[Message]] = Combiner(self._list, self.timeout)
+        self._pages: Combiner[tuple[Any, ...], Sequence[Message]] = Combiner(self._list, self.timeout)
         self._open: list[sqlite3.Connection] = []
         self._open_lock = threading.Lock()
 
@@ -348,12 +348,12 @@ class SQLiteStore(SideStore):
         not_from: str | None = None,
         claimed: bool = False,
         delayed: bool = False,
-    ) -> list[Message]:
+    ) -> Sequence[Message]:
         call = (q, after, limit, not_from, claimed, delayed)
         return self._pages.do(call, key=call)
 
-    def _list(self, calls: Sequence[tuple[Any, ...]]) -> list[list[Message]]:
-        """The same page for all who want it at this moment: each gets messages of his own."""
+    def _list(self, calls: Sequence[tuple[Any, ...]]) -> list[Sequence[Message]]:
+        """The same page for all who want it at this moment."""
         q, after, limit, not_from, claimed, delayed = calls[0]
         now = self.now()
         where = "q = ? AND s > ? AND e > ?"
@@ -371,7 +371,7 @@ class SQLiteStore(SideStore):
             rows = db.execute(
                 f"SELECT {COLUMNS} FROM messages WHERE {where} ORDER BY s LIMIT ?", (*values, limit)  # nosec B608
             ).fetchall()
-        return [[_message(row) for row in rows] for _ in calls]
+        return [[_message(row) for row in rows]] * len(calls)
 
     def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
         with self._read() as db:

@@ -1,39 +1,16 @@
-"""What a request costs in side-store calls, counted by the driver's own command monitoring."""
+"""What a request costs in side-store calls: the commands that are sent to MongoDB."""
 
 import uuid
 
-import pymongo.monitoring
 import pytest
 
-#: Commands that the driver sends by itself or that make the connection.
-HOUSEKEEPING = {"hello", "ismaster", "endSessions", "ping", "createIndexes", "killCursors"}
-
-
-class Counter(pymongo.monitoring.CommandListener):
-    """Counts the commands of all clients that are made while it is registered."""
-
-    def __init__(self):
-        self.commands = []
-
-    def started(self, event):
-        if event.command_name not in HOUSEKEEPING:
-            self.commands.append(event.command_name)
-
-    def succeeded(self, event):
-        pass
-
-    def failed(self, event):
-        pass
+from functional.commands import recorded
 
 
 @pytest.fixture
-def counter(monkeypatch):
-    counter = Counter()
-    listeners = pymongo.monitoring._LISTENERS
-    monkeypatch.setattr(
-        pymongo.monitoring, "_LISTENERS", listeners._replace(command_listeners=[counter])
-    )
-    return counter
+def counter():
+    with recorded() as counter:
+        yield counter
 
 
 @pytest.fixture
@@ -58,7 +35,7 @@ def post(client, path, count):
 
 
 def test_counter_counts(client, counter, path):
-    assert counter.commands
+    assert counter.names
 
 
 @pytest.mark.parametrize("count", [1, 20])
@@ -67,7 +44,7 @@ def test_post_needs_no_call(client, counter, path, count):
 
     post(client, path, count)
 
-    assert counter.commands == []
+    assert counter.names == []
 
 
 @pytest.mark.parametrize("count", [1, 20])
@@ -78,7 +55,7 @@ def test_claim_from_the_backlog_needs_two_calls(client, counter, path, count):
     answer = client.post(f"{path}/claims?limit={count}")
 
     assert len(answer.json["messages"]) == count
-    assert counter.commands == ["find", "insert"]
+    assert counter.names == ["find", "insert"]
 
 
 def test_claim_of_landed_messages_needs_two_calls(client, counter, path):
@@ -89,7 +66,7 @@ def test_claim_of_landed_messages_needs_two_calls(client, counter, path):
     answer = client.post(f"{path}/claims?limit=5")
 
     assert len(answer.json["messages"]) == 5
-    assert counter.commands == ["find", "update"]
+    assert counter.names == ["find", "update"]
 
 
 def test_delete_with_claim_needs_one_call(client, counter, path):
@@ -99,7 +76,7 @@ def test_delete_with_claim_needs_one_call(client, counter, path):
 
     assert client.delete(message["href"]).status_code == 204
 
-    assert counter.commands == ["delete"]
+    assert counter.names == ["delete"]
 
 
 @pytest.mark.parametrize("count", [1, 20])
@@ -110,7 +87,7 @@ def test_pop_from_the_backlog_writes_nothing(client, counter, path, count):
     answer = client.delete(f"{path}/messages?pop={count}")
 
     assert len(answer.json["messages"]) == count
-    assert counter.commands == ["find", "find"]
+    assert counter.names == ["find", "find"]
 
 
 def test_list_of_landed_messages_needs_one_call(client, counter, path):
@@ -121,4 +98,4 @@ def test_list_of_landed_messages_needs_one_call(client, counter, path):
     answer = client.get(f"{path}/messages?echo=true&limit=5")
 
     assert len(answer.json["messages"]) == 5
-    assert counter.commands == ["find"]
+    assert counter.names == ["find"]

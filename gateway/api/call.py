@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Request
 
 from gateway.api import body
@@ -22,7 +23,7 @@ from gateway.core.quotas import RateLimit
 from gateway.policy import ADMIN, Policy
 from gateway.signing import covers
 
-#: Characters of a header that is worth remembering what it says; what is longer would fill the memory.
+#: Characters of a header or query string that is worth remembering what it says; what is longer would fill the memory.
 MAX_REMEMBERED = 256
 
 #: Usual spellings of a UUID: with dashes or without, in braces or as a URN (RFC 9562, section 4).
@@ -77,6 +78,12 @@ class Call:
     def allows(self, rule: str) -> bool:
         """Does the policy let the caller do what a rule is for?"""
         return self.service.policy.allows(rule, self.identity, self.project)
+
+    @property
+    def args(self) -> MultiDict[str, str]:
+        """What the query string says; not to be changed, as other calls with the same one share it."""
+        text = self.request.environ.get("QUERY_STRING", "")
+        return (_args if len(text) <= MAX_REMEMBERED else parse_args)(text)
 
     def body(self) -> bytes:
         """The request's body as it came."""
@@ -149,6 +156,14 @@ def _client(service: Service, environ: dict[str, Any]) -> str:
     if client is None:
         raise InvalidInput("The Client-ID header must be a UUID" if text else "The Client-ID header is missing")
     return client
+
+
+def parse_args(text: str) -> MultiDict[str, str]:
+    """A query string, as werkzeug reads it."""
+    return Request({"QUERY_STRING": text}, populate_request=False).args
+
+
+_args = lru_cache(maxsize=4096)(parse_args)
 
 
 @lru_cache(maxsize=4096)

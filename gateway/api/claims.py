@@ -17,7 +17,7 @@ def post(call: Call, queue: str) -> Answer:
     document = call.document()
     ttl, grace = body.integer(document, "ttl"), body.integer(document, "grace")
     # openstacksdk sends the limit in the body.
-    wanted = query.integer(call.request.args, "limit")
+    wanted = query.integer(call.args, "limit")
     wanted = body.integer(document, "limit") if wanted is None else wanted
     limit = query.check_limit(wanted, call.core.limits.max_messages_per_claim_or_pop)
     info = call.queue(queue)

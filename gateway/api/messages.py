@@ -53,7 +53,7 @@ def _post(message: Any) -> Post:
 
 def list_(call: Call, queue: str) -> Answer:
     """A page of messages, or with ``ids`` certain ones."""
-    args = call.request.args
+    args = call.args
     ids = query.strings(args, "ids")
     if ids is not None:
         return _get_many(call, queue, ids)
@@ -104,7 +104,7 @@ def get(call: Call, queue: str, message_id: str) -> Answer:
 
 def delete(call: Call, queue: str, message_id: str) -> Answer:
     """Delete one message."""
-    claim_id = call.request.args.get("claim_id")
+    claim_id = call.args.get("claim_id")
     info = call.queue(queue)
     if info is not None and USABLE_ID.match(message_id):
         call.core.messages.delete(info, message_id, claim_id)
@@ -113,7 +113,7 @@ def delete(call: Call, queue: str, message_id: str) -> Answer:
 
 def delete_many(call: Call, queue: str) -> Answer:
     """Delete messages by id, or pop the oldest ones."""
-    args = call.request.args
+    args = call.args
     ids, pop = query.strings(args, "ids"), query.integer(args, "pop")
     if (ids is None) == (pop is None):
         raise InvalidInput("Give either ids or pop", query.TITLE)

@@ -72,7 +72,7 @@ def delete(call: Call, queue: str) -> Answer:
 
 def list_(call: Call) -> Answer:
     """The project's queues, by name."""
-    args = call.request.args
+    args = call.args
     limit = query.limit(args, call.core.limits.max_queues_per_page)
     detailed, with_count = query.boolean(args, "detailed"), query.boolean(args, "with_count")
     name = args.get("name", "")

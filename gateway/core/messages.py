@@ -437,19 +437,16 @@ class Messages:
         message.encrypted = True
 
     def _opened(self, info: QueueInfo, messages: Sequence[Message]) -> Sequence[Message]:
-        for message in messages:
-            if message.encrypted:
-                self._open(info, message)
-        return messages
+        return [self._open(info, message) if message.encrypted else message for message in messages]
 
-    def _open(self, info: QueueInfo, message: Message) -> None:
+    def _open(self, info: QueueInfo, message: Message) -> Message:
         if self._seal is None:
             raise Busy("messages of this queue are encrypted, and this gateway has no encryption key")
         try:
-            message.body = self._seal.open(message.body, _seal_context(info.project, message))
+            body = self._seal.open(message.body, _seal_context(info.project, message))
         except ValueError as error:
             raise Busy(f"message {message.id} can't be decrypted: {error}") from error
-        message.encrypted = False
+        return replace(message, body=body, encrypted=False)
 
 
 class _Look:

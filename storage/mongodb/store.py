@@ -38,7 +38,7 @@ DURABLE = WriteConcern(w="majority", j=True)
 #: Seconds that the driver gets at the least after a direct command has failed.
 AT_LEAST = 0.1
 
-#: Bytes of bodies up to which they are landed by a direct command: the driver makes several of what is too much for one.
+#: Bytes of bodies that are landed by a direct command at the most; the driver makes several commands of more.
 DIRECTLY = 16 * 1024 * 1024
 
 #: Characters of the driver's error texts that are of use: it appends the state of the whole topology.
@@ -116,7 +116,7 @@ class MongoDBStore(SideStore):
         self._clock_offset = time.time() - time.monotonic()
         self._clock_read = float("-inf")
         self._clock_error = 0.0
-        self._pages: Combiner[tuple[Any, ...], list[Message]] = Combiner(self._list, self.timeout)
+        self._pages: Combiner[tuple[Any, ...], Sequence[Message]] = Combiner(self._list, self.timeout)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -351,12 +351,12 @@ class MongoDBStore(SideStore):
         not_from: str | None = None,
         claimed: bool = False,
         delayed: bool = False,
-    ) -> list[Message]:
+    ) -> Sequence[Message]:
         call = (q, after, limit, not_from, claimed, delayed)
         return self._pages.do(call, key=call)
 
-    def _list(self, calls: Sequence[tuple[Any, ...]]) -> list[list[Message]]:
-        """The same page for all who want it at this moment: each gets messages of his own."""
+    def _list(self, calls: Sequence[tuple[Any, ...]]) -> list[Sequence[Message]]:
+        """The same page for all who want it at this moment."""
         q, after, limit, not_from, claimed, delayed = calls[0]
         with self._calls():
             now = self.now()
@@ -369,7 +369,7 @@ class MongoDBStore(SideStore):
             if not_from is not None:
                 query["u"] = {"$ne": not_from}
             documents = self._find(query, limit, sort={"s": ASCENDING}, hint="position")
-        return [[_message(d) for d in documents] for _ in calls]
+        return [[_message(d) for d in documents]] * len(calls)
 
     def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
         with self._calls():

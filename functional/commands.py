@@ -1,0 +1,50 @@
+"""What is sent to MongoDB: by its driver, and past it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from pymongo import monitoring
+
+from storage.mongodb.wire import Connection
+
+#: Commands that make connections or keep house.
+HOUSEKEEPING = frozenset({"hello", "ismaster", "endSessions", "ping", "createIndexes", "killCursors"})
+
+
+class Recorder(monitoring.CommandListener):
+    """Keeps the commands of this process, as they are on the wire; ``commands`` may be cleared."""
+
+    def __init__(self) -> None:
+        self.commands: list[dict[str, Any]] = []
+
+    @property
+    def names(self) -> list[str]:
+        """What the commands are called, but for housekeeping."""
+        return [name for name in (next(iter(command)) for command in self.commands) if name not in HOUSEKEEPING]
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.commands.append(dict(event.command))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        pass
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        pass
+
+
+@contextmanager
+def recorded() -> Iterator[Recorder]:
+    """Records what clients and stores send that are made from now on."""
+    recorder = Recorder()
+    command = Connection.command
+
+    def sent(connection: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
+        recorder.commands.append(dict(document))
+        return command(connection, document)
+
+    # There is no way to unregister a listener.
+    listeners = monitoring._LISTENERS._replace(command_listeners=[recorder])
+    with patch.object(monitoring, "_LISTENERS", listeners), patch.object(Connection, "command", sent):
+        yield recorder
