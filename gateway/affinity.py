@@ -2,7 +2,8 @@
 
 Python runs one thread of a process at a time (the GIL). Where the kernel spreads the threads over several CPUs, what
 they work on goes from one CPU's caches to the other's with each switch, and each is woken by an interrupt: on two CPUs
-a request took up to half as much CPU again as on one (docs/performance.md).
+a request took up to half as much CPU again as on one. On one CPU a thread that is woken must not get it from the one
+that has just woken it, and still has the GIL: both would be switched to once more (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ def pin() -> None:
     if not hasattr(os, "sched_setaffinity"):
         return
     allowed = sorted(os.sched_getaffinity(0))
+    if os.sched_getscheduler(0) == os.SCHED_OTHER:
+        # A batch process takes the CPU from nobody when it is woken, not from its own threads either (sched(7)).
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     if len(allowed) > 1:
         # Workers are forked one after the other, so this spreads them.
         cpu = allowed[os.getpid() % len(allowed)]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Sequence
@@ -58,11 +59,12 @@ class Member(Service):
     """One mongod, ready when it answers; it has no data yet and belongs to no set.
 
     With `tls`, an authority's file and what it has signed for the member, it takes TLS only, and clients must show a
-    certificate.
+    certificate. With `locked` it lets in its users only; whoever is on this machine may make the first one.
     """
 
-    def __init__(self, tls: tuple[Path, Pair] | None = None) -> None:
+    def __init__(self, tls: tuple[Path, Pair] | None = None, *, locked: bool = False) -> None:
         self._tls = tls
+        self._locked = locked
         self._mongod = find_mongod()
         super().__init__("mongodb")
         self.port = free_port()
@@ -75,6 +77,7 @@ class Member(Service):
             *(self._mongod, "--replSet", REPLICA_SET, "--bind_ip", "127.0.0.1", "--port", str(self.port)),
             *("--dbpath", str(self._data), "--wiredTigerCacheSizeGB", str(CACHE_SIZE)),
             *self._tls_arguments(),
+            *self._lock_arguments(),
             *("--nounixsocket", "--quiet", "--setParameter", "diagnosticDataCollectionEnabled=false"),
         ]
 
@@ -83,6 +86,14 @@ class Member(Service):
             return []
         ca, pair = self._tls
         return ["--tlsMode", "requireTLS", "--tlsCAFile", str(ca), "--tlsCertificateKeyFile", str(pair.both)]
+
+    def _lock_arguments(self) -> list[str]:
+        if not self._locked:
+            return []
+        key = self.folder / "key"  # by which members know each other; with one clients must authenticate too
+        key.touch(0o600)
+        key.write_text(secrets.token_hex(64))
+        return ["--keyFile", str(key)]
 
     def is_ready(self) -> bool:
         return accepts(self.port)

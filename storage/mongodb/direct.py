@@ -119,7 +119,7 @@ class Direct:
             self._drop(connection)
             raise
         self._put(connection)
-        failure = answer if answer["ok"] != 1 else answer.get("writeConcernError")
+        failure = answer if answer.get("ok") != 1 else answer.get("writeConcernError")
         if failure is None:
             return answer
         if failure.get("code") in TIMEOUTS:

@@ -1,0 +1,273 @@
+"""Commands straight to MongoDB's primary: that they are used, and that nothing is lost without them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pymongo import MongoClient
+
+from functional.installed import require
+from functional.services.certificates import Authority, Pair
+from functional.services.mongodb import MongoDB
+from storage.base import Message
+from storage.errors import StoreUnavailable
+from storage.mongodb import MongoDBStore
+from storage.mongodb.wire import Connection
+from tests.storage_suite import add, new, new_claim, take
+
+TIMEOUT = 5.0
+
+
+@pytest.fixture
+def open_store() -> Iterator[Callable[[str], MongoDBStore]]:
+    """Open stores that are closed after the test."""
+    opened: list[MongoDBStore] = []
+
+    def open_(uri: str) -> MongoDBStore:
+        opened.append(MongoDBStore(uri, SimpleNamespace(timeout=TIMEOUT, max_pool_size=8)))
+        return opened[-1]
+
+    yield open_
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(mongodb: MongoDB, open_store: Callable[[str], MongoDBStore]) -> MongoDBStore:
+    store = open_store(mongodb.database_uri(f"direct_{uuid4().hex}"))
+    store.create_queue("p/q", None)
+    return store
+
+
+@pytest.fixture
+def direct(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the commands that went straight to the primary."""
+    names: list[str] = []
+    command = Connection.command
+
+    def sent(connection: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
+        names.append(next(iter(document)))
+        return command(connection, document)
+
+    monkeypatch.setattr(Connection, "command", sent)
+    return names
+
+
+def numbered(store: MongoDBStore, *ids: str, **fields: Any) -> list[Message]:
+    """Messages with positions, as they are landed."""
+    start = store.now() << 10
+    return [new(store, id_, seq=start + place, **fields) for place, id_ in enumerate(ids)]
+
+
+def use(store: MongoDBStore) -> None:
+    """Land, look, list and delete."""
+    messages = numbered(store, "a", "b")
+    assert store.land("p/q", messages) == set()
+    found, _ = store.free("p/q", 10)
+    assert [message.id for message in found] == ["a", "b"]
+    assert [message.id for message in store.list_messages("p/q", 0, 10)] == ["a", "b"]
+    assert store.delete_unclaimed("p/q", ["a"]) == 1
+    assert store.delete_unclaimed("p/q", ["a", "b"]) == 1
+
+
+def test_hot_commands_go_straight_to_the_primary(store: MongoDBStore, direct: list[str]) -> None:
+    use(store)
+    assert direct == ["hello", "insert", "find", "find", "delete", "delete"]
+    assert store._direct.open == 1
+
+
+def test_one_page_may_be_more_than_one_answer(store: MongoDBStore, direct: list[str]) -> None:
+    body = b'"' + b"x" * 2_000_000 + b'"'
+    for number in range(20):
+        add(store, "p/q", f"m{number:02}", body=body)
+    direct.clear()
+    page = store.list_messages("p/q", 0, 20)
+    assert [message.id for message in page] == [f"m{number:02}" for number in range(20)]
+    assert all(message.body == body for message in page)
+    assert direct == ["find", "getMore", "getMore"]
+
+
+def test_large_batches_are_landed(store: MongoDBStore, direct: list[str]) -> None:
+    messages = numbered(store, *(f"m{number}" for number in range(30)), body=b'"' + b"x" * 2_000_000 + b'"')
+    assert store.land("p/q", messages) == set()
+    assert "insert" not in direct
+    assert len(store.list_messages("p/q", 0, 100)) == 30
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_broken_connections_fail_no_call(store: MongoDBStore, direct: list[str], known: bool) -> None:
+    use(store)
+    for connection in store._direct._idle:
+        connection._socket.close() if known else connection._socket.shutdown(2)
+        connection.used = float("inf")  # a moment ago
+    use(store)
+    direct.clear()
+    use(store)
+    assert direct[-5:] == ["insert", "find", "find", "delete", "delete"]
+
+
+def test_connection_that_was_closed_while_it_idled_is_not_used(store: MongoDBStore, direct: list[str]) -> None:
+    use(store)
+    for connection in store._direct._idle:
+        connection._socket.shutdown(2)
+        connection.used = float("-inf")
+    direct.clear()
+    use(store)
+    assert direct[:2] == ["hello", "insert"]
+    assert store._direct.open == 1
+
+
+def lose_answer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let the server do the next command of this name, and lose its answer."""
+    command = Connection.command
+    lost: list[str] = []
+
+    def sent(connection: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
+        answer = command(connection, document)
+        if next(iter(document)) == name and not lost:
+            lost.append(name)
+            raise ConnectionResetError("the answer is lost")
+        return answer
+
+    monkeypatch.setattr(Connection, "command", sent)
+
+
+def test_landing_whose_answer_is_lost_has_landed_once(store: MongoDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = new_claim(store)
+    messages = numbered(store, "a", "b")
+    for message in messages:
+        message.hidden_until, message.claim, message.claim_ttl = claim.expires, claim.id, claim.ttl
+    lose_answer(monkeypatch, "insert")
+    assert store.land("p/q", messages) == set(), "they are this claim's, whatever became of the answer"
+    assert [message.id for message in store.get_claim("p/q", claim.id)] == ["a", "b"]
+
+
+def test_landing_whose_answer_is_lost_leaves_out_what_was_there(
+    store: MongoDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(store, "p/q", "a")
+    store.tombstone("p/q", {"b": store.now() + 60_000})
+    lose_answer(monkeypatch, "insert")
+    assert store.land("p/q", numbered(store, "a", "b", "c")) == {"a", "b"}
+
+
+def test_delete_whose_answer_is_lost_is_done(store: MongoDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(store, "p/q", "a", "b")
+    claim = new_claim(store)
+    take(store, "p/q", claim, "a")
+    lose_answer(monkeypatch, "delete")
+    store.delete_claimed("p/q", ["a"], [claim.id])
+    assert [message.id for message in store.list_messages("p/q", 0, 10, claimed=True)] == ["b"]
+
+
+def test_look_whose_answer_is_lost_is_made_again(store: MongoDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(store, "p/q", "a")
+    lose_answer(monkeypatch, "find")
+    found, leased = store.free("p/q", 10)
+    assert [message.id for message in found] == ["a"]
+    assert not leased
+
+
+def test_refused_command_is_asked_of_the_driver(store: MongoDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = Connection.command
+
+    def refused(connection: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
+        if next(iter(document)) == "hello":
+            return command(connection, document)
+        return {"ok": 0.0, "code": 10107, "errmsg": "not primary"}
+
+    monkeypatch.setattr(Connection, "command", refused)
+    use(store)
+
+
+@pytest.mark.parametrize("answer", [
+    {"ok": 0.0, "code": 50, "errmsg": "operation exceeded time limit"},
+    {"ok": 1.0, "n": 1, "writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}},
+])
+def test_slow_server_is_unavailable_and_not_asked_twice(
+    store: MongoDBStore, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
+) -> None:
+    add(store, "p/q", "a")
+    monkeypatch.setattr(Connection, "command", lambda connection, document: answer)
+    monkeypatch.setattr(store._messages, "delete_one", lambda query: pytest.fail("asked twice"))
+    with pytest.raises(StoreUnavailable, match="time"):
+        store.delete_unclaimed("p/q", ["a"])
+
+
+def test_deleting_is_conditional_all_the_same(store: MongoDBStore) -> None:
+    add(store, "p/q", "a")
+    take(store, "p/q", new_claim(store), "a")
+    assert store.delete_unclaimed("p/q", ["a"]) == 0
+    assert store.delete_claimed("p/q", ["a"], ["another"]) == 0
+
+
+# -- users and TLS -----------------------------------------------------------------------------------------------------
+
+
+class Locked:
+    """A MongoDB that takes TLS and its users only."""
+
+    def __init__(self, mongodb: MongoDB, authority: Authority, client: Pair) -> None:
+        self._mongodb = mongodb
+        self._tls = f"tls=true&tlsCAFile={authority.file}&tlsCertificateKeyFile={client.both}"
+        roles = ["root"]
+        with mongodb.connect() as admin:
+            admin.admin.command("createUser", "old", pwd="p&/ss", roles=roles, mechanisms=["SCRAM-SHA-1"])
+        with self._as_admin() as admin:
+            admin.admin.command("createUser", "new", pwd="pässwörd", roles=roles, mechanisms=["SCRAM-SHA-256"])
+            admin.admin.command("createUser", "both", pwd="pencil", roles=roles)
+            admin["$external"].command("createUser", "CN=client", roles=[{"role": "root", "db": "admin"}])
+
+    def _as_admin(self) -> MongoClient[dict[str, Any]]:
+        return MongoClient(self.uri("old:p%26%2Fss@", "authSource=admin"))
+
+    def uri(self, user: str, options: str) -> str:
+        return f"mongodb://{user}{self._mongodb.host}/locked?replicaSet=rs0&{self._tls}&{options}"
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
+    folder: Path = tmp_path_factory.mktemp("certificates")
+    authority = Authority(folder)
+    with require(lambda: MongoDB((authority.file, authority.sign("server")), locked=True)) as mongodb:
+        yield Locked(mongodb, authority, authority.sign("client"))
+
+
+@pytest.mark.parametrize(("user", "options"), [
+    ("old:p%26%2Fss@", "authSource=admin"),
+    ("old:p%26%2Fss@", "authSource=admin&authMechanism=SCRAM-SHA-1"),
+    ("new:p%C3%A4ssw%C3%B6rd@", "authSource=admin"),
+    ("both:pencil@", "authSource=admin"),
+    ("both:pencil@", "authSource=admin&authMechanism=SCRAM-SHA-256"),
+    ("", "authMechanism=MONGODB-X509"),
+    ("both:pencil@", "authSource=admin&tlsAllowInvalidHostnames=true"),
+    ("both:pencil@", "authSource=admin&tlsInsecure=true"),
+])
+def test_users_are_let_in(
+    locked: Locked, open_store: Callable[[str], MongoDBStore], direct: list[str], user: str, options: str
+) -> None:
+    store = open_store(locked.uri(user, options))
+    store.purge("p/q")
+    use(store)
+    assert direct[-5:] == ["insert", "find", "find", "delete", "delete"]
+
+
+def test_who_is_not_let_in_is_told_by_the_driver(
+    locked: Locked, open_store: Callable[[str], MongoDBStore], direct: list[str]
+) -> None:
+    store = open_store(locked.uri("both:wrong@", "authSource=admin"))
+    with pytest.raises(StoreUnavailable, match="Authentication failed"):
+        store.land("p/q", [Message("a", store.now(), store.now() + 60_000, b"1", seq=1)])
+    assert direct == []
+
+
+def test_unknown_mechanism_is_left_to_the_driver(
+    store: MongoDBStore, monkeypatch: pytest.MonkeyPatch, direct: list[str]
+) -> None:
+    monkeypatch.setattr(store._direct, "_uri", store._direct._uri + "&authMechanism=GSSAPI")
+    use(store)
+    use(store)
+    assert direct == []
