@@ -12,6 +12,7 @@ from pymongo import MongoClient
 from functional.installed import require
 from functional.services.certificates import Authority, Pair
 from functional.services.mongodb import MongoDB
+from functional.services.ports import free_port
 from storage.base import Message
 from storage.errors import StoreUnavailable
 from storage.mongodb import MongoDBStore
@@ -118,6 +119,19 @@ def test_connection_that_was_closed_while_it_idled_is_not_used(store: MongoDBSto
     use(store)
     assert direct[:2] == ["hello", "insert"]
     assert store._direct.open == 1
+
+
+def test_primary_that_has_gone_is_not_asked(store: MongoDBStore, direct: list[str]) -> None:
+    use(store)
+    client, address = store._direct._client, store._direct._primary
+    for primary in (None, ("127.0.0.1", free_port()), address):
+        direct.clear()
+        store._direct._client = SimpleNamespace(primary=primary)  # type: ignore[assignment]
+        store._direct._looked = store._direct._paused_until = float("-inf")
+        use(store)
+        assert (direct == []) is (primary != address)
+        assert store._direct.open == (1 if primary == address else 0)
+    store._direct._client = client
 
 
 def lose_answer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:

@@ -27,11 +27,11 @@ WARM_UP = 3
 
 #: Calls of functions of ours, and of all written in Python: those of others depend on their versions.
 LIMITS = {
-    "post-1": (65, 276),
-    "post-20": (232, 632),
-    "list-20": (153, 398),
-    "claim-1": (131, 429),
-    "delete": (60, 251),
+    "post-1": (63, 220),
+    "post-20": (225, 525),
+    "list-20": (150, 308),
+    "claim-1": (130, 340),
+    "delete": (60, 226),
 }
 
 

@@ -27,6 +27,9 @@ LOG = logging.getLogger(__name__)
 #: Seconds of idleness after which a connection is looked at before it is used: the server may have closed it.
 IDLE = 1.0
 
+#: Seconds after which the driver is asked again who the primary is.
+LOOK = 1.0
+
 #: Seconds for which the driver does everything after no connection could be made.
 PAUSE = 5.0
 
@@ -61,6 +64,8 @@ class Direct:
         self._idle: list[Connection] = []
         self._open = 0
         self._closed = False
+        self._primary: tuple[str, int] | None = None
+        self._looked = float("-inf")
         self._paused_until = float("-inf")
         self._access: tuple[Credentials | None, ssl.SSLContext | None] | None = None
 
@@ -142,22 +147,27 @@ class Direct:
 
     def _take(self) -> Connection | None:
         """A connection to the primary; None when there is none to be had."""
+        now = time.monotonic()
+        if now - self._looked > LOOK:
+            self._looked = now
+            if (primary := self._client.primary) != self._primary:
+                self._primary = primary
+                self._drop_idle()
         while True:
             with self._lock:
                 if not self._idle:
                     break
                 connection = self._idle.pop()
-            if time.monotonic() - connection.used < IDLE or connection.alive:
+            if now - connection.used < IDLE or connection.alive:
                 return connection
             self._drop(connection)
-        if self._closed or time.monotonic() < self._paused_until:
+        if self._primary is None or self._closed or now < self._paused_until:
             return None
-        primary = self._client.primary
-        return self._connect(primary) if primary is not None else None
+        return self._connect(self._primary)
 
     def _put(self, connection: Connection) -> None:
         with self._lock:
-            if not self._closed:
+            if not self._closed and connection.address == self._primary:
                 self._idle.append(connection)
                 return
         self._drop(connection)
@@ -176,6 +186,7 @@ class Direct:
     def _leave(self, reason: Any) -> None:
         """Let the driver do it; the primary may be another one now."""
         LOG.info("MongoDB: asking the driver, as the primary said: %s", reason)
+        self._looked = float("-inf")
         self._drop_idle()
 
     def _connect(self, primary: tuple[str, int]) -> Connection | None:
@@ -202,7 +213,7 @@ class Direct:
         hello: dict[str, Any] = {
             "hello": 1,
             "client": {
-                "application": {"name": "marconi"}, "driver": {"name": "marconi", "version": "2"},
+                "application": {"name": "marconi"}, "driver": {"name": "marconi-direct", "version": "1"},
                 "os": {"type": sys.platform},
             },
             "$db": "admin",

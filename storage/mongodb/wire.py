@@ -34,8 +34,8 @@ _RECEIVED = 64 * 1024
 _LONGEST = 48_000_000
 
 #: Seconds of silence after which the kernel asks whether the other end is there, between two such questions, and
-#: questions in vain until it gives up: as the specification of drivers wants it.
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 9))
+#: questions in vain until it gives up: as the specification of drivers wants it. Not every system has them.
+_KEEPALIVE = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 9}
 
 
 class Connection:
@@ -52,8 +52,9 @@ class Connection:
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _KEEPALIVE:
-                self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
+            for option, value in _KEEPALIVE.items():
+                if hasattr(socket, option):
+                    self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
             if tls is not None:
                 self._socket = tls.wrap_socket(self._socket, server_hostname=address[0])
             else:
@@ -69,7 +70,9 @@ class Connection:
     @property
     def alive(self) -> bool:
         """Has the other end neither closed it nor said anything that nobody asked for?"""
-        return not select.select([self._socket], [], [], 0)[0]
+        poll = select.poll()  # select() takes no file number beyond 1023
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
 
     def close(self) -> None:
         """Close it."""
