@@ -11,9 +11,9 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Request
 
-#: Paths of which it is remembered where they lead, and how long they may be.
+#: Paths of which it is remembered where they lead, and characters that one of them has at the most.
 ROUTES_KNOWN = 4096
-MAX_REMEMBERED = 256
+LONGEST_KNOWN = 256
 
 #: Status, body and headers as they are sent.
 Response = tuple[int, bytes, list[tuple[str, str]]]
@@ -59,7 +59,7 @@ class App(flask.Flask):
         path = request.path
         try:
             # What comes below a queue's messages and claims has ids in it: others each time.
-            again = len(path) <= MAX_REMEMBERED and path.count("/") < 5
+            again = len(path) <= LONGEST_KNOWN and path.count("/") < 5
             endpoint, names = (self._match_again if again else self._match)(path, method)
         except HTTPException as error:
             status, data, headers = self._refuse(request, error)
