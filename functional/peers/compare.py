@@ -179,15 +179,19 @@ def main() -> int:
     print(f"load of the machine before: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores\n", flush=True)
     parts: dict[str, Part] = {}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that the services end
+
+    def done(name: str, part: Part) -> None:
+        """Print it at once: what comes after it may fail."""
+        progress.close()
+        print(f"## {name}\n\n{part.text}\n", flush=True)
+        parts[name] = part
+
     try:
-        parts["messaging"] = messaging(settings, options.workload or STANDARD, options.cache, progress)
+        done("messaging", messaging(settings, options.workload or STANDARD, options.cache, progress))
         if not options.without_management:
-            parts["management"] = management(settings, progress)
+            done("management", management(settings, progress))
     except (BenchFailed, LoadFailed, Missing, StartFailed) as failure:
         sys.exit(str(failure))
-    progress.close()
-    for name, part in parts.items():
-        print(f"## {name}\n\n{part.text}\n")
     print(f"## goals\n\n{goals_table([result for part in parts.values() for result in part.results])}")
     if options.json:
         documents = {name: part.document for name, part in parts.items()}
