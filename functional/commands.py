@@ -1,6 +1,6 @@
 """What is sent to MongoDB: by its driver, and past it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -35,16 +35,26 @@ class Recorder(monitoring.CommandListener):
 
 
 @contextmanager
-def recorded() -> Iterator[Recorder]:
-    """Records what clients and stores send that are made from now on."""
-    recorder = Recorder()
+def watched_directly(keep: Callable[[Mapping[str, Any]], None]) -> Iterator[None]:
+    """Gives ``keep`` what stores send past the driver."""
     command = Connection.command
 
     def sent(connection: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
-        recorder.commands.append(dict(document))
+        keep(document)
         return command(connection, document)
 
+    with patch.object(Connection, "command", sent):
+        yield
+
+
+@contextmanager
+def recorded() -> Iterator[Recorder]:
+    """Records what stores send past the driver, and what clients and stores send by it that are made from now on."""
+    recorder = Recorder()
     # There is no way to unregister a listener.
     listeners = monitoring._LISTENERS._replace(command_listeners=[recorder])
-    with patch.object(monitoring, "_LISTENERS", listeners), patch.object(Connection, "command", sent):
+    with (
+        patch.object(monitoring, "_LISTENERS", listeners),
+        watched_directly(lambda document: recorder.commands.append(dict(document))),
+    ):
         yield recorder

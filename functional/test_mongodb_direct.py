@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from pymongo import MongoClient
 
+from functional.commands import watched_directly
 from functional.installed import require
 from functional.services.certificates import Authority, Pair
 from functional.services.mongodb import MongoDB
@@ -44,17 +45,11 @@ def store(mongodb: MongoDB, open_store: Callable[[str], MongoDBStore]) -> MongoD
 
 
 @pytest.fixture
-def direct(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def direct() -> Iterator[list[str]]:
     """The names of the commands that went straight to the primary."""
     names: list[str] = []
-    command = Connection.command
-
-    def sent(connection: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
-        names.append(next(iter(document)))
-        return command(connection, document)
-
-    monkeypatch.setattr(Connection, "command", sent)
-    return names
+    with watched_directly(lambda document: names.append(next(iter(document)))):
+        yield names
 
 
 def numbered(store: MongoDBStore, *ids: str, **fields: Any) -> list[Message]:

@@ -43,7 +43,7 @@ def pin() -> None:
     if len(allowed) > 1:
         # Workers are forked one after the other, so this spreads them.
         cpu = allowed[os.getpid() % len(allowed)]
-        _move(cpu)
+        _allow({cpu})
         threading.Thread(target=_follow, args=(cpu, frozenset(allowed)), name="affinity", daemon=True).start()
 
 
@@ -66,15 +66,11 @@ def _follow(cpu: int, allowed: frozenset[int]) -> None:
             if cpu in idle and (better := choose(cpu, idle, (taken - took) / (now - then))) != cpu:
                 LOG.debug("moving from CPU %d to CPU %d", cpu, better)
                 cpu = better
-                _move(cpu)
+                _allow({cpu})
             before, took, then = after, taken, now
     except OSError as error:  # the set of CPUs has changed, or there is no /proc
         LOG.info("leaving it to the kernel on which CPU to run: %s", error)
         _allow(allowed)
-
-
-def _move(cpu: int) -> None:
-    _allow({cpu})
 
 
 def _allow(cpus: frozenset[int] | set[int]) -> None:

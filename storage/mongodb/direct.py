@@ -60,6 +60,7 @@ class Direct:
         self._database = database
         self._concern = concern.document
         self._timeout = timeout
+        self._ms = int(timeout * 1000)
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._open = 0
@@ -100,10 +101,6 @@ class Direct:
         if answer is None or any(error["code"] != DUPLICATE_KEY for error in errors):
             return None
         return [error["index"] for error in errors]
-
-    @property
-    def _ms(self) -> int:
-        return int(self._timeout * 1000)
 
     def _command(self, command: dict[str, Any]) -> dict[str, Any] | None:
         """The answer to a command that went well."""

@@ -16,8 +16,8 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import pymongo
@@ -31,6 +31,8 @@ from storage.combining import Combiner
 from storage.errors import StoreMisconfigured, StoreUnavailable
 from storage.mongodb.direct import DUPLICATE_KEY, Direct
 from storage.mongodb.wire import DATES
+
+T = TypeVar("T")
 
 #: Without ``j`` a majority write waits for the journal's 100 ms tick (MongoDB manual, "Write Concern").
 DURABLE = WriteConcern(w="majority", j=True)
@@ -146,9 +148,14 @@ class MongoDBStore(SideStore):
             if down is not None:
                 self._trial.release()
 
-    def _left(self, start: float) -> AbstractContextManager[None]:
-        """Gives the driver what is left of a call's time. ``start``: when the call began (monotonic seconds)."""
-        return pymongo.timeout(max(AT_LEAST, self.timeout - (time.monotonic() - start)))
+    def _directly(self, direct: Callable[[], T | None], driver: Callable[[], T]) -> T:
+        """What a direct command comes to; when that is None what the driver does, in what is left of the time."""
+        start = time.monotonic()
+        result = direct()
+        if result is not None:
+            return result
+        with pymongo.timeout(max(AT_LEAST, self.timeout - (time.monotonic() - start))):
+            return driver()
 
     def _prepare(self) -> None:
         with self._prepare_lock:
@@ -280,13 +287,12 @@ class MongoDBStore(SideStore):
             return set()
         documents = [_document(q, m) for m in messages]
         with self._calls():
-            start = time.monotonic()
-            there = None
             if sum(len(m.body) for m in messages) <= DIRECTLY:
-                there = self._direct.insert("messages", documents)
-            if there is None:
-                with self._left(start):
-                    there = self._insert(documents)
+                there = self._directly(
+                    lambda: self._direct.insert("messages", documents), lambda: self._insert(documents)
+                )
+            else:
+                there = self._insert(documents)
         return {messages[index].id for index in there}
 
     def _insert(self, documents: Sequence[dict[str, Any]]) -> list[int]:
@@ -399,23 +405,20 @@ class MongoDBStore(SideStore):
 
     def _delete(self, keys: list[str], condition: Callable[[int], dict[str, Any]]) -> int:
         with self._calls():
-            start = time.monotonic()
             one = len(keys) == 1
             query = {"_id": keys[0] if one else {"$in": keys}, **condition(self.now())}
-            deleted = self._direct.delete("messages", query, 1 if one else 0)
-            if deleted is None:
-                with self._left(start):  # unlike delete_many, the driver repeats delete_one by itself after a failover
-                    deleted = (self._messages.delete_one if one else self._messages.delete_many)(query).deleted_count
-        return deleted
+            # Unlike delete_many, the driver repeats delete_one by itself after a failover.
+            return self._directly(
+                lambda: self._direct.delete("messages", query, 1 if one else 0),
+                lambda: (self._messages.delete_one if one else self._messages.delete_many)(query).deleted_count,
+            )
 
     def _find(self, query: Mapping[str, Any], most: int, **options: Any) -> list[dict[str, Any]]:
         """Messages' documents, ``most`` of them at the most. ``options``: sort, hint and projection of the command."""
-        start = time.monotonic()
-        found = self._direct.find("messages", query, most, **options)
-        if found is None:
-            with self._left(start):
-                found = list(self._messages.find(query, limit=most, **options))
-        return found
+        return self._directly(
+            lambda: self._direct.find("messages", query, most, **options),
+            lambda: list(self._messages.find(query, limit=most, **options)),
+        )
 
     def tombstone(self, q: str, expires: Mapping[str, int]) -> set[str]:
         if not expires:
