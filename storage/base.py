@@ -160,6 +160,7 @@ class SideStore(ABC):
         """Store messages durably with the ``seq`` they carry; the ids that were left out.
 
         Left out are ids that have landed before and ids with a tombstone: both are safe to acknowledge to the broker.
+        Raises Unstorable if one of them can never be stored; the others may be stored then, or not.
         """
 
     def append(self, q: str, messages: Sequence[Message]) -> None:

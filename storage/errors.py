@@ -9,5 +9,12 @@ class StoreUnavailable(StoreError):
     """The side-store did not answer, or refused, within its timeout; the outcome may be unknown."""
 
 
+class Unstorable(StoreError):
+    """A document can never be stored, however often it is tried: too large, or not what the side-store can hold.
+
+    Of several that were to be stored together some may be stored.
+    """
+
+
 class StoreMisconfigured(StoreError):
     """The URI or an option of the side-store can't be used; the text says which and why."""

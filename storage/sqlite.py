@@ -19,7 +19,7 @@ from oslo_config import cfg
 
 from storage.base import Claim, Message, Queue, SideStore, Stats, number, split_key
 from storage.combining import Combiner
-from storage.errors import StoreMisconfigured, StoreUnavailable
+from storage.errors import StoreMisconfigured, StoreUnavailable, Unstorable
 
 T = TypeVar("T")
 
@@ -48,6 +48,9 @@ CREATE TABLE IF NOT EXISTS leases (
 
 #: Seconds between two tries to switch a new file to write-ahead logging.
 WAL_RETRY = 0.01
+
+#: What Python and SQLite raise for a value that is too large, or no text, before they store anything of it.
+UNSTORABLE = (sqlite3.DataError, OverflowError, UnicodeEncodeError)
 
 #: What the statements below are put together from are constants and question marks, never input: hence nosec B608.
 COLUMNS = "id, p, e, b, u, x, s, h, c, ct, n, r"
@@ -118,7 +121,7 @@ class SQLiteStore(SideStore):
             raise self._unavailable(error) from error
 
     def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """The result of a change, once it is on disk."""
+        """The result of a change, once it is on disk. Raises Unstorable."""
         result: T = self._changes.do(change)
         return result
 
@@ -135,6 +138,9 @@ class SQLiteStore(SideStore):
                     db.execute("SAVEPOINT change")
                     try:
                         results.append(change(db))
+                    except UNSTORABLE as error:  # of this change alone, whatever else is in the transaction
+                        db.execute("ROLLBACK TO change")
+                        results.append(Unstorable(f"SQLite file {self.path}: {error}"))
                     except sqlite3.Error as error:
                         if not db.in_transaction:  # a full disk, say, has ended all of it
                             raise

@@ -14,18 +14,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from bridges.base import Batch, Bridge, Envelope
-from bridges.errors import BridgeError, PropertiesTooLarge, QueueMissing
+from bridges.errors import BridgeError
 from gateway.core.errors import Busy
-from gateway.core.foreign import ROUTING_HEADERS, Poison, properties, to_json
+from gateway.core.foreign import Poison, properties, to_json
 from gateway.core.ids import IdMaker, made_at, usable
 from gateway.core.locks import SharedLock
 from gateway.core.oslo import unwrap
-from gateway.core.queues import QueueInfo, poison_name
+from gateway.core.poison import LARGEST, Aside, PoisonQueues, check_size, land_storable
+from gateway.core.queues import QueueInfo
 from gateway.core.seal import CIPHER
 from gateway.metrics import MESSAGES
 from storage.base import LEASE_MARGIN, LEASE_RETRY, TAG_BITS, Claim, Message, SideStore, number
@@ -38,9 +39,6 @@ CLIENT_HEADER = "marconi-client"
 
 #: AMQP header that names the cipher of a sealed body.
 CIPHER_HEADER = "marconi-cipher"
-
-#: AMQP header that says why a message was put aside.
-REASON_HEADER = "marconi-reason"
 
 #: Seconds within which a claimer begins to fetch after it began to look for a lease, and for which a lister that has
 #: just got the lease waits for such claimers in other processes.
@@ -85,6 +83,7 @@ class Landing:
 
     def __init__(self, bridge: Bridge, store: SideStore, ids: IdMaker, max_body: int):
         self._bridge = bridge
+        self._poison = PoisonQueues(bridge)
         self._store = store
         self._ids = ids
         self._max_body = max_body
@@ -219,9 +218,10 @@ class Landing:
     def _consume(self, info: QueueInfo, batch: Batch) -> list[Message]:
         """The messages of a batch that live and have not landed before; the broker forgets all of it."""
         with _given_back(info, batch):
-            messages = [message for message, _ in self._messages(info, batch.envelopes, self._store.now())]
+            landing, poison = self._messages(info, batch.envelopes, self._store.now())
+            messages = [message for message, _ in landing]
             known = self._store.known(info.key, [message.id for message in messages]) if messages else set()
-        self._settle(info, batch)
+        self._settle(info, batch, poison)
         return [message for message in messages if message.id not in known]
 
     # -- free ---------------------------------------------------------------------------------------------------
@@ -310,22 +310,26 @@ class Landing:
         """Store a batch, then acknowledge it (rule 2); the messages that are landed now."""
         with _given_back(info, batch):
             now = self._store.now()
-            landing = self._messages(info, batch.envelopes, now)
+            landing, poison = self._messages(info, batch.envelopes, now)
             messages = [message for message, _ in landing]
             prepare(messages)
-            left_out = self._store.land(info.key, messages) if messages else set()
+            left_out, refused = land_storable(self._store, info.key, landing)
             namesakes = self._namesakes(info, [entry for entry in landing if entry[0].id in left_out])
             if namesakes:
                 for message, id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
                     message.id = id_
                 left_out |= self._store.land(info.key, namesakes)
-        self._settle(info, batch)
-        return [message for message in messages if message.id not in left_out]
+        self._settle(info, batch, [*poison, *refused.values()])
+        return [message for message in messages if message.id not in left_out and message.id not in refused]
 
-    def _settle(self, info: QueueInfo, batch: Batch) -> None:
+    def _settle(self, info: QueueInfo, batch: Batch, poison: Sequence[Aside]) -> None:
         """Acknowledge what is stored or on its way to a client. If that fails the broker delivers it again: what has
-        landed lands only once, and what was consumed comes twice, as after any crash.
+        landed lands only once, and what was consumed comes twice, as after any crash. Raises the BridgeError if all of
+        it is poison that can't be put aside.
         """
+        if poison:
+            self._poison.settle(info, batch, poison)
+            return
         try:
             info.bridge.settle(batch)
         except BridgeError as error:
@@ -333,14 +337,15 @@ class Landing:
 
     def _messages(
         self, info: QueueInfo, envelopes: Sequence[Envelope], now: int
-    ) -> list[tuple[Message, Envelope]]:
-        """The living messages in a batch, each id once; poison is put aside."""
+    ) -> tuple[list[tuple[Message, Envelope]], list[Aside]]:
+        """The living messages in a batch, each id once, and the poison in it."""
         landing: dict[str, tuple[Message, Envelope]] = {}
+        poison: list[Aside] = []
         for envelope in envelopes:
             try:
                 message = self.message(info, envelope, now)
-            except Poison as poison:
-                self._put_aside(info, envelope, str(poison))
+            except Poison as error:
+                poison.append((envelope, str(error)))
                 continue
             if message.id in landing:
                 other = landing[message.id][0]
@@ -351,7 +356,7 @@ class Landing:
                 landing[message.id] = (message, envelope)
             else:
                 MESSAGES.labels("expired").inc()
-        return list(landing.values())
+        return list(landing.values()), poison
 
     def _namesakes(self, info: QueueInfo, left_out: Sequence[tuple[Message, Envelope]]) -> list[Message]:
         """Those of the messages left out that are others than the ones that have landed under their ids.
@@ -368,25 +373,6 @@ class Landing:
             if not _comes_again(info, envelope) or there.get(message.id, message.body) != message.body
         ]
 
-    def _put_aside(self, info: QueueInfo, envelope: Envelope, reason: str) -> None:
-        """Move a message that can't be shown to a queue for the operator's eyes, so that it blocks nothing."""
-        aside = poison_name(info.project, info.name)
-        LOG.warning("queue %s: a message goes to %s: %s", info.key, aside, reason)
-        headers = {key: value for key, value in envelope.headers.items() if key not in ROUTING_HEADERS}
-        moved = replace(envelope, headers={**headers, REASON_HEADER: reason}, ttl=None)
-        try:
-            self._publish_aside(aside, moved)
-        except PropertiesTooLarge:  # they did fit into a frame, but not together with the reason
-            self._publish_aside(aside, replace(moved, headers={REASON_HEADER: reason}))
-        MESSAGES.labels("poison").inc()
-
-    def _publish_aside(self, aside: str, envelope: Envelope) -> None:
-        try:
-            self._bridge.publish(aside, [envelope])
-        except QueueMissing:
-            self._bridge.create(aside)
-            self._bridge.publish(aside, [envelope])
-
     def message(self, info: QueueInfo, envelope: Envelope, now: int) -> Message:
         """A landed message made from what came out of the broker. Raises Poison."""
         bridging = info.settings.bridging
@@ -401,8 +387,9 @@ class Landing:
             # A native producer's clock is unknown and its timestamp optional: the ttl runs from the landing.
             posted, expires = now, now + ttl
         sealed = bridging is None and envelope.headers.get(CIPHER_HEADER) == CIPHER
-        body = envelope.body if sealed else to_json(envelope, self._max_body)
-        return Message(
+        # What a gateway has posted it has checked then, by limits that are not those of native messages.
+        body = envelope.body if sealed else to_json(envelope, LARGEST if client is not None else self._max_body)
+        message = Message(
             id=id_,
             posted=posted,
             expires=min(expires, LATEST),
@@ -411,6 +398,8 @@ class Landing:
             encrypted=sealed,
             properties=properties(envelope) if bridging and bridging.properties else None,
         )
+        check_size(message)
+        return message
 
     def _release_quietly(self, info: QueueInfo, claim_id: str) -> None:
         """Free what a failed claim may have taken already, so that nobody waits for its ttl."""

@@ -22,13 +22,14 @@ from urllib.parse import parse_qsl
 
 import pymongo
 from bson import DatetimeMS
+from bson.errors import BSONError
 from oslo_config import cfg
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, WriteConcern
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from storage.base import Claim, Message, Queue, SideStore, Stats, split_key
 from storage.combining import Combiner
-from storage.errors import StoreMisconfigured, StoreUnavailable
+from storage.errors import StoreMisconfigured, StoreUnavailable, Unstorable
 from storage.mongodb.direct import DUPLICATE_KEY, Direct
 from storage.mongodb.wire import DATES
 
@@ -63,6 +64,13 @@ CLOCK_REFRESH = 30.0
 
 #: Seconds that the two clocks may drift apart in one, by far.
 CLOCK_DRIFT = 0.001
+
+#: What the driver raises for a document that MongoDB can't hold (DocumentTooLarge is a BSONError), before it sends it.
+UNSTORABLE = (BSONError, OverflowError, UnicodeEncodeError)
+
+#: Error codes by which the server says the same: BadValue, InvalidBSON, BSONObjectTooLarge, KeyTooLong, and two of an
+#: update that makes a document too large (MongoDB's error_codes.yml).
+NEVER_STORED = frozenset({2, 22, 10334, 17280, 17419, 17420})
 
 INDEXES = (
     # A claim wants expired holds first (there are few), then the free ones in order, then the lease.
@@ -287,12 +295,15 @@ class MongoDBStore(SideStore):
             return set()
         documents = [_document(q, m) for m in messages]
         with self._calls():
-            if sum(len(m.body) for m in messages) <= DIRECTLY:
-                there = self._directly(
-                    lambda: self._direct.insert("messages", documents), lambda: self._insert(documents)
-                )
-            else:
-                there = self._insert(documents)
+            try:
+                if sum([len(m.body) + len(m.properties or b"") for m in messages]) <= DIRECTLY:
+                    there = self._directly(
+                        lambda: self._direct.insert("messages", documents), lambda: self._insert(documents)
+                    )
+                else:
+                    there = self._insert(documents)
+            except UNSTORABLE as error:
+                raise Unstorable(f"MongoDB: {type(error).__name__}: {str(error)[:MAX_ERROR]}") from error
         return {messages[index].id for index in there}
 
     def _insert(self, documents: Sequence[dict[str, Any]]) -> list[int]:
@@ -507,8 +518,11 @@ def _lease_id(q: str) -> str:
 
 
 def _duplicates(error: BulkWriteError) -> list[int]:
-    """Which documents were there already. Raises the error again when that is not all that went wrong."""
+    """Which documents were there already. Raises Unstorable, or the error again when that is not all that it says."""
     failures = error.details["writeErrors"]
+    for failure in failures:
+        if failure["code"] in NEVER_STORED:
+            raise Unstorable(f"MongoDB: {str(failure.get('errmsg'))[:MAX_ERROR]}") from error
     if error.details["writeConcernErrors"] or any(failure["code"] != DUPLICATE_KEY for failure in failures):
         raise error
     return [failure["index"] for failure in failures]

@@ -169,7 +169,7 @@ def test_every_message_is_shown_or_put_aside(
         try:
             shown(core, queue, envelope)
         except Poison:
-            core.messages._landing._put_aside(queue, envelope, "reason")
+            core.messages._landing._poison._put_aside(queue, envelope, "reason")
         assert time.monotonic() - start < 2
     try:
         encode(1, "", "marconi-poison.p.q", [envelope], FRAME_MAX)
@@ -240,9 +240,9 @@ def test_poison_with_as_many_headers_as_a_frame_holds_is_put_aside(core: Core, i
         encode(1, "", queue, envelopes, FRAME_MAX)
         limited.extend(envelopes)
 
-    bridge.publish = publish
+    bridge.deposit = publish
     core.messages._landing._bridge = bridge
-    core.messages._landing._put_aside(info, Envelope(b"1", headers={"a": "b" * (FRAME_MAX - 60)}), "a reason")
+    core.messages._landing._poison._put_aside(info, Envelope(b"1", headers={"a": "b" * (FRAME_MAX - 60)}), "a reason")
     assert [dict(envelope.headers) for envelope in limited] == [{"marconi-reason": "a reason"}]
 
 
