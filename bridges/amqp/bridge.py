@@ -484,6 +484,11 @@ class _translated:
             raise BridgeUnavailable(f"the broker failed or did not answer: {error}") from error
 
 
+def _signed(timestamp: int | None) -> int | None:
+    """A time before 1970 is negative, whatever py-amqp says."""
+    return timestamp - 2**64 if timestamp is not None and timestamp >= 2**63 else timestamp
+
+
 def _envelope(delivery: amqp.Message) -> Envelope:
     properties = delivery.properties
     headers = properties.get("application_headers", {})
@@ -497,7 +502,7 @@ def _envelope(delivery: amqp.Message) -> Envelope:
         body=body if isinstance(body, bytes) else body.encode(),  # py-amqp: "" when there was no body frame
         message_id=properties.get("message_id"),
         ttl=ttl,
-        timestamp=properties.get("timestamp"),
+        timestamp=_signed(properties.get("timestamp")),
         content_type=properties.get("content_type"),
         content_encoding=properties.get("content_encoding"),
         headers={k: v for k, v in headers.items() if k != DELIVERY_COUNT},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import zlib
 from collections.abc import Mapping
 from datetime import datetime
@@ -156,8 +157,19 @@ def properties(envelope: Envelope) -> bytes:
     if envelope.ttl is not None:
         shown["expiration"] = str(envelope.ttl)
     if envelope.headers:
-        shown["headers"] = envelope.headers
+        shown["headers"] = _finite(envelope.headers)
     return orjson.dumps(shown, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _finite(value: Any) -> Any:
+    """The same, with text for the floats that JSON has no numbers for, which orjson would make null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -25,7 +25,7 @@ from bson import DatetimeMS
 from bson.errors import BSONError
 from oslo_config import cfg
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, WriteConcern
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
 from storage.base import Claim, Message, Queue, SideStore, Stats, split_key
 from storage.combining import Combiner
@@ -302,7 +302,9 @@ class MongoDBStore(SideStore):
                     )
                 else:
                     there = self._insert(documents)
-            except UNSTORABLE as error:
+            except (*UNSTORABLE, OperationFailure) as error:
+                if isinstance(error, OperationFailure) and error.code not in NEVER_STORED:
+                    raise
                 raise Unstorable(f"MongoDB: {type(error).__name__}: {str(error)[:MAX_ERROR]}") from error
         return {messages[index].id for index in there}
 
