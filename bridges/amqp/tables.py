@@ -29,7 +29,7 @@ _time = struct.Struct(">Q").unpack_from
 def mended(payload: bytes, start: int) -> bytes:
     """A content header, its property flags at ``start``, with other types for some values in its table.
 
-    Times before 1970 or behind the year 9999 become integers, long strings that are no UTF-8 bytes, and tables and lists
+    Times before 1970 or behind the year 9999 become integers, long strings that are no UTF-8 bytes, tables and lists
     with MAX_DEPTH others around them the bytes that they are made of.
 
     Raises IndexError, KeyError or struct.error for what is no header table.

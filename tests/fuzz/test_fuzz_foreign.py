@@ -1,8 +1,10 @@
 """Messages of native clients, from the bytes on the wire to the answer: shown, or put aside, and never in the way."""
 
 import base64
+import bz2
 import gzip
 import json
+import lzma
 import struct
 import time
 import zlib
@@ -24,7 +26,7 @@ from bridges.amqp.tables import mended
 from bridges.base import Envelope
 from bridges.errors import PropertiesTooLarge
 from gateway.api import render
-from gateway.core import foreign, oslo
+from gateway.core import compressions, foreign, oslo
 from gateway.core.bridging import parse
 from gateway.core.core import Core
 from gateway.core.foreign import Poison
@@ -67,21 +69,30 @@ fields = st.recursive(
 
 names = shorts | st.sampled_from([
     bytes((len(name),)) + name
-    for name in (b"marconi-client", b"marconi-cipher", b"x-delivery-count", b"marconi-unreadable", b"CC", b"x-death")
+    for name in (
+        b"marconi-client", b"marconi-cipher", b"x-delivery-count", b"marconi-unreadable", b"CC", b"x-death",
+        b"compression", b"Content-Encoding", b"IWasCompressed",
+    )
 ])
-tables = st.lists(st.tuples(names, fields), max_size=5).map(
+#: Names of compressions and character sets, alone and in lists.
+codings = st.lists(st.sampled_from([
+    b"gzip", b"deflate", b"x-gzip", b"utf-8", b"zip", b"bzip2", b"xz", b"zlib", b"br", b"application/x-gzip", b"binary",
+    b"application/x-bz2", b"application/x-lzma", b"application/zstd", b"utf-16", b"iso-8859-1", b"shift_jis", b"koi8-r",
+]), min_size=1, max_size=3).flatmap(lambda names: st.sampled_from([b":", b", ", b" "]).map(lambda s: s.join(names)))
+tables = st.lists(st.tuples(names, fields | codings.map(lambda data: b"S" + long(data))), max_size=5).map(
     lambda items: long(b"".join(key + value for key, value in items))
 ) | st.sampled_from([30, 300, 3000, 15_000]).map(
     lambda levels: long(b"".join(b"\1aF" + struct.pack(">I", 7 * left) for left in range(levels - 1, -1, -1)))
 )
 
 ids = shorts | st.just(b"\x24ffffffff-ffff-7fff-bfff-ffffffffffff")
-encodings = shorts | st.sampled_from([b"\4gzip", b"\7deflate", b"\6x-gzip", b"\5utf-8"])
+encodings = shorts | codings.map(lambda data: bytes((len(data),)) + data)
+types = shorts | codings.map(lambda data: b"text/plain; charset=" + data).map(lambda data: bytes((len(data),)) + data)
 expirations = shorts | st.sampled_from([b"\x0560000", b"\0010", b"\2-1", b"\xff" + b"9" * 255])
 
 #: Properties in the order of their flags, from the highest bit on.
 PROPERTIES = [
-    shorts, encodings, tables, st.binary(min_size=1, max_size=1), st.binary(min_size=1, max_size=1), shorts, shorts,
+    types, encodings, tables, st.binary(min_size=1, max_size=1), st.binary(min_size=1, max_size=1), shorts, shorts,
     expirations, ids, st.binary(min_size=8, max_size=8), shorts, shorts, shorts, shorts,
 ]
 
@@ -100,7 +111,12 @@ def property_lists(draw: st.DrawFn) -> bytes:
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
     plain = draw(json_texts | notifications | st.binary(max_size=200) | st.just(b"0" * 2 * MAX_BODY))
-    return draw(st.sampled_from([lambda data: data, gzip.compress, zlib.compress, lambda data: data[:-3]]))(plain)
+    for _ in range(draw(st.integers(0, 3))):
+        plain = draw(st.sampled_from([
+            gzip.compress, zlib.compress, bz2.compress, lzma.compress, compressions.ZIP.pack, compressions.DEFLATE.pack,
+            lambda data: data[:-3], lambda data: data.decode(errors="replace").encode("utf-16"),
+        ]))(plain)
+    return plain
 
 
 #: What looks like a notification of oslo.messaging.
