@@ -42,7 +42,7 @@ SETTINGS = {
     "durable": {"amqp_durable_queues": True},
     "quorum": {"rabbit_quorum_queue": True},
     "gzip": {"kombu_compression": "gzip"},
-    "bz2": {"kombu_compression": "bz2"},
+    "bzip2": {"kombu_compression": "bzip2"},
 }
 
 #: Seconds that a listener gets to receive.
