@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from storage.errors import StoreUnavailable
+from storage.errors import StoreUnavailable, Unstorable
 
 #: Bits of a landing position that tell apart those who land in the same microsecond.
 TAG_BITS = 10
@@ -176,7 +176,11 @@ class SideStore(ABC):
             time.sleep(LEASE_RETRY)
         last = number(messages, last, self.now())
         # If this fails the write may still happen: nobody else lands before the lease is over.
-        self.land(q, messages)
+        try:
+            self.land(q, messages)
+        except Unstorable:
+            self.release_lease(q, owner, last)
+            raise
         self.release_lease(q, owner, last)
 
     @abstractmethod

@@ -128,8 +128,23 @@ def envelope(body: bytes, wanted: Mapping[str, Any], oslo: bool, project: str) -
     if coding is not NONE:
         as_json = raw is body
         raw = coded(raw, coding, json=as_json, text=not as_json and body.lstrip().startswith(b'"'))
+    headers = _with_bytes(headers)
     others = {name: wanted[name] for name in _SETTABLE if name in wanted and name != "content_type"}
     return Envelope(raw, content_type=content_type, headers=headers, priority=priority, **others)
+
+
+def _with_bytes(value: Any) -> Any:
+    """Headers with the bytes that _plain shows as an object. Raises ValueError."""
+    if isinstance(value, list):
+        return [_with_bytes(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"base64"} and isinstance(value["base64"], str):
+        try:
+            return base64.b64decode(value["base64"], validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"a header's base64: {error}") from error
+    return {key: _with_bytes(item) for key, item in value.items()}
 
 
 def properties(envelope: Envelope) -> bytes:

@@ -388,6 +388,36 @@ def test_what_is_posted_to_a_target_can_be_sent_or_is_refused(wanted: dict[str, 
     assert again.headers == envelope.headers
 
 
+#: Properties of a shown message that a poster may set.
+SETTABLE = {"headers", "content_type", "content_encoding", "priority", "correlation_id", "reply_to", "type", "app_id"}
+
+
+@fuzzed
+@given(properties=property_lists(), body=bodies())
+def test_what_is_shown_can_be_posted_back_and_is_shown_so_again(
+    core: Core, info: QueueInfo, properties: bytes, body: bytes
+) -> None:
+    queue = bridged(info)
+    try:
+        message = shown(core, queue, received(properties, body))
+    except Poison:
+        return
+    kept = {name: value for name, value in message["properties"].items() if name in SETTABLE}
+    event = message["body"]
+    try:
+        envelope = foreign.envelope(orjson.dumps(event), kept, False, "p")
+    except ValueError:
+        return
+    if isinstance(event, str) and "json" not in str(kept.get("content_type", "json")).lower():
+        plain = foreign.envelope(orjson.dumps(event), {"content_type": "text/plain"}, False, "p")
+        event = orjson.loads(foreign.to_json(plain, MAX_BODY))  # text that is JSON was JSON text in quotes
+    again = shown(core, queue, envelope)
+    if isinstance(event, dict) and event.keys() == {"base64", "content_type"}:
+        again["body"]["content_type"] = event["content_type"]  # without one it is application/octet-stream
+    assert again["body"] == event
+    assert again["properties"].get("headers", {}) == kept.get("headers", {})
+
+
 def test_headers_that_nest_too_deeply_are_refused() -> None:
     for levels in (40, 250, 900):
         with pytest.raises(ValueError, match="deep"):
