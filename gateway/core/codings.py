@@ -164,10 +164,12 @@ def as_utf8(body: bytes, coding: Coding) -> bytes | None:
 def coded(body: bytes, coding: Coding, *, json: bool, text: bool) -> bytes:
     """The bytes that a consumer turns into a body: undoes as_utf8 and decompressed. Raises ValueError.
 
-    What is neither JSON nor text in UTF-8 is only compressed.
+    What is neither JSON nor text in UTF-8 is only compressed, or left as it is if one of the compressions is not known.
     """
-    if (json or text) and coding.unknown is not None:
-        raise ValueError(f"compression {coding.unknown} is not known here: post what is compressed as base64")
+    if coding.unknown is not None:
+        if json or text:
+            raise ValueError(f"compression {coding.unknown} is not known here: post what is compressed as base64")
+        return body
     if len(coding.compressions) > MAX_LAYERS:
         raise ValueError(f"a body can't be compressed more than {MAX_LAYERS} times")
     if (json or text) and coding.charset is not None:

@@ -405,12 +405,12 @@ def test_what_is_shown_can_be_posted_back_and_is_shown_so_again(
     kept = {name: value for name, value in message["properties"].items() if name in SETTABLE}
     event = message["body"]
     try:
-        envelope = foreign.envelope(orjson.dumps(event), kept, False, "p")
+        envelope = foreign.envelope(json.dumps(event).encode(), kept, False, "p")
     except ValueError:
         return
     if isinstance(event, str) and "json" not in str(kept.get("content_type", "json")).lower():
-        plain = foreign.envelope(orjson.dumps(event), {"content_type": "text/plain"}, False, "p")
-        event = orjson.loads(foreign.to_json(plain, MAX_BODY))  # text that is JSON was JSON text in quotes
+        plain = foreign.envelope(json.dumps(event).encode(), {"content_type": "text/plain"}, False, "p")
+        event = json.loads(foreign.to_json(plain, MAX_BODY))  # text that is JSON was JSON text in quotes
     again = shown(core, queue, envelope)
     if isinstance(event, dict) and event.keys() == {"base64", "content_type"}:
         again["body"]["content_type"] = event["content_type"]  # without one it is application/octet-stream
