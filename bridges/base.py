@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from bridges.errors import QueueMissing
+
 
 @dataclass(slots=True)
 class Envelope:
@@ -47,7 +49,8 @@ class Binding:
 
 
 class Batch:
-    """Messages fetched from a broker and not yet settled. Exactly one of ``settle`` and ``requeue`` ends it."""
+    """Messages fetched from a broker and not yet settled. Exactly one of ``settle``, ``settle_others`` and
+    ``requeue`` ends it."""
 
     __slots__ = ("envelopes",)
 
@@ -94,6 +97,17 @@ class Bridge(ABC):
         Raises QueueMissing when there is no such queue, OutcomeUnknown when a confirm did not come in time.
         """
 
+    def deposit(self, queue: str, envelopes: Sequence[Envelope]) -> None:
+        """As publish, to a queue that is made if there is none: for whoever holds a batch meanwhile.
+
+        So it must not wait for what a batch holds, such as a connection for fetching.
+        """
+        try:
+            self.publish(queue, envelopes)
+        except QueueMissing:
+            self.create(queue)
+            self.publish(queue, envelopes)
+
     @abstractmethod
     def fetch(self, queue: str, limit: int) -> Batch:
         """Take up to ``limit`` messages that wait, oldest first, without settling them. No queue: none.
@@ -108,6 +122,13 @@ class Bridge(ABC):
     @abstractmethod
     def requeue(self, batch: Batch) -> None:
         """Give all of a batch back to its place in the queue. Never raises: the broker does it by itself at worst."""
+
+    def settle_others(self, batch: Batch, kept: Sequence[Envelope]) -> None:
+        """Acknowledge a batch but for the messages of it that are ``kept``: these go back. It ends the batch.
+
+        A driver that can't give back some of a batch gives back all of it.
+        """
+        self.requeue(batch)
 
     @abstractmethod
     def ping(self) -> None:

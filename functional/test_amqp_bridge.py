@@ -242,6 +242,28 @@ class TestConnections:
                 drain(bridge, queue)
             assert bridge.connections() == 2
 
+    @pytest.mark.parametrize("vhost", [None, "poison"])
+    def test_poison_of_the_only_connection_is_deposited_at_once(self, rabbitmq: RabbitMQ, vhost: str | None) -> None:
+        """The batch that it is in holds the connection for fetching meanwhile."""
+        if vhost is not None:
+            rabbitmq.ctl("add_vhost", vhost)
+            rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+        aside = f"marconi-poison.test.{uuid4().hex}"
+        with opened(rabbitmq.uri, pool_size=1) as own, made(own.at(vhost)) as queue:  # type: ignore[arg-type]
+            bridge = own.at(vhost)
+            bridge.publish(queue, envelopes("a", "b"))
+            batch = bridge.fetch(queue, 2)
+            start = time.monotonic()
+            own.deposit(aside, batch.envelopes[:1])
+            own.deposit(aside, batch.envelopes[1:])
+            assert time.monotonic() - start < own.timeout / 2
+            bridge.settle(batch)
+            assert bodies(drain(own, aside)) == ["a", "b"]
+            assert own._publishers.open == 1
+            own.delete(aside)
+        if vhost is not None:
+            rabbitmq.ctl("delete_vhost", vhost)
+
     def test_pool_is_bounded(self, rabbitmq: RabbitMQ) -> None:
         with opened(rabbitmq.uri, pool_size=2, timeout=SHORT_TIMEOUT) as bridge, made(bridge) as queue:
             bridge.publish(queue, envelopes("a", "b", "c"))

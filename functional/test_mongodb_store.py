@@ -14,8 +14,9 @@ from functional.commands import Recorder, recorded
 from functional.earlier import adopted
 from functional.services.mongodb import MongoDB
 from functional.services.ports import free_port
+from gateway.core.poison import LARGEST
 from storage.base import Message
-from storage.errors import StoreUnavailable
+from storage.errors import StoreUnavailable, Unstorable
 from storage.mongodb import MongoDBStore
 from tests.storage_suite import HOUR, MINUTE, SideStoreSuite, add, created, new, new_claim, take
 from tests.threads import together
@@ -52,6 +53,24 @@ class TestMongoDBStore(SideStoreSuite):
 
     def lose_lease(self, store: MongoDBStore, q: str) -> None:
         store._messages.delete_one({"_id": f"{q}/"})
+
+    @pytest.mark.parametrize("field", ["body", "properties"])
+    @pytest.mark.parametrize("others", [1, 4])
+    def test_document_that_is_too_large_can_never_be_stored(
+        self, store: MongoDBStore, q: str, field: str, others: int
+    ) -> None:
+        """Alone, and with others that the driver sends before it finds that out."""
+        large = b'"' + b"x" * 15_000_000 + b'"'
+        messages = [new(store, f"m{n}", seq=n + 1, body=large) for n in range(others)]
+        with pytest.raises(Unstorable):
+            store.land(q, [*messages, new(store, "bad", **{"seq": 1000, field: b"x" * 17_000_000})])
+        assert {message.id for message in store.get_messages(q, ["bad"])} == set()
+
+    def test_largest_message_of_a_gateway_is_stored_and_claimed(self, store: MongoDBStore, q: str) -> None:
+        half = LARGEST // 2
+        store.land(q, [new(store, "i" * 64, seq=1, body=b"x" * half, properties=b"x" * half)])
+        (message,) = take(store, q, new_claim(store, "c" * 64))
+        assert len(message.body) == half
 
 
 class Watched:

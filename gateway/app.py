@@ -25,6 +25,7 @@ from gateway.dispatch import App, Response, View
 from gateway.drivers import BRIDGES, SIDE_STORES, make
 from gateway.logs import REQUEST_ID, new_request_id
 from gateway.policy import BY_CALL, Policy
+from gateway.settings_check import check_settings
 
 LOG = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ def rule_of(method: str, route: str) -> str | None:
 
 def make_core(conf: Any) -> Core:
     """The core with the configured bridge and side-store. Raises what is wrong with the configuration."""
+    check_settings(conf)
     seal = Seal(read_key(conf.encryption.key)) if conf.encryption.key else None
     return Core(
         make(BRIDGES, conf.bridge.uri, conf.bridge),

@@ -14,6 +14,7 @@ from gateway.core.core import read_key
 from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
 from gateway.masking import without_password
 from gateway.policy import Policy
+from gateway.settings_check import check_settings
 from storage.errors import StoreError
 
 #: What can be wrong with a configuration or with what it leads to.
@@ -23,6 +24,7 @@ FAULTS = (BridgeError, StoreError, UnknownStrategy, UnknownScheme, ValueError, c
 def check(conf: Any) -> bool:
     """Print a line for each part; True if all is well."""
     parts: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("configuration", lambda: _configuration(conf)),
         ("authentication", lambda: _authentication(conf)),
         ("policy", lambda: Policy(conf).describe()),
         ("encryption", lambda: _encryption(conf)),
@@ -31,7 +33,6 @@ def check(conf: Any) -> bool:
         ("side-store", lambda: _reach(SIDE_STORES, conf.side_store)),
     )
     well = True
-    print(f"{'configuration':<15} ok      {', '.join(conf.config_file or conf.default_config_files) or 'no file'}")
     for name, run in parts:
         try:
             outcome, text = "ok", run()
@@ -39,6 +40,11 @@ def check(conf: Any) -> bool:
             outcome, text, well = "FAILED", without_password(str(error)), False
         print(f"{name:<15} {outcome:<7} {text}")
     return well
+
+
+def _configuration(conf: Any) -> str:
+    check_settings(conf)
+    return ", ".join(conf.config_file or conf.default_config_files) or "no file"
 
 
 def _authentication(conf: Any) -> str:

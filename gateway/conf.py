@@ -179,7 +179,8 @@ BRIDGING_OPTS = (
     ),
     cfg.IntOpt(
         "max_body", default=1024 * 1024, min=1024, max=MAX_POST_SIZE,
-        help="Bytes of a native message's body, decompressed, at the most; what is larger is put aside as poison.",
+        help="Bytes of a native message's body, decompressed, at the most; what is larger is put aside as poison. What"
+             " was posted through a gateway to a queue of its own is not judged by it.",
     ),
 )
 

@@ -16,6 +16,7 @@ from typing import Any
 from gateway.affinity import pin
 from gateway.listening import drop_new_connections, listen
 from gateway.logs import configure
+from gateway.settings_check import check_settings
 
 LOG = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class CannotServe(Exception):
 def serve(conf: Any) -> int:
     """Serve until a signal ends it; the exit status."""
     configure(conf)
+    check_settings(conf)  # here too: with several workers each of them would fail, and be replaced
     _check_exposure(conf)
     listener = _listen(conf.wsgi.bind, conf.wsgi.port, conf.wsgi.reuse_port)
     if conf.wsgi.workers == 1:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from storage.errors import LeaseLost, StoreUnavailable
+from storage.errors import LeaseLost, StoreUnavailable, Unstorable
 
 #: Bits of a landing position that tell apart those who land in the same microsecond.
 TAG_BITS = 10
@@ -187,7 +187,8 @@ class SideStore(ABC):
 
         Left out are ids that have landed before and ids with a tombstone: both are safe to acknowledge to the broker.
         Raises QueueGone if the queue has been deleted, and LeaseLost unless ``owner``, if given, holds the landing
-        lease at the moment of the write: positions that were taken under a lease that is over must not appear.
+        lease at the moment of the write: positions that were taken under a lease that is over must not appear. Raises
+        Unstorable if one of them can never be stored; the others may be stored then, or not.
         """
 
     def append(self, q: str, messages: Sequence[Message]) -> None:
@@ -209,6 +210,9 @@ class SideStore(ABC):
                 self.land(q, messages, owner)
             except LeaseLost:  # this process was stopped for longer than the lease
                 continue
+            except Unstorable:
+                self.release_lease(q, owner, last)
+                raise
             self.release_lease(q, owner, last)
             return
 

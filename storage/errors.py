@@ -17,5 +17,12 @@ class LeaseLost(StoreError):
     """Another gateway has taken the queue's landing lease; nothing was stored."""
 
 
+class Unstorable(StoreError):
+    """A document can never be stored, however often it is tried: too large, or not what the side-store can hold.
+
+    Of several that were to be stored together some may be stored.
+    """
+
+
 class StoreMisconfigured(StoreError):
     """The URI or an option of the side-store can't be used; the text says which and why."""

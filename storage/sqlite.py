@@ -29,7 +29,7 @@ from storage.base import (
     split_name,
 )
 from storage.combining import Combiner
-from storage.errors import LeaseLost, QueueGone, StoreError, StoreMisconfigured, StoreUnavailable
+from storage.errors import LeaseLost, QueueGone, StoreError, StoreMisconfigured, StoreUnavailable, Unstorable
 
 T = TypeVar("T")
 
@@ -66,6 +66,9 @@ LOCKS_KNOWN_FOR = 60_000
 
 #: Seconds between two tries to switch a new file to write-ahead logging.
 WAL_RETRY = 0.01
+
+#: What Python and SQLite raise for a value that is too large, or no text, before they store anything of it.
+UNSTORABLE = (sqlite3.DataError, OverflowError, UnicodeEncodeError)
 
 #: What the statements below are put together from are constants and question marks, never input: hence nosec B608.
 COLUMNS = "id, p, e, b, u, x, s, h, c, ct, n, r"
@@ -138,7 +141,7 @@ class SQLiteStore(SideStore):
             raise self._unavailable(error) from error
 
     def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """The result of a change, once it is on disk."""
+        """The result of a change, once it is on disk. Raises Unstorable."""
         result: T = self._changes.do(change)
         return result
 
@@ -158,6 +161,9 @@ class SQLiteStore(SideStore):
                     except StoreError as error:
                         db.execute("ROLLBACK TO change")
                         results.append(error)
+                    except UNSTORABLE as error:  # of this change alone, whatever else is in the transaction
+                        db.execute("ROLLBACK TO change")
+                        results.append(Unstorable(f"SQLite file {self.path}: {error}"))
                     except sqlite3.Error as error:
                         if not db.in_transaction:  # a full disk, say, has ended all of it
                             raise

@@ -166,6 +166,23 @@ class BridgeSuite:
         assert bridge.fetch(queue, 2).envelopes == []
         wait_until(lambda: bridge.depth(queue) == 0, COUNTED, "no messages")
 
+    @pytest.mark.parametrize("kept", [[0], [1], [2], [0, 2], [0, 1, 2]])
+    def test_some_of_a_batch_are_settled_and_others_go_back(self, bridge: Bridge, queue: str, kept: list[int]) -> None:
+        bridge.publish(queue, envelopes(*"abcde"))
+        batch = bridge.fetch(queue, 3)
+        bridge.settle_others(batch, [batch.envelopes[place] for place in kept])
+        again = wait_until(lambda: drain(bridge, queue), COUNTED, "the messages to be back")
+        if type(bridge).settle_others is Bridge.settle_others:  # a driver that gives back all
+            kept = [0, 1, 2]
+        assert bodies(again) == ["abc"[place] for place in kept] + ["d", "e"]
+        assert [envelope.redelivered for envelope in again] == [True] * len(kept) + [False, False]
+
+    def test_deposit_makes_the_queue_that_is_not_there(self, bridge: Bridge, queue: str) -> None:
+        bridge.delete(queue)
+        bridge.deposit(queue, envelopes("a"))
+        bridge.deposit(queue, envelopes("b"))
+        assert bodies(drain(bridge, queue)) == ["a", "b"]
+
     @pytest.mark.parametrize("limit", [1, 3])
     def test_requeued_messages_are_back_in_their_place(self, bridge: Bridge, queue: str, limit: int) -> None:
         bridge.publish(queue, envelopes(*"abcde"))

@@ -61,13 +61,18 @@ class MemoryBridge(Bridge):
             return MemoryBatch([waiting.popleft() for _ in range(min(limit, len(waiting)))], waiting)
 
     def settle(self, batch: Batch) -> None:
-        assert isinstance(batch, MemoryBatch)
-        batch.end()
+        self._give_back(batch, ())
+
+    def settle_others(self, batch: Batch, kept: Sequence[Envelope]) -> None:
+        self._give_back(batch, kept)
 
     def requeue(self, batch: Batch) -> None:
+        self._give_back(batch, batch.envelopes)
+
+    def _give_back(self, batch: Batch, kept: Sequence[Envelope]) -> None:
         assert isinstance(batch, MemoryBatch)
         batch.end()
-        returned = [replace(envelope, redelivered=True) for envelope in batch.envelopes]
+        returned = [replace(envelope, redelivered=True) for envelope in kept]
         with self._lock:
             batch.source.extendleft(reversed(returned))  # of a queue that has been deleted nobody sees it
 

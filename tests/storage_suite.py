@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from storage.base import Claim, Message, SideStore
-from storage.errors import LeaseLost, QueueGone
+from storage.errors import LeaseLost, QueueGone, Unstorable
 from tests.threads import together
 
 MINUTE = 60_000
@@ -289,6 +289,28 @@ class SideStoreSuite:
     def test_deleting_a_missing_queue_does_nothing(self, store: SideStore, name: str) -> None:
         store.delete_queue(name)
         assert store.get_queue(name) is None
+    @pytest.mark.parametrize("fields", [
+        {"client": "\udc80"}, {"posted": 2**64}, {"claims": 2**63}, {"claim": "\ud800"},
+    ], ids=str)
+    def test_what_can_never_be_stored_says_so_and_fails_nobody_else(
+        self, store: SideStore, q: str, fields: dict[str, Any]
+    ) -> None:
+        def land(number: int) -> bool:
+            messages = [new(store, f"{number}-good", seq=2 * number + 1)]
+            if number % 2:
+                messages.append(new(store, f"{number}-bad", **{"seq": 2 * number + 2, **fields}))
+            try:
+                return store.land(q, messages) == set()
+            except Unstorable:
+                return False
+
+        results = together(*[lambda number=number: land(number) for number in range(CROWD)])
+        assert results == [True, False] * (CROWD // 2)
+        assert {f"{number}-good" for number in range(0, CROWD, 2)} <= set(listed(store, q))
+        with pytest.raises(Unstorable):
+            store.append(q, [new(store, "appended", **{key: fields[key] for key in fields})])
+        add(store, q, "after")
+        assert listed(store, q)[-1] == "after"
 
     def test_queues_are_listed_by_name(self, store: SideStore, project: str) -> None:
         names = ["b", "a", "B", "_", "-", ".", "a10", "a9", "0", "Z", "aa", "a-b", "a.b"]

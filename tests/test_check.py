@@ -47,6 +47,7 @@ def test_key_is_checked_and_not_shown(configured: Configured, capsys: pytest.Cap
     [
         ({"DEFAULT": {"auth_strategy": "kerberos"}}, "authentication", "'kerberos' is not one of"),
         ({"DEFAULT": {"auth_strategy": "basic"}}, "authentication", "htpasswd_file is not set"),
+        ({"transport": {"max_message_ttl": 600}}, "configuration", "default_message_ttl = 3600 is above"),
         ({"oslo_policy": {"policy_file": "/none.yaml"}}, "policy", "there is no /none.yaml"),
         ({"encryption": {"key": "AAEC"}}, "encryption", "3 bytes, not 32"),
         ({"bridge": {"uri": "redis://localhost"}}, "bridge", "no driver for 'redis'"),

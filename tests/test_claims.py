@@ -147,6 +147,23 @@ class TestDeadLetters:
             self.fail(core, info)
         assert bodies(core.messages.get(info, [id_])) == ["1"]
 
+    def test_letters_that_can_not_be_sent_keep_nobody_from_the_others(
+        self, core: Core, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        post(core, info, "1")
+        for _ in range(2):
+            self.fail(core, info)
+        post(core, info, "2", "3")
+        core.messages.list(info, None, 20, None, False, False)
+
+        def full(*_: Any) -> None:
+            raise BridgeUnavailable("the dead-letter queue is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(core.bridge, "publish", full)
+            assert bodies(core.claims.create(info, None, None, 20)) == ["2", "3"]
+        assert bodies(core.messages.list(info, None, 20, None, True, False))[0] == "1"
+
     def test_native_messages_of_the_same_id_both_arrive(
         self, core: Core, bridge: MemoryBridge, info: QueueInfo
     ) -> None:

@@ -113,6 +113,17 @@ def test_properties_are_set() -> None:
     assert (made.headers, made.priority, made.reply_to, made.content_type) == ({"a": 1}, 3, "r", "x/json")
 
 
+def test_headers_of_bytes_go_round() -> None:
+    headers = {"raw": b"\xff", "nested": {"list": [b"\xfe", "text"]}, "plain": {"base64": 1}}
+    shown = orjson.loads(properties(Envelope(b"1", headers=headers)))["headers"]
+    assert foreign.envelope(b"1", {"headers": shown}, oslo=False, project="p").headers == headers
+
+
+def test_headers_of_bad_base64_are_refused() -> None:
+    with pytest.raises(ValueError, match="base64"):
+        foreign.envelope(b"1", {"headers": {"a": {"base64": "*"}}}, oslo=False, project="p")
+
+
 def test_properties_are_shown_when_they_are_set() -> None:
     envelope = Envelope(b"1", content_type=None, correlation_id="c", ttl=5000, exchange="e", routing_key="k")
     assert orjson.loads(properties(envelope)) == {

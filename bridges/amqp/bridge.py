@@ -179,12 +179,24 @@ class AMQPBridge(Bridge):
     # -- queues -------------------------------------------------------------------------------------------------
 
     def create(self, queue: str) -> None:
+        self._create_with(self._fetchers, queue)
+
+    def _create_with(self, pool: Pool, queue: str) -> None:
         # One at a time: declaring one new quorum queue from several connections at once makes RabbitMQ 3.10 stall.
         if not self._create_lock.acquire(timeout=self.timeout):
             raise BridgeUnavailable("other queues are being made, and the broker is slow to answer")
         try:
-            with _translated(), self._fetchers.link() as link:
-                self._create(link, queue)
+            with _translated():
+                link = pool.take()
+                try:
+                    self._create(link, queue)
+                except BaseException:
+                    pool.drop(link)
+                    raise
+                if pool is self._publishers:
+                    pool.drop(link)  # the search for the queue has opened another channel, which has no confirms
+                else:
+                    pool.put(link)
         finally:
             self._create_lock.release()
 
@@ -272,6 +284,14 @@ class AMQPBridge(Bridge):
             raise
         self._publishers.put(link)
 
+    def deposit(self, queue: str, envelopes: Sequence[Envelope]) -> None:
+        try:
+            self.publish(queue, envelopes)
+        except QueueMissing:
+            # On a connection for publishing: all those for fetching may be held by batches whose poison is to go there.
+            self._create_with(self._publishers, queue)
+            self.publish(queue, envelopes)
+
     def fetch(self, queue: str, limit: int) -> Batch:
         if limit == 1:
             return self._fetch(queue, Link.fetch, limit)
@@ -328,12 +348,21 @@ class AMQPBridge(Bridge):
                 self._fitting.pop(queue, None)
 
     def settle(self, batch: Batch) -> None:
+        self._settle(batch, Link.ack)
+
+    def settle_others(self, batch: Batch, kept: Sequence[Envelope]) -> None:
+        assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
+        still = {id(envelope) for envelope in kept}
+        places = [place for place, envelope in enumerate(batch.envelopes) if id(envelope) not in still]
+        self._settle(batch, lambda link: link.ack_some(batch.queue, places, len(batch.envelopes)))
+
+    def _settle(self, batch: Batch, acknowledge: Callable[[Link], None]) -> None:
         assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
         if batch.link is not None:
             link, batch.link = batch.link, None
             with _translated():
                 try:
-                    link.ack()
+                    acknowledge(link)
                 except BaseException:
                     self._fetchers.drop(link)
                     raise
@@ -455,6 +484,11 @@ class _translated:
             raise BridgeUnavailable(f"the broker failed or did not answer: {error}") from error
 
 
+def _signed(timestamp: int | None) -> int | None:
+    """A time before 1970 is negative, whatever py-amqp says."""
+    return timestamp - 2**64 if timestamp is not None and timestamp >= 2**63 else timestamp
+
+
 def _envelope(delivery: amqp.Message) -> Envelope:
     properties = delivery.properties
     headers = properties.get("application_headers", {})
@@ -468,7 +502,7 @@ def _envelope(delivery: amqp.Message) -> Envelope:
         body=body if isinstance(body, bytes) else body.encode(),  # py-amqp: "" when there was no body frame
         message_id=properties.get("message_id"),
         ttl=ttl,
-        timestamp=properties.get("timestamp"),
+        timestamp=_signed(properties.get("timestamp")),
         content_type=properties.get("content_type"),
         content_encoding=properties.get("content_encoding"),
         headers={k: v for k, v in headers.items() if k != DELIVERY_COUNT},

@@ -36,7 +36,7 @@ _EXPIRATION, _MESSAGE_ID, _TIMESTAMP, _TYPE, _APP_ID = 1 << 8, 1 << 7, 1 << 6, 1
 
 _frame_start = Struct(">BHI").pack
 _content_header = Struct(">HHQH").pack
-_u64 = Struct(">Q").pack
+_i64 = Struct(">q").pack
 
 
 def encode(
@@ -104,7 +104,7 @@ def _header(envelope: Envelope) -> bytes:
         values.append(_shortstr(envelope.message_id))
     if envelope.timestamp is not None:
         flags |= _TIMESTAMP
-        values.append(_u64(envelope.timestamp))
+        values.append(_i64(envelope.timestamp))
     if envelope.type is not None:
         flags |= _TYPE
         values.append(_shortstr(envelope.type))

@@ -7,11 +7,14 @@ ever: nothing behind it would ever be reached.
 from __future__ import annotations
 
 import base64
+import struct
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 from amqp.serialization import decode_properties_basic, dumps
+
+from bridges.amqp.tables import mended
 
 #: Type, channel and payload of a frame.
 Frame = tuple[int, int, bytes]
@@ -42,6 +45,8 @@ def readable(handle: Callable[[Frame], Any]) -> Callable[[Frame], Any]:
         if kind == _METHOD and payload[:4] in (_RETURN, _DELIVER, _GET_OK):
             return handle((kind, channel, _readable_names(payload)))
         if kind == _HEADER and not _has_readable_properties(payload):
+            if (better := _mended(payload)) is not None:
+                return handle((kind, channel, better))
             kept = base64.b64encode(payload[_BEFORE_FLAGS:][:KEPT]).decode()
             headers = dumps("F", ({UNREADABLE: kept},))
             return handle((kind, channel, payload[:_BEFORE_FLAGS] + _ONLY_HEADERS + headers))
@@ -67,8 +72,17 @@ def _readable_names(payload: bytes) -> bytes:
     return payload[:start] + b"".join(names) + payload[at:]
 
 
+def _mended(payload: bytes) -> bytes | None:
+    """A content header that can be read, with the same in it as the one that can't; None if there is none."""
+    try:
+        better = mended(payload, _BEFORE_FLAGS)
+    except (IndexError, KeyError, struct.error):
+        return None
+    return better if _has_readable_properties(better) else None
+
+
 def _has_readable_properties(payload: bytes) -> bool:
-    """Can they be read, and shown as JSON? Else: no UTF-8, a date beyond the year 9999, hundreds of tables nested."""
+    """Can py-amqp read them, and orjson show them? Else: no UTF-8, a date beyond 9999, hundreds of tables nested."""
     try:
         properties, _ = decode_properties_basic(payload, _BEFORE_FLAGS)
         orjson.dumps(properties, default=str)

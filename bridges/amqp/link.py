@@ -433,15 +433,25 @@ class Link:
 
     def ack(self) -> None:
         """Acknowledge all that was fetched last."""
+        self._end_consumer()
+        self.channel.basic_ack(self.last_tag, multiple=True)
+        if self._owed:
+            self.give_back()
+
+    def ack_some(self, queue: str, places: Sequence[int], count: int) -> None:
+        """Acknowledge those at ``places``, from 0 on, of the ``count`` fetched last; the others go back."""
+        self._end_consumer()
+        for place in places:  # the broker numbers what it sends over a channel one by one
+            self.channel.basic_ack(self.last_tag - count + 1 + place)
+        self.restore(queue, count - len(places))
+
+    def _end_consumer(self) -> None:
         if self._consumer is not None and not self._owed:
             # It has all it was to get. Before the acknowledgement, which would let it have more; the broker does one
             # after the other.
             self.channel.basic_cancel(self._consumer, nowait=True)
             self.channel.callbacks.pop(self._consumer)
             self._consumer = None
-        self.channel.basic_ack(self.last_tag, multiple=True)
-        if self._owed:
-            self.give_back()
 
     def restore(self, queue: str, count: int, patience: float = GIVEN_BACK) -> None:
         """Give back all that was fetched last, ``count`` messages, and wait a moment until they are in their place.

@@ -1,14 +1,18 @@
 """What native producers send, as HTTP clients see it; and what can't be shown, put aside."""
 
 import base64
+import bz2
+import calendar
 import gzip
 import json
+import lzma
 import time
 import zlib
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import celery
+import kombu
 import pytest
 
 from functional.api.helpers import bodies, claim, get_message, listed, messages_path, stats
@@ -22,10 +26,16 @@ from functional.bridged.helpers import (
     from_queue,
     own_queue,
     poison_queue,
+    post_raw,
     to_exchange,
 )
 from functional.test_metrics import value_of
 from functional.wait import wait_until
+
+#: Properties that a poster may set.
+SETTABLE = (
+    "headers", "content_type", "content_encoding", "priority", "correlation_id", "reply_to", "type", "app_id",
+)
 
 BINARY = b"\x89PNG\r\n\x00\xff"
 
@@ -38,6 +48,27 @@ def raw_deflate(body):
     """Without zlib's header, as some senders understand "deflate"."""
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return compressor.compress(body) + compressor.flush()
+
+
+class Seconds(datetime):
+    """A time of any number of seconds, as pika writes it into a header."""
+
+    def __new__(cls, seconds):
+        self = super().__new__(cls, 2000, 1, 1)
+        self.seconds = seconds
+        return self
+
+    def utctimetuple(self):
+        return self
+
+
+@pytest.fixture(autouse=True)
+def any_time(monkeypatch):
+    """Have pika write times as AMQP allows them: 64 bits."""
+    real = calendar.timegm
+    monkeypatch.setattr(
+        calendar, "timegm", lambda value: value.seconds % 2**64 if isinstance(value, Seconds) else real(value)
+    )
 
 
 @pytest.fixture
@@ -64,7 +95,13 @@ BODIES = {
     "nothing": (b"", None, None, ""),
     "binary": (BINARY, "image/png", None, as_base64(BINARY, "image/png")),
     "binary without a type": (BINARY, None, None, as_base64(BINARY, None)),
-    "Latin-1": ("früh".encode("latin-1"), "text/plain", "latin-1", as_base64(b"fr\xfch", "text/plain")),
+    "Latin-1": ("früh".encode("latin-1"), "text/plain", "latin-1", "früh"),
+    "Latin-1 of a content type": (
+        '{"a": "früh"}'.encode("latin-1"), "application/json; charset=iso-8859-1", None, {"a": "früh"},
+    ),
+    "Latin-1 that does not say so": ("früh".encode("latin-1"), "text/plain", None, as_base64(b"fr\xfch", "text/plain")),
+    "UTF-16": ('{"a": "früh"}'.encode("utf-16"), "application/json", "utf-16", {"a": "früh"}),
+    "UTF-16 that is broken": (b"\xff", "text/plain", "utf-16", as_base64(b"\xff", "text/plain")),
     "gzip": (gzip.compress(b'{"a": 1}'), "application/json", "gzip", {"a": 1}),
     "gzip of text": (gzip.compress("früh".encode()), "text/plain", "gzip", "früh"),
     "gzip of binary": (gzip.compress(BINARY), "image/png", "gzip", as_base64(BINARY, "image/png")),
@@ -74,6 +111,12 @@ BODIES = {
     "GZIP": (gzip.compress(b"1"), None, "GZIP", 1),
     "deflate": (zlib.compress(b'{"a": 1}'), "application/json", "deflate", {"a": 1}),
     "deflate without a header": (raw_deflate(b'{"a": 1}'), "application/json", "deflate", {"a": 1}),
+    "gzip of Latin-1, as Spring writes it": (
+        gzip.compress("früh".encode("latin-1")), "text/plain", "gzip:ISO-8859-1", "früh",
+    ),
+    "gzip, as Spring writes it since 2.3": (gzip.compress(b"[1]"), "application/json", "gzip, UTF-8", [1]),
+    "bzip2": (bz2.compress(b"[1]"), None, "bzip2", [1]),
+    "xz": (lzma.compress(b"[1]"), None, "xz", [1]),
     "gzip that does not say so": (b"\x1f\x8b\x08\x00", None, None, as_base64(b"\x1f\x8b\x08\x00", None)),
     "unknown encoding": (BINARY, "image/png", "br", as_base64(BINARY, "image/png")),
     "deep": (b"[" * 5000 + b"]" * 5000, "application/json", None, "[" * 5000 + "]" * 5000),
@@ -113,6 +156,108 @@ def test_celerys_task_message(api, native, queue, rabbitmq, theirs):
     assert properties["headers"]["lang"] == "py"
     assert properties["headers"]["retries"] == 0
     assert properties["headers"]["eta"] is None
+
+
+# -- compressions and character sets, as their producers write them --------------------------------------------------
+
+
+@pytest.fixture
+def both_ways(api, native, queue):
+    """Two queues on the broker: `queue` reads from the first, with properties, and posts to the second."""
+    names = native.queue(), native.queue()
+    bridge(api, queue, source=from_queue(names[0]), target=to_exchange("", names[1]), properties=True)
+    return names
+
+
+def posted_back(api, queue):
+    """Claim the message, and post it with the properties that can be set; returns what was claimed."""
+    (message,) = claimed(api, queue, 1)
+    kept = {name: value for name, value in message["properties"].items() if name in SETTABLE}
+    response = post_raw(api, queue, {"body": message["body"], "properties": kept})
+    assert response.status_code == 201, response.text
+    return message
+
+
+def heard_by_kombu(rabbitmq, name):
+    """The next message of a queue, as kombu's own consumer decodes it: the raw body, and its value."""
+    queue = kombu.Queue(name, no_declare=True)
+    with kombu.Connection(rabbitmq.uri) as connection, connection.SimpleQueue(queue) as theirs:
+        message = theirs.get(timeout=SOON)
+        message.ack()
+        return message.body, message.decode()
+
+
+@pytest.mark.parametrize("compression", ["gzip", "bzip2", "lzma"])
+@pytest.mark.parametrize(("serializer", "value"), [
+    ("json", {"a": [1, "früh"], "b": None}), ("json", "früh"), (None, "früh ☕"), (None, b"\x89PNG\xff"),
+])
+def test_kombus_compressions_go_round(api, native, queue, rabbitmq, both_ways, compression, serializer, value):
+    theirs, others = both_ways
+    with kombu.Connection(rabbitmq.uri) as connection:
+        connection.Producer(routing_key=theirs).publish(value, serializer=serializer, compression=compression)
+
+    message = posted_back(api, queue)
+
+    expected = as_base64(value, "application/data") if isinstance(value, bytes) else value
+    assert message["body"] == expected
+    assert message["properties"]["headers"]["compression"].startswith("application/x-")
+    raw, decoded = heard_by_kombu(rabbitmq, others)
+    assert decoded == value
+    assert serializer == "json" or raw in (value, str(value).encode(), value if isinstance(value, str) else b"")
+
+
+@pytest.mark.parametrize("compression", ["gzip", "bzip2", "lzma"])
+def test_celerys_compressed_task_goes_round_to_a_worker(api, native, queue, rabbitmq, both_ways, compression):
+    theirs, others = both_ways
+    with celery.Celery("shop", broker=rabbitmq.uri, set_as_current=False) as app:
+        app.conf.task_compression = compression
+        app.conf.task_default_queue = native.exchange("direct", theirs)
+        native.channel.queue_bind(theirs, theirs, theirs)
+        result = app.send_task("shop.send_invoice", args=["früh"], kwargs={"currency": "EUR"})
+
+    message = posted_back(api, queue)
+
+    assert message["body"][:2] == [["früh"], {"currency": "EUR"}]
+    _, (args, kwargs, _) = heard_by_kombu(rabbitmq, others)
+    assert (args, kwargs) == (["früh"], {"currency": "EUR"})
+    assert message["properties"]["headers"]["id"] == result.id
+
+
+#: Properties by which other producers mark a compression, what they do, and what their consumers do.
+CODED = {
+    "content encoding": ({"content_encoding": "gzip"}, gzip.compress, gzip.decompress),
+    "Spring": (
+        {"content_encoding": "gzip, ISO-8859-1", "headers": {"springAutoDecompress": True}}, gzip.compress,
+        gzip.decompress,
+    ),
+    "Spring's deflate": ({"content_encoding": "deflate:UTF-8"}, zlib.compress, zlib.decompress),
+    "NServiceBus": ({"headers": {"Content-Encoding": "deflate"}}, raw_deflate, lambda body: zlib.decompress(body, -15)),
+    "NServiceBus's example": ({"headers": {"IWasCompressed": "true"}}, gzip.compress, gzip.decompress),
+    "Rebus": ({"headers": {"rbs2-content-encoding": "gzip"}}, gzip.compress, gzip.decompress),
+    "unknown here": ({"content_encoding": "br"}, lambda body: b"\x8b\xff" + body, lambda body: body[2:]),
+    "character set": ({"content_encoding": "utf-16-le"}, bytes, bytes),
+}
+
+
+@pytest.mark.parametrize(("properties", "pack", "unpack"), CODED.values(), ids=CODED)
+@pytest.mark.parametrize(("content_type", "plain"), [
+    ("application/json", '{"a":"früh"}'), ("text/plain", "früh"), ("image/png", BINARY),
+], ids=["JSON", "text", "binary"])
+def test_message_is_posted_back_as_it_came(
+    api, native, queue, both_ways, properties, pack, unpack, content_type, plain
+):
+    theirs, others = both_ways
+    charset = properties.get("content_encoding", "").rpartition(" ")[2]
+    charset = charset if charset.startswith(("ISO", "utf-16")) else "utf-8"
+    body = plain if isinstance(plain, bytes) else plain.encode(charset)
+    native.publish(pack(body), queue=theirs, content_type=content_type, **properties)
+
+    posted_back(api, queue)
+
+    ((_, sent, again),) = native.take(others)
+    assert unpack(again) == body
+    assert (sent.content_type, sent.content_encoding) == (content_type, properties.get("content_encoding"))
+    assert {k: v for k, v in (sent.headers or {}).items() if k != "x-delivery-count"} == properties.get("headers", {})
 
 
 # -- properties -----------------------------------------------------------------------------------------------------
@@ -205,6 +350,11 @@ POISON = {
     "truncated gzip": (gzip.compress(b"x" * 1000)[:-4], "gzip"),
     "corrupt gzip": (gzip.compress(b"x" * 1000)[:12] + b"\xff" * 20, "gzip"),
     "no deflate": (b"no deflate at all", "deflate"),
+    "no bzip2": (b"no bzip2 at all", "bzip2"),
+    "bzip2 bomb": (bz2.compress(bytes(50_000_000)), "bzip2"),
+    "xz bomb": (lzma.compress(bytes(50_000_000)), "xz"),
+    "truncated xz": (lzma.compress(bytes(range(256)))[:-4], "xz"),
+    "gzip bomb of Spring": (gzip.compress(bytes(50_000_000)), "gzip:UTF-8"),
     "truncated deflate": (zlib.compress(bytes(range(256)))[:-4], "deflate"),
 }
 
@@ -237,6 +387,33 @@ def test_poison_is_put_aside_and_the_queue_goes_on(api, native, queue, theirs, b
     assert poison_count(api) == before + 1
     assert any("WARNING" in line and queue in line for line in bridged_gateway.log.splitlines())
     native.channel.queue_delete(poison_queue(api, queue))
+
+
+@pytest.mark.parametrize("compression", ["application/x-gzip", "application/x-bz2", "application/x-lzma", "xz"])
+def test_body_that_is_not_what_kombus_header_says_is_put_aside(api, native, queue, theirs, compression):
+    for body in (b"no such data", zlib.compress(bytes(50_000_000)), bz2.compress(bytes(50_000_000))):
+        native.publish(body, queue=theirs, headers={"compression": compression})
+    native.publish(b"1", queue=theirs)
+
+    assert bodies(claimed(api, queue, 1)) == [1]
+
+    native.until_depth(poison_queue(api, queue), 3)
+    native.channel.queue_delete(poison_queue(api, queue))
+
+
+@pytest.mark.parametrize("stamp", [1_700_000_000_000, -1, -(2**62), 253_402_300_800], ids=str)
+@pytest.mark.parametrize("shows", [True, False])
+def test_time_that_python_has_no_date_for_is_no_poison(api, native, queue, stamp, shows):
+    """On queues that show headers, and on those that don't."""
+    name = native.queue()
+    bridge(api, queue, source=from_queue(name), properties=shows)
+    native.publish(b"1", queue=name, headers={"when": Seconds(stamp)})
+
+    (message,) = claimed(api, queue, 1)
+
+    assert message["body"] == 1
+    if shows:
+        assert message["properties"]["headers"] == {"when": stamp}
 
 
 @pytest.mark.parametrize("arguments", [{}, QUORUM], ids=["classic", "quorum"])

@@ -41,6 +41,8 @@ SETTINGS = {
     "plain": {},
     "durable": {"amqp_durable_queues": True},
     "quorum": {"rabbit_quorum_queue": True},
+    "gzip": {"kombu_compression": "gzip"},
+    "bzip2": {"kombu_compression": "bzip2"},
 }
 
 #: Seconds that a listener gets to receive.

@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from uuid import uuid4
 
-from bridges.errors import QueueMissing
+from bridges.errors import BridgeError, QueueMissing
 from gateway.core.errors import Busy, QuotaExceeded
 from gateway.core.ids import IdMaker, made_at
 from gateway.core.publishing import Publishing
@@ -40,13 +40,18 @@ class DeadLetters:
         if dead:
             try:
                 letters = self._queues.ensure(info.project, target)
+                if letters.settings.bridging is not None:
+                    LOG.warning("queue %s: its dead-letter queue is bridged, which it can't be", info.key)
+                    return free
+                self._move(info, dead, letters)
             except QuotaExceeded:
                 LOG.warning("queue %s: its dead-letter queue would be one more than the project may have", info.key)
                 return free
-            if letters.settings.bridging is not None:
-                LOG.warning("queue %s: its dead-letter queue is bridged, which it can't be", info.key)
-                return free
-            self._move(info, dead, letters)
+            except BridgeError as error:
+                if len(dead) == len(free):
+                    raise
+                # They are tried again later, and the others need not wait for that.
+                LOG.warning("queue %s: %d messages can't go to its dead-letter queue: %s", info.key, len(dead), error)
         return [message for message in free if message.claims < most]
 
     def _move(self, info: QueueInfo, dead: list[Message], target: QueueInfo) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import zlib
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -14,25 +14,15 @@ import orjson
 
 from bridges.base import Envelope
 from gateway.core.bridging import MAX_NAME, check_table, is_short
+from gateway.core.codings import NONE, as_utf8, coded, coding_of, decompressed
+from gateway.core.compressions import Broken
 from gateway.core.oslo import wrap as oslo_wrap
-
-#: Window bits that let zlib take gzip as well as zlib headers.
-_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 #: Headers by which RabbitMQ sends a message to further queues, whatever they are ("Sender-selected Distribution").
 ROUTING_HEADERS = frozenset({"CC", "BCC"})
 
-#: How gzip data begins, and each further member of it.
-GZIP_MAGIC = b"\x1f\x8b"
-
-#: Members that a body of gzip data may have: each costs a copy of what is behind it.
-MAX_MEMBERS = 256
-
 #: Levels of arrays and objects that an answer can hold around them what it needs: see body.encode.
 MAX_DEPTH = 200
-
-#: Content encodings that are decoded; anything else (utf-8, say) is left as it is.
-_COMPRESSED = {"gzip": _GZIP_OR_ZLIB, "x-gzip": _GZIP_OR_ZLIB, "deflate": _GZIP_OR_ZLIB}
 
 #: Properties that are shown under their own names when they are set.
 _SHOWN = (
@@ -51,12 +41,30 @@ class Poison(Exception):
 def to_json(envelope: Envelope, max_body: int) -> bytes:
     """The body itself if it is JSON; UTF-8 text as a JSON string; anything else as base64 with its content type.
 
-    gzip and deflate are undone first. Raises Poison when that fails, when the body is over ``max_body`` bytes, or when
-    the properties could not be read. JSON that is nested too deeply for common parsers is text.
+    Compressions and character sets are undone first, see codings.py. JSON that is nested too deeply for common parsers
+    is text. Raises Poison when a compression can't be undone, when the body is over ``max_body`` bytes, or when the
+    properties could not be read.
     """
     if not envelope.readable:
         raise Poison("its properties can't be read")
-    body = _decompressed(envelope, max_body)
+    body = envelope.body
+    if len(body) > max_body:
+        raise Poison(f"its body of {len(body)} bytes is over the limit of {max_body}")
+    coding = coding_of(envelope.content_type, envelope.content_encoding, envelope.headers)
+    if coding is NONE:
+        return _json_or_text(body) or _base64(envelope, body)
+    if coding.unknown is not None:
+        return _base64(envelope, body)
+    try:
+        body = decompressed(body, coding, max_body)
+    except Broken as error:
+        raise Poison(f"its body {error}") from error
+    text = as_utf8(body, coding)
+    return (_json_or_text(text) if text is not None else None) or _base64(envelope, body)
+
+
+def _json_or_text(body: bytes) -> bytes | None:
+    """The body if it is JSON, or text as a JSON string; None if it is neither."""
     try:
         value = orjson.loads(body)
         if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
@@ -67,41 +75,11 @@ def to_json(envelope: Envelope, max_body: int) -> bytes:
     try:
         return orjson.dumps(body.decode())
     except UnicodeDecodeError:
-        return orjson.dumps({"base64": base64.b64encode(body).decode(), "content_type": envelope.content_type})
+        return None
 
 
-def _decompressed(envelope: Envelope, max_body: int) -> bytes:
-    body = envelope.body
-    if len(body) > max_body:
-        raise Poison(f"its body of {len(body)} bytes is over the limit of {max_body}")
-    bits = _COMPRESSED.get((envelope.content_encoding or "").lower())
-    if bits is None or not body:
-        return body
-    try:
-        return _inflated(body, bits, max_body)
-    except zlib.error as error:
-        if body.startswith(GZIP_MAGIC):
-            raise Poison(f"its body is not {envelope.content_encoding}: {error}") from error
-    try:
-        return _inflated(body, -zlib.MAX_WBITS, max_body)  # some producers' deflate has no header
-    except zlib.error as error:
-        raise Poison(f"its body is not {envelope.content_encoding}: {error}") from error
-
-
-def _inflated(data: bytes, bits: int, max_body: int) -> bytes:
-    """Decompressed data, all members of it (RFC 1952, 2.2). Raises zlib.error, and Poison as to_json does."""
-    plain = b""
-    for _ in range(MAX_MEMBERS):
-        unzip = zlib.decompressobj(bits)
-        plain += unzip.decompress(data, max_body + 1 - len(plain))
-        if len(plain) > max_body:
-            raise Poison(f"its body is over the limit of {max_body} bytes when decompressed")
-        if not unzip.eof:
-            raise Poison("its compressed body is cut off")
-        data = unzip.unused_data
-        if not data.startswith(GZIP_MAGIC):
-            return plain
-    raise Poison(f"its body is of more than {MAX_MEMBERS} pieces of gzip data")
+def _base64(envelope: Envelope, body: bytes) -> bytes:
+    return orjson.dumps({"base64": base64.b64encode(body).decode(), "content_type": envelope.content_type})
 
 
 def from_json(body: bytes, content_type: str | None) -> tuple[bytes, str]:
@@ -145,8 +123,28 @@ def envelope(body: bytes, wanted: Mapping[str, Any], oslo: bool, project: str) -
     raw, content_type = from_json(body, wanted.get("content_type"))
     if not is_short(content_type):
         raise ValueError(f"the content type must be a string of at most {MAX_NAME} bytes")
+    # As a reader of it undoes: a message that was shown with its properties can be posted as it is.
+    coding = coding_of(content_type, wanted.get("content_encoding"), headers)
+    if coding is not NONE:
+        as_json = raw is body
+        raw = coded(raw, coding, json=as_json, text=not as_json and body.lstrip().startswith(b'"'))
+    headers = _with_bytes(headers)
     others = {name: wanted[name] for name in _SETTABLE if name in wanted and name != "content_type"}
     return Envelope(raw, content_type=content_type, headers=headers, priority=priority, **others)
+
+
+def _with_bytes(value: Any) -> Any:
+    """Headers with the bytes that _plain shows as an object. Raises ValueError."""
+    if isinstance(value, list):
+        return [_with_bytes(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"base64"} and isinstance(value["base64"], str):
+        try:
+            return base64.b64decode(value["base64"], validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"a header's base64: {error}") from error
+    return {key: _with_bytes(item) for key, item in value.items()}
 
 
 def properties(envelope: Envelope) -> bytes:
@@ -156,8 +154,19 @@ def properties(envelope: Envelope) -> bytes:
     if envelope.ttl is not None:
         shown["expiration"] = str(envelope.ttl)
     if envelope.headers:
-        shown["headers"] = envelope.headers
+        shown["headers"] = _finite(envelope.headers)
     return orjson.dumps(shown, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _finite(value: Any) -> Any:
+    """The same, with text for the floats that JSON has no numbers for, which orjson would make null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -14,18 +14,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from bridges.base import Batch, Bridge, Envelope
-from bridges.errors import BridgeError, PropertiesTooLarge, QueueMissing
+from bridges.errors import BridgeError
 from gateway.core.errors import Busy
-from gateway.core.foreign import ROUTING_HEADERS, Poison, properties, to_json
+from gateway.core.foreign import Poison, properties, to_json
 from gateway.core.ids import IdMaker, made_at, usable
 from gateway.core.locks import SharedLock
 from gateway.core.oslo import unwrap
-from gateway.core.queues import QueueInfo, poison_name
+from gateway.core.poison import LARGEST, Aside, PoisonQueues, check_size, land_storable
+from gateway.core.queues import QueueInfo
 from gateway.core.seal import CIPHER
 from gateway.metrics import MESSAGES
 from storage.base import LEASE_MARGIN, LEASE_RETRY, TAG_BITS, Claim, Message, SideStore, number
@@ -38,9 +39,6 @@ CLIENT_HEADER = "marconi-client"
 
 #: AMQP header that names the cipher of a sealed body.
 CIPHER_HEADER = "marconi-cipher"
-
-#: AMQP header that says why a message was put aside.
-REASON_HEADER = "marconi-reason"
 
 #: Seconds within which a claimer begins to fetch after it began to look for a lease, and for which a lister that has
 #: just got the lease waits for such claimers in other processes.
@@ -88,6 +86,7 @@ class Landing:
 
     def __init__(self, bridge: Bridge, store: SideStore, ids: IdMaker, max_body: int):
         self._bridge = bridge
+        self._poison = PoisonQueues(bridge)
         self._store = store
         self._ids = ids
         self._max_body = max_body
@@ -222,9 +221,10 @@ class Landing:
     def _consume(self, info: QueueInfo, batch: Batch) -> list[Message]:
         """The messages of a batch that live and have not landed before; the broker forgets all of it."""
         with _given_back(info, batch):
-            messages = [message for message, _ in self._messages(info, batch.envelopes, self._store.now())]
+            landing, poison = self._messages(info, batch.envelopes, self._store.now())
+            messages = [message for message, _ in landing]
             known = self._store.known(info.key, [message.id for message in messages]) if messages else set()
-        self._settle(info, batch)
+        self._settle(info, batch, poison)
         return [message for message in messages if message.id not in known]
 
     # -- free ---------------------------------------------------------------------------------------------------
@@ -272,6 +272,15 @@ class Landing:
             self._take(info, lease, deadline)
 
         return self._land(info, batch, lease.number, self._owner, taken_again)
+
+    @contextmanager
+    def interrupted(self, info: QueueInfo) -> Iterator[None]:
+        """While this lasts nobody lands free messages. Raises Busy when others don't end in time, and QueueGone."""
+        lease = _Lease(self._store)
+        with self._lock(info).exclusive(LANDING_BUDGET):
+            self._take(info, lease, time.monotonic() + LANDING_BUDGET)
+            with self._released(info, lease):
+                yield
 
     def _take(self, info: QueueInfo, lease: _Lease, deadline: float) -> None:
         """Wait for the queue's lease. Raises Busy at the deadline (monotonic seconds)."""
@@ -333,32 +342,45 @@ class Landing:
         """
         with _given_back(info, batch):
             now = self._store.now()
-            landing = self._messages(info, batch.envelopes, now)
+            landing, poison = self._messages(info, batch.envelopes, now)
             messages = [message for message, _ in landing]
-            left_out: set[str] = set()
-            pending = messages
-            prepare(pending)
-            while pending:
-                try:
-                    left_out |= self._store.land(info.key, pending, owner)
-                except LeaseLost:
-                    if taken_again is None:
-                        raise
-                    taken_again()
-                    prepare(pending)
-                    continue
-                pending = []
-                if namesakes := self._namesakes(info, [entry for entry in landing if entry[0].id in left_out]):
-                    for message, id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
-                        message.id = id_
-                    pending = namesakes
-        self._settle(info, batch)
-        return [message for message in messages if message.id not in left_out]
+            prepare(messages)
+            left_out, refused = self._stored(info, landing, prepare, owner, taken_again)
+            namesakes = self._namesakes(info, [entry for entry in landing if entry[0].id in left_out])
+            if namesakes:
+                for (message, _), id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
+                    message.id = id_
+                left_out |= self._stored(info, namesakes, prepare, owner, taken_again)[0]
+        self._settle(info, batch, [*poison, *refused.values()])
+        return [message for message in messages if message.id not in left_out and message.id not in refused]
 
-    def _settle(self, info: QueueInfo, batch: Batch) -> None:
+    def _stored(
+        self,
+        info: QueueInfo,
+        landing: Sequence[tuple[Message, Envelope]],
+        prepare: Callable[[Sequence[Message]], None],
+        owner: str | None,
+        taken_again: Callable[[], None] | None,
+    ) -> tuple[set[str], dict[str, Aside]]:
+        """As land_storable; a lease that was lost is taken again."""
+        while True:
+            try:
+                return land_storable(self._store, info.key, landing, owner)
+            except LeaseLost:
+                if taken_again is None:
+                    raise
+                taken_again()
+                prepare([message for message, _ in landing])
+
+
+    def _settle(self, info: QueueInfo, batch: Batch, poison: Sequence[Aside]) -> None:
         """Acknowledge what is stored or on its way to a client. If that fails the broker delivers it again: what has
-        landed lands only once, and what was consumed comes twice, as after any crash.
+        landed lands only once, and what was consumed comes twice, as after any crash. Raises the BridgeError if all of
+        it is poison that can't be put aside.
         """
+        if poison:
+            self._poison.settle(info, batch, poison)
+            return
         try:
             info.bridge.settle(batch)
         except BridgeError as error:
@@ -366,14 +388,15 @@ class Landing:
 
     def _messages(
         self, info: QueueInfo, envelopes: Sequence[Envelope], now: int
-    ) -> list[tuple[Message, Envelope]]:
-        """The living messages in a batch, each id once; poison is put aside."""
+    ) -> tuple[list[tuple[Message, Envelope]], list[Aside]]:
+        """The living messages in a batch, each id once, and the poison in it."""
         landing: dict[str, tuple[Message, Envelope]] = {}
+        poison: list[Aside] = []
         for envelope in envelopes:
             try:
                 message = self.message(info, envelope, now)
-            except Poison as poison:
-                self._put_aside(info, envelope, str(poison))
+            except Poison as error:
+                poison.append((envelope, str(error)))
                 continue
             if message.id in landing:
                 other = landing[message.id][0]
@@ -384,9 +407,11 @@ class Landing:
                 landing[message.id] = (message, envelope)
             else:
                 MESSAGES.labels("expired").inc()
-        return list(landing.values())
+        return list(landing.values()), poison
 
-    def _namesakes(self, info: QueueInfo, left_out: Sequence[tuple[Message, Envelope]]) -> list[Message]:
+    def _namesakes(
+        self, info: QueueInfo, left_out: Sequence[tuple[Message, Envelope]]
+    ) -> list[tuple[Message, Envelope]]:
         """Those of the messages left out that are others than the ones that have landed under their ids.
 
         Ours have unique ids, so these are the same message again. A native producer may use an id twice, and that is
@@ -397,28 +422,9 @@ class Landing:
             return []
         there = {m.id: m.body for m in self._store.get_messages(info.key, [message.id for message, _ in foreign])}
         return [
-            message for message, envelope in foreign
+            (message, envelope) for message, envelope in foreign
             if not _comes_again(info, envelope) or there.get(message.id, message.body) != message.body
         ]
-
-    def _put_aside(self, info: QueueInfo, envelope: Envelope, reason: str) -> None:
-        """Move a message that can't be shown to a queue for the operator's eyes, so that it blocks nothing."""
-        aside = poison_name(info.project, info.name)
-        LOG.warning("queue %s: a message goes to %s: %s", info.key, aside, reason)
-        headers = {key: value for key, value in envelope.headers.items() if key not in ROUTING_HEADERS}
-        moved = replace(envelope, headers={**headers, REASON_HEADER: reason}, ttl=None)
-        try:
-            self._publish_aside(aside, moved)
-        except PropertiesTooLarge:  # they did fit into a frame, but not together with the reason
-            self._publish_aside(aside, replace(moved, headers={REASON_HEADER: reason}))
-        MESSAGES.labels("poison").inc()
-
-    def _publish_aside(self, aside: str, envelope: Envelope) -> None:
-        try:
-            self._bridge.publish(aside, [envelope])
-        except QueueMissing:
-            self._bridge.create(aside)
-            self._bridge.publish(aside, [envelope])
 
     def message(self, info: QueueInfo, envelope: Envelope, now: int) -> Message:
         """A landed message made from what came out of the broker. Raises Poison."""
@@ -434,8 +440,9 @@ class Landing:
             # A native producer's clock is unknown and its timestamp optional: the ttl runs from the landing.
             posted, expires = now, now + ttl
         sealed = bridging is None and envelope.headers.get(CIPHER_HEADER) == CIPHER
-        body = envelope.body if sealed else to_json(envelope, self._max_body)
-        return Message(
+        # What a gateway has posted it has checked then, by limits that are not those of native messages.
+        body = envelope.body if sealed else to_json(envelope, LARGEST if client is not None else self._max_body)
+        message = Message(
             id=id_,
             posted=posted,
             expires=min(expires, LATEST),
@@ -444,6 +451,8 @@ class Landing:
             encrypted=sealed,
             properties=properties(envelope) if bridging and bridging.properties else None,
         )
+        check_size(message)
+        return message
 
     def _release_quietly(self, info: QueueInfo, claim_id: str) -> None:
         """Free what a failed claim may have taken already, so that nobody waits for its ttl."""

@@ -403,16 +403,17 @@ class Messages:
             MESSAGES.labels("deleted").inc()
             return True
         # Nothing was deleted: find out why (rarely needed, so not asked before).
-        found, unresolved = self._store.get_messages(info.key, [id_]), set[str]()
+        found: Collection[Message] = self._store.get_messages(info.key, [id_])
         if not found:
-            landed, unresolved = self._seek(info, [id_], SOUGHT_AT_MOST)
-            found = list(landed.values())
+            found = self._seek(info, [id_], SOUGHT_AT_MOST)[0].values()
+        if not found and self._bury(info, self._may_wait(info, [id_])):
+            found = self._store.get_messages(info.key, [id_])
         for message in found:
             if message.claim is not None and message.hidden_until > self._store.now():
                 raise Forbidden(f"Message {id_} is claimed by another claim")
             raise InvalidInput(f"Message {id_} is not claimed by that claim, or the claim has expired")
-        if unresolved:  # it waits far behind, or nowhere: anybody may delete what nobody has claimed
-            self._bury(info, unresolved)
+        # If it is anywhere it waits far behind, or another gateway is landing it: anybody may delete what nobody has
+        # claimed, and so it is.
         return False
 
     def delete_many(
@@ -513,8 +514,16 @@ class Messages:
 
     def purge(self, project: str, name: str) -> None:
         """Remove all messages of a queue."""
-        info = self._queues.purge(project, name)
+        self._queues.on(project, name, self._purge)
+
+    def _purge(self, info: QueueInfo) -> bool:
+        """Empty broker and side-store while nobody lands free messages."""
+        with self._landing.interrupted(info):
+            if info.has_backlog:
+                info.bridge.purge(info.broker)
+            self._store.purge(info.key)
         self._publishing.forget(info.key)
+        return True
 
     # -- sealed bodies ------------------------------------------------------------------------------------------
 

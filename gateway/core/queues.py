@@ -381,14 +381,8 @@ class Queues:
             self.forget(project, name)
             if _is_delicate(info):
                 lock.keep = KNOWN_FOR + FORGOTTEN_MARGIN  # gateways that remember it must not post to the next one so
-
-    def purge(self, project: str, name: str) -> QueueInfo:
-        """Remove all messages of a queue; the queue."""
-        info = self._info(project, name, self._store.get_queue(queue_key(project, name)))
-        if info.has_backlog:
-            info.bridge.purge(info.broker)
-        self._store.purge(info.key)
-        return info
+        if info.settings.bridging is not None:
+            self._sleep_until(KNOWN_FOR + FORGOTTEN_MARGIN)  # nor read from or post to what it was bridged to
 
     def stats(self, info: QueueInfo) -> tuple[Stats, int]:
         """What has landed of the queue, and about how many messages wait in the broker."""

@@ -24,13 +24,14 @@ from urllib.parse import parse_qsl
 
 import pymongo
 from bson import DatetimeMS
+from bson.errors import BSONError
 from oslo_config import cfg
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, WriteConcern
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
 from storage.base import Claim, Message, Queue, SideStore, Stats, message_key, new_incarnation, split_name
 from storage.combining import Combiner
-from storage.errors import LeaseLost, QueueGone, StoreMisconfigured, StoreUnavailable
+from storage.errors import LeaseLost, QueueGone, StoreMisconfigured, StoreUnavailable, Unstorable
 from storage.mongodb.direct import AT_LEAST, DUPLICATE_KEY, Direct
 from storage.mongodb.wire import DATES
 
@@ -69,6 +70,13 @@ CLOCK_REFRESH = 30.0
 
 #: Seconds that the two clocks may drift apart in one, by far.
 CLOCK_DRIFT = 0.001
+
+#: What the driver raises for a document that MongoDB can't hold (DocumentTooLarge is a BSONError), before it sends it.
+UNSTORABLE = (BSONError, OverflowError, UnicodeEncodeError)
+
+#: Error codes by which the server says the same: BadValue, InvalidBSON, BSONObjectTooLarge, KeyTooLong, and two of an
+#: update that makes a document too large (MongoDB's error_codes.yml).
+NEVER_STORED = frozenset({2, 22, 10334, 17280, 17419, 17420})
 
 INDEXES = (
     # A claim wants expired holds first (there are few), then the free ones in order, then the lease.
@@ -330,8 +338,8 @@ class MongoDBStore(SideStore):
             return {_id_of(documents[index]) for index in self._land_under_lease(q, documents, owner)}
         # If it should stay after a crash it is none that acquire_lease takes, and the TTL index removes it.
         documents.insert(0, {"_id": _lease_id(q), "q": q, "e": DatetimeMS(self.now())})
-        with self._calls():
-            if sum(len(m.body) for m in messages) <= DIRECTLY:
+        with self._calls(), _unstorable():
+            if sum([len(m.body) + len(m.properties or b"") for m in messages]) <= DIRECTLY:
                 there = self._directly(
                     lambda: self._direct.insert("messages", documents), lambda: self._insert(documents)
                 )
@@ -349,18 +357,21 @@ class MongoDBStore(SideStore):
         gone past.
         """
         there: set[int] = set()
-        with self._calls(), self._client.start_session() as session:
+        with self._calls(), _unstorable(), self._client.start_session() as session:
             for last_try in range(LANDING_TRIES - 1, -1, -1):
                 left = [index for index in range(len(documents)) if index not in there]
                 try:
                     with session.start_transaction(write_concern=DURABLE):
+                        if left:
+                            self._messages.insert_many([documents[index] for index in left], session=session)
+                        # Last, since others who want the lease have to wait from here to the commit.
                         held = self._messages.update_one(
                             {"_id": _lease_id(q), "owner": owner, "h": LEASE_HELD, "until": {"$gt": self.now()}},
                             {"$max": {"last": max(document["s"] for document in documents)}},
                             session=session,
                         ).matched_count
-                        if held and left:
-                            self._messages.insert_many([documents[index] for index in left], session=session)
+                        if not held:
+                            session.abort_transaction()
                 except BulkWriteError as error:  # which ends the transaction
                     _duplicates(error)
                     there |= self._landed_before(documents)
@@ -587,6 +598,17 @@ def _check_files(uri: str) -> None:
                 raise StoreMisconfigured(f"[side_store] uri: {option}: {error}") from error
 
 
+@contextmanager
+def _unstorable() -> Iterator[None]:
+    """Raises Unstorable for what the server refuses for good to store."""
+    try:
+        yield
+    except (*UNSTORABLE, OperationFailure) as error:
+        if isinstance(error, OperationFailure) and error.code not in NEVER_STORED:
+            raise
+        raise Unstorable(f"MongoDB: {type(error).__name__}: {str(error)[:MAX_ERROR]}") from error
+
+
 #: What tells a landed message from a lease and a tombstone.
 LANDED: Mapping[str, Any] = {"s": {"$gt": 0}}
 
@@ -605,8 +627,11 @@ def _lease_id(q: str) -> str:
 
 
 def _duplicates(error: BulkWriteError) -> list[int]:
-    """Which documents were there already. Raises the error again when that is not all that went wrong."""
+    """Which documents were there already. Raises Unstorable, or the error again when that is not all that it says."""
     failures = error.details["writeErrors"]
+    for failure in failures:
+        if failure["code"] in NEVER_STORED:
+            raise Unstorable(f"MongoDB: {str(failure.get('errmsg'))[:MAX_ERROR]}") from error
     if error.details["writeConcernErrors"] or any(failure["code"] != DUPLICATE_KEY for failure in failures):
         raise error
     return [failure["index"] for failure in failures]
