@@ -1,0 +1,472 @@
+"""Rule 8 while something is under way: what a gateway has asked of MongoDB is kept back while others go on.
+
+A speaks with MongoDB through a proxy that stops certain commands; B does not.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+import requests
+
+from functional.api.helpers import (
+    bodies,
+    claim,
+    claims_path,
+    create,
+    get_message,
+    ids,
+    listed,
+    messages_path,
+    next_link,
+    page,
+    post,
+    queue_path,
+)
+from functional.deployments import COMMON, beside, through
+from functional.http import Api
+from functional.installed import require
+from functional.services.gateway import Gateway, merge
+from functional.services.mongodb import MongoDB
+from functional.services.mongodb_proxy import MongoDBProxy, deletes, finds, inserts, writes
+from functional.services.process import start_together
+from functional.services.rabbitmq import RabbitMQ
+from functional.wait import wait_until
+from gateway.core.queues import broker_name
+
+#: [side_store] timeout of the gateways: a lease lasts five seconds longer.
+STORE_TIMEOUT = 3
+LEASE = STORE_TIMEOUT + 5 + 1
+
+#: Seconds after which something that waits for another gateway is let go on.
+MEANWHILE = 1.0
+
+#: Seconds that a pop has: the claim that it makes lasts 60.
+CLAIM_OVER = 61.5
+
+#: Seconds that the client of a stopped gateway waits.
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Gateways:
+    """A, which can be stopped, behind its proxy; and B."""
+
+    first: Gateway
+    second: Gateway
+    proxy: MongoDBProxy
+
+
+@pytest.fixture(scope="module")
+def two(rabbitmq: RabbitMQ, mongodb: MongoDB) -> Iterator[Gateways]:
+    """The two gateways, for all tests of this module."""
+    database = f"two_{uuid.uuid4().hex[:12]}"
+    common = merge(COMMON, through(rabbitmq), {"side_store": {"timeout": STORE_TIMEOUT}})
+    with MongoDBProxy(mongodb) as proxy:
+        behind = merge(common, {"side_store": {"uri": proxy.database_uri(database)}})
+        a, b = require(lambda: Gateway(behind)), require(lambda: Gateway(merge(common, beside(mongodb, database))))
+        try:
+            start_together([a, b])
+            yield Gateways(a, b, proxy)
+        finally:
+            a.close()
+            b.close()
+
+
+@pytest.fixture
+def proxy(two: Gateways) -> MongoDBProxy:
+    """What is between A and MongoDB."""
+    return two.proxy
+
+
+@pytest.fixture
+def a(two: Gateways, proxy: MongoDBProxy) -> Iterator[Api]:
+    """A client of the gateway behind the proxy, which has said something to MongoDB lately."""
+    client = Api(two.first.url)
+    assert client.get("/v2/ping").status_code == 204
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def b(two: Gateways, a: Api) -> Iterator[Api]:
+    """Another client of the same project, at the other gateway."""
+    client = Api(two.second.url, a.project)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Future[requests.Response]]]:
+    """Begin a call that others come in between of."""
+    with ThreadPoolExecutor(4) as pool:
+        yield pool.submit
+
+
+def take(api: Api, queue: str, how: str) -> requests.Response:
+    """What fetches messages and lands them."""
+    if how == "claim":
+        return api.post(claims_path(queue), json={"ttl": 300, "grace": 60})
+    return api.get(messages_path(queue), params={"echo": "true"})
+
+
+def taken(answer: requests.Response) -> list[str]:
+    """The ids in the answer to a claim, a pop or a list."""
+    assert answer.status_code in (200, 201, 204, 503), answer.text
+    return ids(answer.json()["messages"]) if answer.status_code in (200, 201) else []
+
+
+def left(api: Api, queue: str) -> list[str]:
+    """All that a queue has, claimed or not."""
+    return ids(listed(api, queue, include_claimed="true", include_delayed="true"))
+
+
+class TestFetchedAndNotYetLanded:
+    """A has taken messages off the broker, and its insert is on the way."""
+
+    @pytest.mark.parametrize("by", ["id", "ids"])
+    @pytest.mark.parametrize("how", ["claim", "list"])
+    def test_delete_by_another_gateway_is_done(self, a, b, proxy, queue, start, how, by):
+        (id_,) = post(b, queue, "doomed")
+        with proxy.hold(inserts("messages")) as insert:
+            taking = start(take, a, queue, how)
+            insert.until_reached()
+            if by == "id":
+                deleting = start(b.delete, f"{messages_path(queue)}/{id_}")
+            else:
+                deleting = start(b.delete, messages_path(queue), params={"ids": id_})
+            time.sleep(MEANWHILE)
+            insert.release()
+            deleted, answer = deleting.result(), taking.result()
+        there = get_message(b, queue, id_).status_code == 200
+        if deleted.status_code == 503:
+            return  # which promises nothing
+        if how == "claim" and id_ in taken(answer):  # the claim came first
+            assert there, "the claim's message has been deleted without the claim's id"
+            assert by == "ids" or deleted.status_code == 403
+            return
+        assert deleted.status_code == 204
+        assert not there
+        assert left(a, queue) == left(b, queue) == []
+        assert claim(b, queue) == claim(a, queue) == (None, [])
+
+    @pytest.mark.parametrize("how", ["claim", "list"])
+    def test_message_is_there_for_another_gateway(self, a, b, proxy, queue, start, how):
+        """It has been posted and nobody has deleted it."""
+        (id_,) = post(b, queue, "x")
+        with proxy.hold(inserts("messages")) as insert:
+            taking = start(take, a, queue, how)
+            insert.until_reached()
+            getting = start(get_message, b, queue, id_)
+            getting_many = start(b.get, messages_path(queue), params={"ids": id_})
+            time.sleep(MEANWHILE)
+            insert.release()
+            taking.result()
+            assert getting.result().status_code in (200, 503)
+            assert getting_many.result().status_code in (200, 503)
+        assert get_message(b, queue, id_).status_code == 200
+
+    @pytest.mark.parametrize("how", ["claim", "list"])
+    def test_wrong_claim_id_is_refused_by_another_gateway(self, a, b, proxy, queue, start, how):
+        (id_,) = post(b, queue, "x")
+        with proxy.hold(inserts("messages")) as insert:
+            taking = start(take, a, queue, how)
+            insert.until_reached()
+            deleting = start(b.delete, f"{messages_path(queue)}/{id_}", params={"claim_id": "invalid"})
+            time.sleep(MEANWHILE)
+            insert.release()
+            taking.result()
+            assert deleting.result().status_code in (400, 403, 503)
+        assert get_message(b, queue, id_).status_code == 200
+
+    @pytest.mark.parametrize("again", [False, True], ids=["stays-deleted", "made-again"])
+    @pytest.mark.parametrize("how", ["claim", "list"])
+    def test_nothing_lands_in_the_next_queue_of_that_name(self, a, b, proxy, queue, start, how, again):
+        posted = post(b, queue, 1, 2, 3)
+        with proxy.hold(inserts("messages")) as insert:
+            taking = start(take, a, queue, how)
+            insert.until_reached()
+            assert b.delete(queue_path(queue)).status_code == 204
+            if again:
+                create(b, queue)
+            time.sleep(MEANWHILE / 2)
+            insert.release()
+            taking.result()
+        create(b, queue) if not again else None
+        for api in (a, b):
+            assert left(api, queue) == []
+            assert all(get_message(api, queue, id_).status_code == 404 for id_ in posted)
+            assert claim(api, queue) == (None, [])
+        (new,) = post(a, queue, "new")
+        assert left(b, queue) == [new]
+
+    @pytest.mark.parametrize("how", ["claim", "list"])
+    def test_purge_by_another_gateway_is_done(self, a, b, proxy, queue, start, how):
+        posted = post(b, queue, 1, 2, 3)
+        with proxy.hold(inserts("messages")) as insert:
+            taking = start(take, a, queue, how)
+            insert.until_reached()
+            purging = start(b.post, f"{queue_path(queue)}/purge")
+            time.sleep(MEANWHILE)
+            insert.release()
+            got, purged = taken(taking.result()), purging.result()
+        if purged.status_code == 503:
+            return
+        assert purged.status_code == 204
+        if how == "list" or got != posted:  # a claim may have come after the posts and before the purge: then gone too
+            assert left(b, queue) == left(a, queue) == []
+        assert claim(b, queue) == (None, [])
+
+
+class TestDelayedPostUnderWay:
+    """A's insert of a delayed message is on the way while B deletes the queue."""
+
+    @pytest.mark.parametrize("again", [False, True], ids=["stays-deleted", "made-again"])
+    def test_answer_of_201_means_that_it_is_found(self, a, b, proxy, queue, start, again):
+        post(a, queue, "old")
+        with proxy.hold(inserts("messages")) as insert:
+            posting = start(
+                a.post, messages_path(queue), json={"messages": [{"body": "late", "ttl": 300, "delay": 60}]}
+            )
+            insert.until_reached()
+            deleting = start(b.delete, queue_path(queue))
+            time.sleep(MEANWHILE / 2)
+            if again and deleting.done():
+                create(b, queue)
+            insert.release()
+            answer = posting.result()
+            assert deleting.result().status_code == 204
+        found = left(b, queue)
+        if b.head(queue_path(queue)).status_code == 404:
+            assert found == [], "messages of a queue that does not exist are listed"
+            create(b, queue)
+            assert left(b, queue) == [], "the message has come back with the queue"
+        # The post may have been first, and its message gone with the queue.
+        assert answer.status_code in (201, 503), answer.text
+
+
+class TestWhatIsReadTooLate:
+    """A has asked for a queue's document, and the answer is on the way while others change it."""
+
+    def test_stale_absence_does_not_hide_a_queue_of_this_process(self, a, b, proxy, queue, start):
+        with proxy.hold(finds("queues"), answer=True) as looked:
+            polling = start(a.get, messages_path(queue))
+            looked.until_reached()
+            (id_,) = post(a, queue, "x")
+            looked.release()
+            assert polling.result().status_code == 200
+        assert get_message(a, queue, id_).status_code == 200
+        assert ids(claim(a, queue)[1]) == [id_]
+        post(a, queue, "y")
+
+    def test_stale_document_does_not_undo_encryption_of_this_process(self, a, b, proxy, queue, start, pika_connection):
+        create(b, queue)
+        with proxy.hold(finds("queues"), answer=True) as looked:
+            polling = start(a.get, messages_path(queue))
+            looked.until_reached()
+            answer = a.put(queue_path(queue), json={"_enable_encrypt_messages": True})
+            assert answer.status_code == 204
+            looked.release()
+            polling.result()
+        post(a, queue, "in clear")
+        _, _, body = pika_connection().channel().basic_get(broker_name(a.project, queue), auto_ack=True)
+        assert body is not None and b"in clear" not in body
+
+    def test_first_post_beside_a_delete_is_no_conflict(self, a, b, proxy, queue, start):
+        post(a, queue, "old")
+        time.sleep(1.2)  # A asks again
+        with proxy.hold(finds("queues"), answer=True) as looked:
+            posting = start(a.post, messages_path(queue), json={"messages": [{"body": "new"}]})
+            looked.until_reached()
+            assert b.delete(queue_path(queue)).status_code == 204
+            looked.release()
+            answer = posting.result()
+        assert answer.status_code == 201, answer.text
+        assert bodies(listed(b, queue)) == ["new"]
+
+
+class TestAnswerThatIsLost:
+    """MongoDB has done what A has asked for, and its answer does not arrive."""
+
+    def test_landed_message_does_not_come_back_after_it_was_deleted(self, a, b, proxy, queue, start):
+        (id_,) = post(b, queue, "once")
+        with proxy.hold(inserts("messages"), answer=True) as insert:
+            listing = start(take, a, queue, "list")
+            insert.until_reached()
+            claim_id, messages = wait_until(lambda: _claimed(b, queue), 10, "the landed message")
+            assert ids(messages) == [id_]
+            assert b.delete(messages[0]["href"]).status_code == 204
+            insert.lose()
+            listing.result()
+        assert get_message(b, queue, id_).status_code == 404
+        assert left(b, queue) == left(a, queue) == []
+        assert claim(b, queue) == claim(a, queue) == (None, [])
+
+    def test_landed_messages_are_not_lost(self, a, b, proxy, queue, start):
+        posted = post(b, queue, 1, 2, 3)
+        with proxy.hold(inserts("messages"), answer=True) as insert:
+            listing = start(take, a, queue, "list")
+            insert.until_reached()
+            insert.lose()
+            assert taken(listing.result()) in ([], posted)
+        assert wait_until(lambda: left(b, queue) == posted, LEASE + 5, "the messages")
+
+    def test_claimed_messages_are_not_lost(self, a, b, proxy, queue, start):
+        posted = post(b, queue, 1, 2, 3)
+        with proxy.hold(inserts("messages"), answer=True) as insert:
+            claiming = start(take, a, queue, "claim")
+            insert.until_reached()
+            insert.lose()
+            got = taken(claiming.result())
+        if got:
+            assert got == posted
+            assert claim(b, queue) == (None, [])
+        else:
+            assert wait_until(lambda: _claimed(b, queue), LEASE + 5, "the messages")
+
+    @pytest.mark.parametrize("path", ["id", "ids"])
+    def test_delete_whose_answer_is_lost_is_done(self, a, b, proxy, queue, start, path):
+        (id_,) = post(b, queue, 1)
+        listed(b, queue)
+        with proxy.hold(deletes("messages"), answer=True) as delete:
+            if path == "id":
+                deleting = start(a.delete, f"{messages_path(queue)}/{id_}")
+            else:
+                deleting = start(a.delete, messages_path(queue), params={"ids": id_})
+            delete.until_reached()
+            delete.lose()
+            assert deleting.result().status_code in (204, 503)
+        assert left(b, queue) == []
+
+    def test_claimed_delete_whose_answer_is_lost_is_done(self, a, b, proxy, queue, start):
+        post(b, queue, 1)
+        _, (message,) = claim(b, queue)
+        with proxy.hold(deletes("messages"), answer=True) as delete:
+            deleting = start(a.delete, message["href"])
+            delete.until_reached()
+            delete.lose()
+            assert deleting.result().status_code in (204, 503)
+        assert left(b, queue) == []
+
+    def test_pop_whose_deletes_answer_is_lost(self, a, b, proxy, queue, start):
+        posted = post(b, queue, 1, 2)
+        listed(b, queue)
+        with proxy.hold(deletes("messages"), answer=True) as delete:
+            popping = start(a.delete, messages_path(queue), params={"pop": 2})
+            delete.until_reached()
+            delete.lose()
+            answer = popping.result()
+        # They are deleted: either the answer has them, or it says that something went wrong.
+        assert answer.status_code == 503 or ids(answer.json()["messages"]) == posted
+
+
+def _claimed(api: Api, queue: str) -> tuple[str, list] | None:
+    claim_id, messages = claim(api, queue)
+    return (claim_id, messages) if claim_id is not None else None
+
+
+@pytest.fixture
+def stopped(two: Gateways) -> Iterator[Callable[[], None]]:
+    """Stop A as a whole; it goes on after the test at the latest."""
+    yield two.first.pause
+    two.first.resume()
+
+
+class TestGatewayThatIsStopped:
+    """A is stopped for longer than what it has claimed or leased."""
+
+    @pytest.mark.parametrize("until", ["insert-later", "insert-at-once"])
+    def test_follower_of_markers_misses_nothing(self, two, a, b, proxy, queue, start, stopped, until):
+        """A has numbered messages and is about to insert them; its lease is over when it does."""
+        first = post(b, queue, 1, 2, 3)
+        with proxy.hold(inserts("messages")) as insert:
+            listing = start(take, a, queue, "list")
+            insert.until_reached()
+            stopped()
+            second = post(b, queue, 4, 5)
+            seen, path = [], f"{messages_path(queue)}?echo=true&limit=2"
+            deadline = time.monotonic() + LEASE + 15
+            while len(seen) < len(second):
+                assert time.monotonic() < deadline, "nobody else can list while one gateway is stopped"
+                answer = b.get(path)
+                if answer.status_code == 503:
+                    time.sleep(0.2)
+                    continue
+                document = answer.json()
+                seen += ids(document["messages"])
+                path = next_link(document) or path
+            if until == "insert-at-once":  # MongoDB has it before A goes on
+                insert.release()
+                time.sleep(0.5)
+                two.first.resume()
+            else:
+                two.first.resume()
+                insert.release()
+            taken(listing.result())
+        end = time.monotonic() + 20
+        while len(seen) < len(first + second) and time.monotonic() < end:
+            answer = b.get(path)
+            document = answer.json() if answer.status_code == 200 else {"messages": [], "links": []}
+            seen += ids(document["messages"])
+            path = next_link(document) or path
+        assert sorted(seen) == sorted(first + second)
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(180)
+    def test_pop_does_not_answer_with_what_another_consumer_holds(self, two, a, b, proxy, queue, start, stopped):
+        posted = post(b, queue, 1, 2)
+        listed(b, queue)
+        with proxy.hold(writes("messages"), answer=True) as claiming:
+            popping = start(a.delete, messages_path(queue), params={"pop": 2}, timeout=PATIENCE)
+            claiming.until_reached()
+            stopped()
+            claiming.release()
+            time.sleep(CLAIM_OVER)
+            claim_id, held = claim(b, queue, ttl=300, grace=60)
+            assert ids(held) == posted, "the claim of the pop is not over"
+            two.first.resume()
+            assert set(taken(popping.result())) & set(posted) == set()
+        assert ids(b.get(f"{claims_path(queue)}/{claim_id}").json()["messages"]) == posted
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(180)
+    def test_pop_answers_with_what_it_still_could_delete(self, two, a, b, proxy, queue, start, stopped):
+        """Nobody has taken the messages meanwhile: they are popped, or they are still there."""
+        posted = post(b, queue, 1, 2)
+        listed(b, queue)
+        with proxy.hold(writes("messages"), answer=True) as claiming:
+            popping = start(a.delete, messages_path(queue), params={"pop": 2}, timeout=PATIENCE)
+            claiming.until_reached()
+            stopped()
+            claiming.release()
+            time.sleep(CLAIM_OVER)
+            two.first.resume()
+            got = taken(popping.result())
+        assert got + ids(page(b, queue)["messages"]) == posted
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(180)
+    def test_claim_that_ended_before_its_answer_is_not_answered_as_held(self, two, a, b, proxy, queue, start, stopped):
+        """Of two answers with the same messages one claim is over: it can neither delete nor be renewed."""
+        posted = post(b, queue, 1)
+        listed(b, queue)
+        with proxy.hold(writes("messages"), answer=True) as claiming:
+            first = start(a.post, claims_path(queue), json={"ttl": 60, "grace": 60}, timeout=PATIENCE)
+            claiming.until_reached()
+            stopped()
+            claiming.release()
+            time.sleep(CLAIM_OVER)
+            _, held = claim(b, queue, ttl=300, grace=60)
+            assert ids(held) == posted
+            two.first.resume()
+            answer = first.result()
+        if answer.status_code == 201:
+            (message,) = answer.json()["messages"]
+            assert a.delete(message["href"]).status_code == 403
+            assert a.patch(answer.headers["Location"], json={"ttl": 60}).status_code == 404
+        assert get_message(b, queue, posted[0]).status_code == 200
