@@ -116,7 +116,7 @@ class Writer:
         params = [(name, "true") for name in ("echo", "include_claimed") if r.random() < 0.5]
         if r.random() < 0.3:
             return Step("GET", f"/v2/queues/{queue}/messages", (*params, ("include_delayed", "true"), ("limit", "20")))
-        if r.random() < 0.2:
+        if self.messages and r.random() < 0.4:
             params.append(("marker", self._message_id(prompt=True)))
         else:
             self.pages += 1
