@@ -178,13 +178,19 @@ def writes(collection: str) -> Callable[[Command], bool]:
     return lambda command: any(command.get(verb) == collection for verb in ("insert", "update", "findAndModify"))
 
 
-def inserts(collection: str) -> Callable[[Command], bool]:
-    """Commands that insert messages, not tombstones or leases."""
+def inserts(command: Command) -> bool:
+    """Inserts of messages, not of tombstones or leases alone."""
+    return command.get("insert") == "messages" and any("b" in document for document in command["documents"])
 
-    def wanted(command: Command) -> bool:
-        return command.get("insert") == collection and any("b" in document for document in command["documents"])
 
-    return wanted
+def begins_to_land(command: Command) -> bool:
+    """What lands messages, or begins the transaction that does."""
+    return command.get("startTransaction") is True or (inserts(command) and "autocommit" not in command)
+
+
+def ends_landing(command: Command) -> bool:
+    """What has landed messages once it is done: the insert, or the end of its transaction."""
+    return "commitTransaction" in command or (inserts(command) and "autocommit" not in command)
 
 
 def deletes(collection: str) -> Callable[[Command], bool]:
