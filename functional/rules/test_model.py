@@ -356,7 +356,7 @@ class Calls(RuleBasedStateMachine):
         self.clients["A", 1].close()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_no_answer_contradicts_the_calls_before_it(two: Two) -> None:
     machine = type("Calls", (Calls,), {"two": two})
     run_state_machine_as_test(

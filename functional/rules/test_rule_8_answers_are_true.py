@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import pika
 import pytest
 
 from functional.api.helpers import (
@@ -70,11 +71,13 @@ def b(two: Two, a: Api) -> Iterator[Api]:
 
 
 @pytest.fixture
-def broker(two: Two, request: pytest.FixtureRequest) -> Broker:
+def broker(pika_connection: Callable[[], pika.BlockingConnection]) -> Broker:
     """The broker's other users."""
-    if not two.has_broker:
-        pytest.skip("no broker")
-    return Broker(request.getfixturevalue("pika_connection")())
+    return Broker(pika_connection())
+
+
+#: Tests of what loopback:// does not have.
+needs_broker = pytest.mark.parametrize("two", [HYBRID], indirect=True, scope="module")
 
 
 def remember_none(api: Api, queue: str) -> None:
@@ -292,6 +295,7 @@ class TestQueueThatSomebodyElseHasJustChanged:
             waiting = Broker(request.getfixturevalue("pika_connection")()).drain(broker_name(a.project, queue))
             assert all(SECRET.encode() not in body for _, body in waiting)
 
+    @needs_broker
     @pytest.mark.parametrize("before", ["none", "plain"])
     def test_post_into_a_queue_that_is_for_reading_is_refused(self, a, b, queue, broker, before):
         foreign = broker.queue()
@@ -306,12 +310,14 @@ class TestQueueThatSomebodyElseHasJustChanged:
         assert broker.drain(foreign) == []
         assert_error(answer, 403)
 
+    @needs_broker
     def test_delayed_post_into_a_queue_that_is_for_reading_is_refused(self, a, b, queue, broker):
         remember_none(a, queue)
         create(b, queue, _bridge={"source": {"queue": broker.queue()}})
         assert_error(a.post(messages_path(queue), json={"messages": [{"body": SECRET, "delay": 60}]}), 403)
         assert everything(b, queue) == []
 
+    @needs_broker
     @pytest.mark.parametrize("read", ["claim", "pop", "list"])
     def test_source_of_a_deleted_queue_is_not_read_any_more(self, a, b, queue, broker, read):
         foreign = broker.queue()
@@ -327,6 +333,7 @@ class TestQueueThatSomebodyElseHasJustChanged:
         assert got == []
         assert [body for _, body in broker.drain(foreign)] == [b'"theirs"']
 
+    @needs_broker
     def test_post_goes_to_the_target_that_was_just_set(self, a, b, queue, broker):
         exchange, outside = broker.exchange()
         create(a, queue)
@@ -340,6 +347,7 @@ class TestQueueThatSomebodyElseHasJustChanged:
         post(a, queue, "after")
         assert [json.loads(body) for _, body in broker.drain(outside)] == ["after"]
 
+    @needs_broker
     def test_post_goes_to_the_target_that_was_just_changed(self, a, b, queue, broker):
         old, old_queue = broker.exchange()
         new, new_queue = broker.exchange()
@@ -352,6 +360,7 @@ class TestQueueThatSomebodyElseHasJustChanged:
         assert [json.loads(body) for _, body in broker.drain(old_queue)] == ["first"]
         assert [json.loads(body) for _, body in broker.drain(new_queue)] == ["second"]
 
+    @needs_broker
     def test_post_does_not_go_to_the_target_of_a_deleted_queue(self, a, b, queue, broker):
         exchange, outside = broker.exchange()
         create(a, queue, _bridge={"target": {"exchange": exchange, "routing_key": ""}})
@@ -536,6 +545,7 @@ class TestMessageThatWaitsAnywhere:
         assert get_message(a, queue, posted[2]).status_code == 404
         assert ids(claim(a, queue)[1]) == posted[:2] + posted[3:]
 
+    @needs_broker
     @pytest.mark.parametrize("behind", [0, 30], ids=["alone", "behind others"])
     def test_message_with_an_id_dated_ahead_is_found(self, a, b, queue, broker, behind):
         post(a, queue, *range(behind)) if behind else create(a, queue)
@@ -543,6 +553,7 @@ class TestMessageThatWaitsAnywhere:
         for api in (a, b):
             assert get_message(api, queue, id_).status_code == 200
 
+    @needs_broker
     @pytest.mark.parametrize("how", ["path", "ids"])
     def test_message_with_an_id_dated_ahead_is_deleted(self, a, b, queue, broker, how):
         create(a, queue)
@@ -554,11 +565,13 @@ class TestMessageThatWaitsAnywhere:
         assert answer.status_code == 204
         assert_gone(queue, id_, b, a)
 
+    @needs_broker
     def test_claim_id_of_a_message_with_an_id_dated_ahead(self, a, b, queue, broker):
         create(a, queue)
         id_ = post_ahead(a, queue, broker)
         assert_error(a.delete(f"{messages_path(queue)}/{id_}", params={"claim_id": "invalid"}), 400)
 
+    @needs_broker
     def test_messages_behind_one_that_is_dated_ahead_are_found_and_deleted(self, a, b, queue, broker):
         create(a, queue)
         post_ahead(a, queue, broker)

@@ -383,7 +383,7 @@ def gateways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield started
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_deployment_gives_the_same_answers(gateways: dict[str, Gateway]) -> None:
     found: dict[tuple[str, ...], Difference] = {}
     for number in range(SEED, SEED + SCRIPTS):
