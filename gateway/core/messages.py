@@ -57,7 +57,7 @@ MAX_POSITION = 2**63 - 1
 SOUGHT_AT_MOST = 500
 
 #: Times that a post is tried on a queue that others delete, or the broker loses, meanwhile.
-POSTS = 4
+POSTS = 20
 
 #: Milliseconds by which the clocks of two gateways may differ without a message being taken for gone.
 CLOCK_SKEW = 5_000

@@ -32,7 +32,7 @@ T = TypeVar("T")
 FORGOTTEN_MARGIN = 0.1
 
 #: Times that a request looks for a queue which others delete and create again meanwhile.
-LOOKS = 4
+LOOKS = 20
 
 #: Seconds of the lock that deleting a queue may need, in each of broker and side-store.
 DELETING = 10.0
