@@ -19,12 +19,10 @@ from waitress.server import TcpWSGIServer
 from gateway.channel import Channel
 from gateway.dispatcher import Dispatcher
 from gateway.listening import drop_new_connections
+from gateway.parser import MAX_HEAD
 from gateway.syscalls import Receiver
 
 LOG = logging.getLogger(__name__)
-
-#: Bytes of a request's start line and headers at the most.
-MAX_HEADER = 64 * 1024
 
 #: Connections that one worker process keeps at the most.
 MAX_CONNECTIONS = 2000
@@ -84,7 +82,7 @@ class Listener(TcpWSGIServer):
         adjustments = Adjustments(
             sockets=[listener],
             ident=None,
-            max_request_header_size=MAX_HEADER,
+            max_request_header_size=MAX_HEAD,
             max_request_body_size=max_body + 1,  # waitress refuses what is as large as its limit
             clear_untrusted_proxy_headers=True,
             **trusted,

@@ -27,11 +27,11 @@ WARM_UP = 3
 
 #: Calls of functions of ours, and of all written in Python: those of others depend on their versions.
 LIMITS = {
-    "post-1": (63, 220),
-    "post-20": (225, 525),
-    "list-20": (150, 308),
-    "claim-1": (130, 340),
-    "delete": (60, 226),
+    "post-1": (74, 212),
+    "post-20": (236, 517),
+    "list-20": (161, 300),
+    "claim-1": (140, 332),
+    "delete": (69, 206),
 }
 
 
