@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from werkzeug.exceptions import HTTPException
@@ -24,6 +25,7 @@ from gateway.core.seal import Seal
 from gateway.dispatch import App, Response, View
 from gateway.drivers import BRIDGES, SIDE_STORES, make
 from gateway.logs import REQUEST_ID, new_request_id
+from gateway.paths import base_of
 from gateway.policy import BY_CALL, Policy
 
 LOG = logging.getLogger(__name__)
@@ -141,7 +143,7 @@ def make_app(conf: Any, core: Core) -> App:
 
         return serve(request, "", run)
 
-    app = App("marconi", max_body(conf), refuse)
+    app = App("marconi", max_body(conf), refuse, conf.wsgi.prefix)
 
     def view_of(route: str, handlers: dict[str, Handler]) -> View:
         def view(request: Request, **names: str) -> Response:
@@ -159,8 +161,8 @@ def make_app(conf: Any, core: Core) -> App:
 
     for route, handlers in ROUTES.items():
         app.add(route, handlers, view_of(route, handlers))
-    app.add("/", ["GET"], lambda request: serve(request, "/", root.versions))
-    app.add("/metrics", ["GET"], lambda request: serve(request, "/metrics", _metrics))
+    app.add("/", ["GET"], lambda request: serve(request, "/", partial(root.versions, base_of(request.environ))))
+    app.add("/metrics", ["GET"], lambda request: serve(request, "/metrics", _metrics), exact=True)
     allow_browsers(app, conf)
     return app
 

@@ -20,6 +20,7 @@ from gateway.core.errors import Forbidden, InvalidInput, NotFound
 from gateway.core.metadata import QUEUE_NAME
 from gateway.core.queues import QueueInfo
 from gateway.core.quotas import RateLimit
+from gateway.paths import base_of
 from gateway.policy import ADMIN, Policy
 from gateway.signing import covers
 
@@ -104,7 +105,7 @@ class Call:
 def check_queue_name(name: str) -> None:
     """Raises InvalidInput for what can't be the name of a queue."""
     if not QUEUE_NAME.match(name):
-        raise InvalidInput("A queue's name is 1 to 64 characters of A-Z a-z 0-9 _ - .", QUEUE_TITLE)
+        raise InvalidInput("A queue's name is 1 to 64 characters of A-Z a-z 0-9 _ - ., and not . or ..", QUEUE_TITLE)
 
 
 def admit(service: Service, request: Request, rule: str | None) -> Call:
@@ -197,6 +198,7 @@ def _signed_project(service: Service, environ: dict[str, Any]) -> str:
         environ.get("HTTP_URL_EXPIRES", ""),
         environ["REQUEST_METHOD"],
         environ["PATH_INFO"],
+        base_of(environ),
     ):
         raise NotFound("There is nothing here for this signature")
     return project

@@ -27,7 +27,7 @@ def post(call: Call, queue: str) -> Answer:
     messages = call.core.messages.claim(info, ttl, grace, limit)
     if not messages:
         return 204, b"", {}
-    path = path_of(queue)
+    path = path_of(call, queue)
     shown = render.messages(path, messages, call.core.store.now(), call.service.enable_checksum)
     return 201, orjson.dumps({"messages": shown}), {"Location": f"{path}/claims/{messages[0].claim}"}
 
@@ -35,7 +35,7 @@ def post(call: Call, queue: str) -> Answer:
 def get(call: Call, queue: str, claim_id: str) -> Answer:
     """A claim and the messages it still holds."""
     messages = call.core.messages.claimed(_queue(call, queue, claim_id), claim_id)
-    path = path_of(queue)
+    path = path_of(call, queue)
     return 200, orjson.dumps({
         "href": f"{path}/claims/{claim_id}",
         "ttl": messages[0].claim_ttl,
