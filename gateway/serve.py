@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from gateway.affinity import pin
-from gateway.listening import drop_new_connections, listen
+from gateway.listening import drop_new_connections, listen, url_of
 from gateway.logs import configure
 
 LOG = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def _work(conf: Any, listener: socket.socket) -> None:
         pin()
     core = make_core(conf)
     server = Server(make_app(conf, core), listener, conf.wsgi, max_body(conf))
-    LOG.info("serving on http://%s:%d", *listener.getsockname()[:2])
+    LOG.info("serving on %s", url_of(listener))
     server.run(conf.wsgi.drain_timeout, alone=conf.wsgi.workers == 1)
     core.close()
     LOG.info("stopped")

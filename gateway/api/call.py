@@ -12,7 +12,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Request
 
 from gateway.api import body
-from gateway.api.errors import NotAcceptable
+from gateway.api.errors import NotAcceptable, UnsupportedCoding
 from gateway.audit import CALLER
 from gateway.auth.base import MAX_PROJECT, AuthStrategy, Identity, project_header
 from gateway.core.core import Core
@@ -88,7 +88,10 @@ class Call:
 
     def body(self) -> bytes:
         """The request's body as it came."""
+        coding = self.request.environ.get("HTTP_CONTENT_ENCODING")
         data = self.request.get_data(cache=False)
+        if coding is not None and data:
+            _check_coding(coding)
         if data and self.request.mimetype == FORM:
             raise InvalidInput(f"Send JSON with Content-Type: {JSON}", "Invalid Content-Type")
         return data
@@ -100,6 +103,11 @@ class Call:
     def queue(self, name: str) -> QueueInfo | None:
         """The queue if it exists."""
         return self.core.queues.find(self.project, name)
+
+
+def _check_coding(coding: str) -> None:
+    if any(word.strip(" \t") not in ("identity", "") for word in coding.lower().split(",")):
+        raise UnsupportedCoding("Send the body as it is, without Content-Encoding: this service inflates none")
 
 
 def check_queue_name(name: str) -> None:

@@ -42,6 +42,12 @@ class UnsupportedMediaType(CoreError):
     title = "Unsupported media type"
 
 
+class UnsupportedCoding(CoreError):
+    """The body is compressed."""
+
+    title = "Unsupported content coding"
+
+
 #: Statuses by class of error.
 STATUSES: dict[type[CoreError], int] = {
     InvalidInput: 400,
@@ -51,6 +57,7 @@ STATUSES: dict[type[CoreError], int] = {
     NotAcceptable: 406,
     Conflict: 409,
     UnsupportedMediaType: 415,
+    UnsupportedCoding: 415,
     TooFast: 429,
     Busy: 503,
 }
@@ -62,6 +69,8 @@ def answer(error: Exception) -> Answer:
     """Status, body and headers for whatever went wrong."""
     if isinstance(error, CoreError):
         headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooFast) else None
+        if isinstance(error, UnsupportedCoding):  # RFC 7694, 3
+            headers = {"Accept-Encoding": "identity"}
         return _answer(STATUSES[type(error)], error.title, error.description, headers)
     if isinstance(error, PublishBlocked):
         LOG.warning("publish: %s", error)
