@@ -17,6 +17,7 @@ from waitress.utilities import Error, InternalServerError
 
 from gateway import metrics
 from gateway.api.errors import RETRY_AFTER, error_body
+from gateway.api.healthcheck import DRAINING
 from gateway.logs import new_request_id
 from gateway.parser import Parser
 from gateway.syscalls import send
@@ -82,6 +83,7 @@ class Task(WSGITask):
         super().start()
         if self.channel.server.draining:
             super().set_close_on_finish()
+            self.get_environment()[DRAINING] = True
 
 
 class Channel(HTTPChannel):

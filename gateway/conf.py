@@ -220,6 +220,15 @@ QUOTA_OPTS = (
     ),
 )
 
+METRICS_OPTS = (
+    cfg.HostAddressOpt(
+        "bind",
+        help="Address of a listener of its own for /metrics, which has no authentication; /healthcheck is there, too."
+             " None: /metrics is served to whoever can reach the service.",
+    ),
+    cfg.PortOpt("port", default=9888, help="Port of that listener."),
+)
+
 AUDIT_OPTS = (
     cfg.StrOpt(
         "file",
@@ -249,6 +258,7 @@ def _options() -> Iterable[tuple[str | None, Sequence[cfg.Opt]]]:
     yield "encryption", ENCRYPTION_OPTS
     yield "bridging", BRIDGING_OPTS
     yield "quota", QUOTA_OPTS
+    yield "metrics", METRICS_OPTS
     yield "audit", AUDIT_OPTS
     yield "basic", BASIC_OPTS
 

@@ -34,8 +34,11 @@ class App(flask.Flask):
     """Flask's routes, configuration and test client, without what it does for each request and nothing here uses:
     contexts, sessions, signals and hooks.
 
-    ``refuse`` gets the request and what is raised for an unknown path or method.
+    ``refuse`` gets the request and what is raised for an unknown path or method. ``monitor`` is what the listener of
+    [metrics] serves.
     """
+
+    monitor: App
 
     def __init__(
         self, name: str, max_body: int, refuse: Callable[[Request, HTTPException], Response], prefix: str = ""

@@ -16,6 +16,7 @@ from typing import Any
 from gateway.affinity import pin
 from gateway.listening import drop_new_connections, listen, url_of
 from gateway.logs import configure
+from gateway.monitor import open_listener, serve_metrics
 
 LOG = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def serve(conf: Any) -> int:
     configure(conf)
     _check_exposure(conf)
     listener = _listen(conf.wsgi.bind, conf.wsgi.port, conf.wsgi.reuse_port)
+    open_listener(conf)
     if conf.wsgi.workers == 1:
         _work(conf, listener)
         return 0
@@ -79,7 +81,9 @@ def _work(conf: Any, listener: socket.socket) -> None:
     if conf.wsgi.pin_workers:
         pin()
     core = make_core(conf)
-    server = Server(make_app(conf, core), listener, conf.wsgi, max_body(conf))
+    app = make_app(conf, core)
+    server = Server(app, listener, conf.wsgi, max_body(conf))
+    serve_metrics(app, server)
     LOG.info("serving on %s", url_of(listener))
     server.run(conf.wsgi.drain_timeout, alone=conf.wsgi.workers == 1)
     core.close()

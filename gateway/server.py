@@ -65,8 +65,10 @@ class Listener(TcpWSGIServer):
     refused = 0
     received = 0
 
-    def __init__(self, app: Any, listener: socket.socket, options: Any, max_body: int):
-        self._max_connections = _max_connections()
+    def __init__(
+        self, app: Any, listener: socket.socket, options: Any, max_body: int, max_connections: int | None = None
+    ):
+        self._max_connections = max_connections or _max_connections()
         self._max_queue_time = options.max_queue_time
         self._client_timeout = options.client_timeout
         self._next_sweep = 0.0
@@ -229,6 +231,11 @@ class Server:
     def __init__(self, app: Any, listener: socket.socket, options: Any, max_body: int):
         """``options``: the section [wsgi]. ``max_body``: bytes of the largest body."""
         self._listener = Listener(app, listener, options, max_body)
+
+    @property
+    def draining(self) -> bool:
+        """Is it about to end?"""
+        return self._listener.draining
 
     def run(self, drain_timeout: float, alone: bool = True) -> None:
         """Serve until SIGTERM or SIGINT, then finish the requests in progress, ``drain_timeout`` seconds at most.

@@ -205,8 +205,9 @@ def test_strange_methods_do_not_fill_the_memory(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "deflate", "br", "zstd", "identity, gzip", "unknown"])
 @pytest.mark.parametrize(("method", "path"), [
-    ("PUT", "/v2/queues/q"), ("PATCH", "/v2/queues/q"), ("POST", "/v2/queues/q/messages"), ("POST", "/v2/queues/q/purge"),
-    ("POST", "/v2/queues/q/share"), ("POST", "/v2/queues/q/claims"), ("PATCH", "/v2/queues/q/claims/c"),
+    ("PUT", "/v2/queues/q"), ("PATCH", "/v2/queues/q"), ("POST", "/v2/queues/q/messages"),
+    ("POST", "/v2/queues/q/purge"), ("POST", "/v2/queues/q/share"), ("POST", "/v2/queues/q/claims"),
+    ("PATCH", "/v2/queues/q/claims/c"),
 ])
 def test_compressed_body_is_refused(
     configured: Callable[..., Any], core: Core, method: str, path: str, coding: str

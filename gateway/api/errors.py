@@ -48,6 +48,12 @@ class UnsupportedCoding(CoreError):
     title = "Unsupported content coding"
 
 
+class Unready(CoreError):
+    """This gateway can't do its work now."""
+
+    title = "Service unavailable"
+
+
 #: Statuses by class of error.
 STATUSES: dict[type[CoreError], int] = {
     InvalidInput: 400,
@@ -60,6 +66,7 @@ STATUSES: dict[type[CoreError], int] = {
     UnsupportedCoding: 415,
     TooFast: 429,
     Busy: 503,
+    Unready: 503,
 }
 
 Answer = tuple[int, bytes, dict[str, str]]
