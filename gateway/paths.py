@@ -21,6 +21,9 @@ _ALIAS = re.compile(r"%(?:2[def]|3[0-9]|4[1-9a-f]|5[0-9acf]|6[1-9a-f]|7[0-9ae])"
 #: A part that browsers and proxies take away. In the place of a queue's name it is answered as a bad name.
 _DOTS = re.compile(r"(?<!^/v2/queues)/\.\.?(?=/|\Z)")
 
+#: What may follow /v2, so that it is nobody's prefix there.
+_API = re.compile(r"/(?:queues|ping|health|pools|flavors)(?:/|\Z)")
+
 _AUTHORITY = re.compile(r"[a-z][a-z0-9+.-]*://[^/?]*", re.I)
 
 
@@ -57,8 +60,9 @@ def is_plain(environ: dict[str, Any], path: str) -> bool:
 def locate(environ: dict[str, Any], prefix: str) -> tuple[str, bool]:
     """The path below the service's own place, and whether it was sent without that place's prefix.
 
-    ``prefix``: what a proxy takes off the path, or does not. It goes into BASE, together with SCRIPT_NAME. Clients that
-    put a link of ours behind the service's URL send the prefix twice. Raises NotFound for another resource's alias.
+    ``prefix``: what a proxy takes off the path, or does not. It goes into BASE, together with SCRIPT_NAME. Raises
+    NotFound for another resource's alias. Clients that put a link of ours behind the service's URL are understood, as
+    they would not get to a second page: gophercloud sends the prefix twice, python-zaqarclient once more after /v2.
     """
     script = environ.get("SCRIPT_NAME", "").rstrip("/")
     path = environ.get("PATH_INFO", "")
@@ -72,6 +76,8 @@ def locate(environ: dict[str, Any], prefix: str) -> tuple[str, bool]:
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
     bare = True
     places = [place for place in (base, prefix) if place]
+    if base and not _API.match(base):
+        places.append(f"/v2{base}")
     for _ in range(2):
         for place in places:
             if path == place or path.startswith(f"{place}/"):

@@ -135,6 +135,13 @@ WAYS: dict[str, Callable[[str], dict[str, Any]]] = {
     "stripped": lambda path: {"PATH_INFO": path, "REQUEST_URI": path},
     "not stripped": lambda path: {"PATH_INFO": f"/messaging{path}", "REQUEST_URI": f"/messaging{path}"},
     "twice": lambda path: {"PATH_INFO": f"/messaging/messaging{path}", "REQUEST_URI": f"/messaging/messaging{path}"},
+    "twice, taken off once": lambda path: {"PATH_INFO": f"/messaging{path}", "REQUEST_URI": f"/messaging{path}"},
+    "after the version": lambda path: {
+        "PATH_INFO": f"/messaging/v2/messaging{path}", "REQUEST_URI": f"/messaging/v2/messaging{path}",
+    },
+    "after the version, taken off": lambda path: {
+        "PATH_INFO": f"/v2/messaging{path}", "REQUEST_URI": f"/v2/messaging{path}",
+    },
     "rewritten": lambda path: {"PATH_INFO": path, "REQUEST_URI": f"/messaging{path}"},
     "unknown": lambda path: {"PATH_INFO": path, "REQUEST_URI": None},
     "mounted": lambda path: {"SCRIPT_NAME": "/messaging", "PATH_INFO": path, "REQUEST_URI": f"/messaging{path}"},
@@ -209,6 +216,17 @@ def test_signature_from_before_the_prefix_still_holds(
 ])
 def test_what_only_looks_like_the_prefix_is_none(prefixed: App, raw: str) -> None:
     assert call(prefixed, raw).status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["/queues", "/queues/q", "/ping"])
+def test_prefix_like_a_part_of_the_api_hides_none_of_it(
+    configured: Callable[..., Any], core: Core, prefix: str
+) -> None:
+    app = make_app(configured(wsgi={"prefix": prefix}), core)
+    core.queues.create("project", "v2", None)
+    assert call(app, "/v2/queues/v2").status_code == 200
+    assert b'"claimed"' in call(app, "/v2/queues/v2/stats").data
+    assert call(app, f"{prefix}/v2/queues/v2/messages").status_code == 200
 
 
 def test_audit_has_the_path_that_was_sent(configured: Callable[..., Any], core: Core, tmp_path: Any) -> None:
