@@ -84,8 +84,9 @@ def test_command_line_finds_its_way(cloud: Cloud, place: tuple[str, str], queue:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout) if done.stdout.strip() else None
 
-    messaging("message post", queue, json.dumps([{"body": body, "ttl": 600} for body in BODIES]), shows=False)
-    listed = messaging("message list", queue, "--echo", "--limit", "2")
+    client = ("--client-id", str(uuid.uuid4()))
+    messaging("message post", queue, json.dumps([{"body": body, "ttl": 600} for body in BODIES]), *client, shows=False)
+    listed = messaging("message list", queue, "--echo", "--limit", "2", *client)
     # python-zaqarclient follows the links, and has an odd idea of where they lead.
     assert [message["Body"] for message in listed] == BODIES
     (claimed,) = messaging("claim create", queue, "--ttl", "300", "--grace", "60", "--limit", "1")
