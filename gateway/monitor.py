@@ -30,13 +30,22 @@ PAUSE = 1.0
 _listening: list[socket.socket] = []
 
 
+def check(conf: Any) -> str:
+    """Where metrics are, in words. Raises ValueError for what can't work."""
+    options = conf.metrics
+    if options.bind is None:
+        return "at /metrics of the service, for whoever can reach it"
+    if options.port == conf.wsgi.port:
+        raise ValueError(f"[metrics] port is that of [wsgi], {options.port}: choose another")
+    return f"on {options.bind} port {options.port}"
+
+
 def open_listener(conf: Any) -> None:
     """Listen as [metrics] says. The service does without if that fails. Raises ValueError for what can't work."""
+    check(conf)
     options = conf.metrics
     if options.bind is None:
         return
-    if (options.bind, options.port) == (conf.wsgi.bind, conf.wsgi.port):
-        raise ValueError(f"[metrics] bind and port are those of [wsgi]: {options.bind} port {options.port}")
     try:
         _listening.append(listen(options.bind, options.port, conf.wsgi.reuse_port))
     except OSError as error:

@@ -10,9 +10,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from bridges.errors import BridgeUnavailable
+from gateway import monitor
 from gateway.api import healthcheck
 from gateway.api.healthcheck import DRAINING, PATIENCE, Dependency, Healthcheck
 from gateway.app import make_app
+from gateway.check import check
 from gateway.core.core import Core
 from gateway.listening import listen
 from gateway.server import Listener
@@ -118,3 +120,17 @@ def test_draining_shows_from_the_socket_on(configured: Callable[..., Any], core:
         listener.task_dispatcher.shutdown(timeout=1)
         listener.close()
     assert first.received.startswith(b"HTTP/1.0 200") and second.received.startswith(b"HTTP/1.0 503")
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1", "0.0.0.0", "::"])
+def test_metrics_and_service_can_not_share_a_port(
+    configured: Callable[..., Any], capsys: pytest.CaptureFixture[str], bind: str
+) -> None:
+    conf = configured(metrics={"bind": bind, "port": 8888})
+    assert not check(conf)
+    assert "metrics         FAILED  [metrics] port is that of [wsgi], 8888: choose another" in capsys.readouterr().out
+    for refuse in (monitor.check, monitor.open_listener):
+        with pytest.raises(ValueError, match="choose another"):
+            refuse(conf)
+    assert monitor.check(configured(metrics={"port": 8888})) == "at /metrics of the service, for whoever can reach it"
+    assert monitor.check(configured(metrics={"bind": bind})) == f"on {bind} port 9888"
