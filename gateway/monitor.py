@@ -54,12 +54,12 @@ def open_listener(conf: Any) -> None:
         )
 
 
-def serve_metrics(app: Any, server: Any) -> None:
-    """Answer on the socket, if there is one, in a thread. ``server``: whose end it follows."""
+def serve_metrics(server: Any) -> None:
+    """Answer on the socket, if there is one, in a thread, as the server's application says, until the server ends."""
     from gateway.server import Listener  # not above: it imports prometheus_client, which must wait for serve()
 
     for listener in _listening:
-        monitor = Listener(app.monitor, listener, OPTIONS, 0, MAX_CONNECTIONS)
+        monitor = Listener(lambda *call: server.app.monitor(*call), listener, OPTIONS, 0, MAX_CONNECTIONS)
         LOG.info("metrics on %s/metrics", url_of(listener))
         threading.Thread(target=_run, args=(monitor, server), name="metrics", daemon=True).start()
 

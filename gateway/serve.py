@@ -81,9 +81,8 @@ def _work(conf: Any, listener: socket.socket) -> None:
     if conf.wsgi.pin_workers:
         pin()
     core = make_core(conf)
-    app = make_app(conf, core)
-    server = Server(app, listener, conf.wsgi, max_body(conf))
-    serve_metrics(app, server)
+    server = Server(make_app(conf, core), listener, conf.wsgi, max_body(conf))
+    serve_metrics(server)
     LOG.info("serving on %s", url_of(listener))
     server.run(conf.wsgi.drain_timeout, alone=conf.wsgi.workers == 1)
     core.close()

@@ -230,6 +230,7 @@ class Server:
 
     def __init__(self, app: Any, listener: socket.socket, options: Any, max_body: int):
         """``options``: the section [wsgi]. ``max_body``: bytes of the largest body."""
+        self.app = app
         self._listener = Listener(app, listener, options, max_body)
 
     @property
