@@ -10,6 +10,7 @@ import pytest
 from pymongo import MongoClient
 
 from functional.commands import watched_directly
+from functional.earlier import adopted
 from functional.installed import require
 from functional.services.certificates import Authority, Pair
 from functional.services.mongodb import MongoDB
@@ -40,7 +41,7 @@ def open_store() -> Iterator[Callable[[str], MongoDBStore]]:
 @pytest.fixture
 def store(mongodb: MongoDB, open_store: Callable[[str], MongoDBStore]) -> MongoDBStore:
     store = open_store(mongodb.database_uri(f"direct_{uuid4().hex}"))
-    store.create_queue("p/q", None)
+    adopted(store, "p/q")
     return store
 
 
@@ -79,6 +80,7 @@ def test_one_page_may_be_more_than_one_answer(store: MongoDBStore, direct: list[
     body = b'"' + b"x" * 2_000_000 + b'"'
     for number in range(20):
         add(store, "p/q", f"m{number:02}", body=body)
+    store.free("p/q", 1)
     direct.clear()
     page = store.list_messages("p/q", 0, 20)
     assert [message.id for message in page] == [f"m{number:02}" for number in range(20)]
@@ -129,15 +131,18 @@ def test_primary_that_has_gone_is_not_asked(store: MongoDBStore, direct: list[st
     store._direct._client = client
 
 
-def lose_answer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def lose_answer(
+    monkeypatch: pytest.MonkeyPatch, name: str, times: int = 1, meanwhile: Callable[[], Any] = lambda: None
+) -> None:
     """Let the server do the next command of this name, and lose its answer."""
     command = Connection.command
     lost: list[str] = []
 
     def sent(connection: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
         answer = command(connection, document)
-        if next(iter(document)) == name and not lost:
+        if next(iter(document)) == name and len(lost) < times:
             lost.append(name)
+            meanwhile()
             raise ConnectionResetError("the answer is lost")
         return answer
 
@@ -152,6 +157,23 @@ def test_landing_whose_answer_is_lost_has_landed_once(store: MongoDBStore, monke
     lose_answer(monkeypatch, "insert")
     assert store.land("p/q", messages) == set(), "they are this claim's, whatever became of the answer"
     assert [message.id for message in store.get_claim("p/q", claim.id)] == ["a", "b"]
+
+
+def test_landing_whose_answer_is_lost_does_not_bring_back_what_was_deleted(
+    store: MongoDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody claims and deletes a message before the landing is tried again."""
+    lose_answer(monkeypatch, "insert", meanwhile=lambda: store._messages.delete_one({"_id": "p/q/a"}))
+    assert store.land("p/q", numbered(store, "a", "b")) == set()
+    assert [message.id for message in store.list_messages("p/q", 0, 10)] == ["b"]
+
+
+def test_landing_is_not_tried_again_by_the_driver(store: MongoDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the second connection breaks too, the outcome is unknown: that is what the caller gets to know."""
+    lose_answer(monkeypatch, "insert", times=2)
+    monkeypatch.setattr(store, "_insert", pytest.fail)
+    with pytest.raises(StoreUnavailable, match="outcome is unknown"):
+        store.land("p/q", numbered(store, "a"))
 
 
 def test_landing_whose_answer_is_lost_leaves_out_what_was_there(
@@ -200,6 +222,7 @@ def test_slow_server_is_unavailable_and_not_asked_twice(
     store: MongoDBStore, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
 ) -> None:
     add(store, "p/q", "a")
+    store.free("p/q", 1)
     monkeypatch.setattr(Connection, "command", lambda connection, document: answer)
     monkeypatch.setattr(store._messages, "delete_one", lambda query: pytest.fail("asked twice"))
     with pytest.raises(StoreUnavailable, match="time"):
@@ -259,7 +282,8 @@ def test_users_are_let_in(
     locked: Locked, open_store: Callable[[str], MongoDBStore], direct: list[str], user: str, options: str
 ) -> None:
     store = open_store(locked.uri(user, options))
-    store.purge("p/q")
+    store.delete_queue("p/q")
+    adopted(store, "p/q")
     use(store)
     assert direct[-5:] == ["insert", "find", "find", "delete", "delete"]
 

@@ -8,6 +8,7 @@ positions, see :func:`number`.
 
 from __future__ import annotations
 
+import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from storage.errors import StoreUnavailable
+from storage.errors import LeaseLost, StoreUnavailable
 
 #: Bits of a landing position that tell apart those who land in the same microsecond.
 TAG_BITS = 10
@@ -62,11 +63,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue's document. ``version`` grows with every change of ``metadata`` (a JSON object as bytes)."""
+    """A queue's document. ``version`` grows with every change of ``metadata`` (a JSON object as bytes).
+
+    ``key`` is what its messages are kept under. A queue that is deleted and created again has another key, so that
+    what was on its way to the old one can't land in the new one.
+    """
 
     name: str
     metadata: bytes
     version: int
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,9 @@ class Stats:
 
 class SideStore(ABC):
     """Base class of side-stores. All methods are thread-safe and raise :class:`StoreUnavailable` within ``timeout``.
+
+    Methods about queues take a queue's name as ``<project>/<name>``; those about landing, messages and claims take the
+    ``key`` of its document.
 
     A driver is made from a URI and its options (an object with one attribute for each of :attr:`OPTS`, an oslo.config
     group in the service) and must not need the server to be up at that moment: it connects on first use.
@@ -118,8 +127,22 @@ class SideStore(ABC):
     # -- queues -------------------------------------------------------------------------------------------------
 
     @abstractmethod
+    def lock(self, name: str, owner: str, seconds: float) -> int | None:
+        """Take a lock that all gateways share, for so long at most; None if somebody else holds it.
+
+        Returns when it was last given up (ms since the epoch), as far as that is still known; else 0.
+        """
+
+    @abstractmethod
+    def unlock(self, name: str, owner: str, after: float = 0.0) -> None:
+        """Give the lock up in ``after`` seconds if ``owner`` still holds it."""
+
+    @abstractmethod
     def create_queue(self, q: str, metadata: bytes | None) -> bool:
-        """Make the queue's document; True if it is new. An existing one gets ``metadata`` unless that is None."""
+        """Make the queue's document; True if it is new. An existing one gets ``metadata`` unless that is None.
+
+        Messages can land under its key from now on, also if something had kept them from that.
+        """
 
     @abstractmethod
     def get_queue(self, q: str) -> Queue | None:
@@ -131,7 +154,7 @@ class SideStore(ABC):
 
     @abstractmethod
     def delete_queue(self, q: str) -> None:
-        """Remove the document and all that has landed."""
+        """Remove the document and all that has landed. What is on its way can't land any more."""
 
     @abstractmethod
     def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
@@ -145,7 +168,10 @@ class SideStore(ABC):
 
     @abstractmethod
     def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
-        """Take the queue's landing lease; the last ``seq`` in use, or None if somebody else holds the lease."""
+        """Take the queue's landing lease; the last ``seq`` in use, or None if somebody else holds the lease.
+
+        Raises QueueGone.
+        """
 
     @abstractmethod
     def renew_lease(self, q: str, owner: str, seconds: float) -> bool:
@@ -156,34 +182,43 @@ class SideStore(ABC):
         """Give the lease back if ``owner`` still holds it, and record the last ``seq`` used."""
 
     @abstractmethod
-    def land(self, q: str, messages: Sequence[Message]) -> set[str]:
+    def land(self, q: str, messages: Sequence[Message], owner: str | None = None) -> set[str]:
         """Store messages durably with the ``seq`` they carry; the ids that were left out.
 
         Left out are ids that have landed before and ids with a tombstone: both are safe to acknowledge to the broker.
+        Raises QueueGone if the queue has been deleted, and LeaseLost unless ``owner``, if given, holds the landing
+        lease at the moment of the write: positions that were taken under a lease that is over must not appear.
         """
 
     def append(self, q: str, messages: Sequence[Message]) -> None:
         """Land new messages at the end of the queue, in the order given; sets their ``seq``.
 
-        Whoever reads by ``seq`` sees them appear in that order, whatever number of gateways append at once.
+        Whoever reads by ``seq`` sees them appear in that order, whatever number of gateways append at once. Raises
+        QueueGone.
         """
         owner = uuid4().hex
         deadline = time.monotonic() + self.timeout
-        while (last := self.acquire_lease(q, owner, self.timeout + LEASE_MARGIN)) is None:
-            if time.monotonic() > deadline:
-                raise StoreUnavailable("another gateway has held the queue's landing lease for too long")
-            time.sleep(LEASE_RETRY)
-        last = number(messages, last, self.now())
-        # If this fails the write may still happen: nobody else lands before the lease is over.
-        self.land(q, messages)
-        self.release_lease(q, owner, last)
+        while True:
+            while (last := self.acquire_lease(q, owner, self.timeout + LEASE_MARGIN)) is None:
+                if time.monotonic() > deadline:
+                    raise StoreUnavailable("another gateway has held the queue's landing lease for too long")
+                time.sleep(LEASE_RETRY)
+            last = number(messages, last, self.now())
+            try:
+                # If this fails the write may still happen: nobody else lands before the lease is over.
+                self.land(q, messages, owner)
+            except LeaseLost:  # this process was stopped for longer than the lease
+                continue
+            self.release_lease(q, owner, last)
+            return
 
     @abstractmethod
     def free(self, q: str, limit: int) -> tuple[list[Message], bool]:
         """The oldest free messages, and whether somebody holds the landing lease now.
 
         Messages whose claim or delay is over are put back among the free ones first. When ``limit`` messages are
-        found the second value may be False without having been looked up: the backlog is not needed then.
+        found the second value may be False without having been looked up: the backlog is not needed then. Raises
+        QueueGone when there are fewer because the queue has been deleted.
         """
 
     @abstractmethod
@@ -215,7 +250,7 @@ class SideStore(ABC):
 
     @abstractmethod
     def known(self, q: str, ids: Sequence[str]) -> set[str]:
-        """Those of the ids that land would leave out: they have landed, or have a tombstone."""
+        """Those of the ids that land would leave out: they have landed, or have a tombstone. Raises QueueGone."""
 
     @abstractmethod
     def newest(self, q: str) -> Message | None:
@@ -255,8 +290,8 @@ class SideStore(ABC):
         """Let a live claim run anew with the given ttl and times; False when there is no such claim."""
 
     @abstractmethod
-    def release_claim(self, q: str, claim_id: str) -> None:
-        """Free the claim's messages at once."""
+    def release_claim(self, q: str, claim_id: str) -> int:
+        """Free the claim's messages at once; how many."""
 
 
 def number(messages: Iterable[Message], last: int, now: int, tag: int = 0) -> int:
@@ -272,7 +307,17 @@ def number(messages: Iterable[Message], last: int, now: int, tag: int = 0) -> in
     return last
 
 
-def split_key(q: str) -> tuple[str, str]:
-    """``(project, queue)`` of a queue key."""
+def split_name(q: str) -> tuple[str, str]:
+    """Project and queue of ``<project>/<name>``."""
     project, _, name = q.rpartition("/")
     return project, name
+
+
+def new_incarnation(now: int) -> str:
+    """What tells a queue from one of the same name that was deleted before; ``now`` in ms."""
+    return f"{now:x}{secrets.token_hex(4)}"
+
+
+def message_key(q: str, incarnation: str) -> str:
+    """The key of a queue's messages; queues of earlier versions of the gateway have no incarnation."""
+    return f"{q}/{incarnation}" if incarnation else q

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-from storage.errors import StoreUnavailable
+from storage.errors import StoreError, StoreUnavailable
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,7 +23,7 @@ class _Ticket(Generic[T, R]):
         self.called.acquire()
         self.batch: list[_Ticket[T, R]] | None = None
         self.result: R | None = None
-        self.error: StoreUnavailable | None = None
+        self.error: StoreError | None = None
 
 
 class Combiner(Generic[T, R]):
@@ -31,10 +31,10 @@ class Combiner(Generic[T, R]):
 
     So nobody waits for company, and a batch is as large as the store is slow. Of each ``key`` one batch is done at a
     time, by ``work``: it gets at most ``most`` items and returns their results in the same order; a result that is a
-    StoreUnavailable is raised for its item. What ``work`` raises is raised for all of them.
+    StoreError is raised for its item. What ``work`` raises is raised for all of them.
     """
 
-    def __init__(self, work: Callable[[Sequence[T]], Sequence[R | StoreUnavailable]], timeout: float, most: int = 16):
+    def __init__(self, work: Callable[[Sequence[T]], Sequence[R | StoreError]], timeout: float, most: int = 16):
         """``timeout``: seconds that ``work`` may take, and that a thread waits in line at the most."""
         self._work = work
         self._timeout = timeout
@@ -58,7 +58,7 @@ class Combiner(Generic[T, R]):
         if ticket.batch is not None:
             self._lead(ticket.batch, key)
         if ticket.error is not None:
-            raise StoreUnavailable(str(ticket.error)) from ticket.error
+            raise type(ticket.error)(str(ticket.error)) from ticket.error
         return ticket.result  # type: ignore[return-value]
 
     def _wait(self, ticket: _Ticket[T, R], key: Hashable) -> None:
@@ -72,16 +72,16 @@ class Combiner(Generic[T, R]):
 
     def _lead(self, batch: list[_Ticket[T, R]], key: Hashable) -> None:
         """Do a batch, and have one of those who wait do the next."""
-        error: StoreUnavailable | None = StoreUnavailable("another request broke off what it did for this one too")
+        error: StoreError | None = StoreUnavailable("another request broke off what it did for this one too")
         try:
             results = self._work([ticket.item for ticket in batch])
             for ticket, result in zip(batch, results, strict=True):
-                if isinstance(result, StoreUnavailable):
+                if isinstance(result, StoreError):
                     ticket.error = result
                 else:
                     ticket.result = result
             error = None
-        except StoreUnavailable as failure:
+        except StoreError as failure:
             error = failure
         finally:
             with self._mutex:

@@ -17,16 +17,27 @@ from urllib.parse import unquote, urlsplit
 
 from oslo_config import cfg
 
-from storage.base import Claim, Message, Queue, SideStore, Stats, number, split_key
+from storage.base import (
+    Claim,
+    Message,
+    Queue,
+    SideStore,
+    Stats,
+    message_key,
+    new_incarnation,
+    number,
+    split_name,
+)
 from storage.combining import Combiner
-from storage.errors import StoreMisconfigured, StoreUnavailable
+from storage.errors import LeaseLost, QueueGone, StoreError, StoreMisconfigured, StoreUnavailable
 
 T = TypeVar("T")
 
 #: SQLite's own limit of parameters in a statement is 32766 since 3.32; pages and posts are far below.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS queues (
-    q TEXT PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, metadata BLOB NOT NULL, version INTEGER NOT NULL
+    q TEXT PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, metadata BLOB NOT NULL, version INTEGER NOT NULL,
+    incarnation TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS queues_by_name ON queues (project, name);
 CREATE TABLE IF NOT EXISTS messages (
@@ -44,13 +55,21 @@ CREATE INDEX IF NOT EXISTS tombstones_by_expiry ON tombstones (e);
 CREATE TABLE IF NOT EXISTS leases (
     q TEXT PRIMARY KEY, last INTEGER NOT NULL, owner TEXT, until INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS locks (name TEXT PRIMARY KEY, owner TEXT, until INTEGER NOT NULL) WITHOUT ROWID;
 """
+
+#: Columns that files of earlier versions of the gateway lack: table, column, definition.
+ADDED = (("queues", "incarnation", "TEXT NOT NULL DEFAULT ''"),)
+
+#: Milliseconds for which it is remembered when a lock was given up.
+LOCKS_KNOWN_FOR = 60_000
 
 #: Seconds between two tries to switch a new file to write-ahead logging.
 WAL_RETRY = 0.01
 
 #: What the statements below are put together from are constants and question marks, never input: hence nosec B608.
 COLUMNS = "id, p, e, b, u, x, s, h, c, ct, n, r"
+QUEUE = "name, metadata, version, q, incarnation"
 
 
 class SQLiteStore(SideStore):
@@ -91,6 +110,7 @@ class SQLiteStore(SideStore):
         self._switch_to_wal(db)
         db.execute("PRAGMA synchronous=FULL")
         db.executescript(SCHEMA)
+        _migrate(db)
         with self._open_lock:
             self._open.append(db)
         return db
@@ -135,6 +155,9 @@ class SQLiteStore(SideStore):
                     db.execute("SAVEPOINT change")
                     try:
                         results.append(change(db))
+                    except StoreError as error:
+                        db.execute("ROLLBACK TO change")
+                        results.append(error)
                     except sqlite3.Error as error:
                         if not db.in_transaction:  # a full disk, say, has ended all of it
                             raise
@@ -171,6 +194,7 @@ class SQLiteStore(SideStore):
 
         def change(db: sqlite3.Connection) -> int:
             db.execute("DELETE FROM tombstones WHERE e <= ?", (now,))
+            db.execute("DELETE FROM locks WHERE until <= ?", (now - LOCKS_KNOWN_FOR,))
             return db.execute("DELETE FROM messages WHERE e <= ?", (now,)).rowcount
 
         return self._write(change)
@@ -180,21 +204,50 @@ class SQLiteStore(SideStore):
 
     # -- queues -------------------------------------------------------------------------------------------------
 
+    def lock(self, name: str, owner: str, seconds: float) -> int | None:
+        def change(db: sqlite3.Connection) -> int | None:
+            now = self.now()
+            row = db.execute("SELECT until FROM locks WHERE name = ?", (name,)).fetchone()
+            if row is not None and row[0] > now:
+                return None
+            db.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?)", (name, owner, now + int(seconds * 1000)))
+            return row[0] if row is not None else 0
+
+        return self._write(change)
+
+    def unlock(self, name: str, owner: str, after: float = 0.0) -> None:
+        def change(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE locks SET owner = NULL, until = ? WHERE name = ? AND owner = ?",
+                (self.now() + int(after * 1000), name, owner),
+            )
+
+        self._write(change)
+
     def create_queue(self, q: str, metadata: bytes | None) -> bool:
         def change(db: sqlite3.Connection) -> bool:
+            now = self.now()
+            # Versions begin with the time, so that none of a deleted queue comes again.
             made = db.execute(
-                "INSERT OR IGNORE INTO queues VALUES (?, ?, ?, ?, 1)", (q, *split_key(q), metadata or b"{}")
+                "INSERT OR IGNORE INTO queues VALUES (?, ?, ?, ?, ?, ?)",
+                (q, *split_name(q), metadata or b"{}", now, new_incarnation(now)),
             ).rowcount
             if not made and metadata is not None:
                 db.execute("UPDATE queues SET metadata = ?, version = version + 1 WHERE q = ?", (metadata, q))
+            db.execute("INSERT OR IGNORE INTO leases VALUES (?, 0, NULL, 0)", (self._key(db, q),))
             return bool(made)
 
         return self._write(change)
 
+    @staticmethod
+    def _key(db: sqlite3.Connection, q: str) -> str | None:
+        row = db.execute("SELECT incarnation FROM queues WHERE q = ?", (q,)).fetchone()
+        return message_key(q, row[0]) if row else None
+
     def get_queue(self, q: str) -> Queue | None:
         with self._read() as db:
-            row = db.execute("SELECT name, metadata, version FROM queues WHERE q = ?", (q,)).fetchone()
-        return Queue(*row) if row else None
+            row = db.execute(f"SELECT {QUEUE} FROM queues WHERE q = ?", (q,)).fetchone()  # nosec B608
+        return _queue(row) if row else None
 
     def replace_metadata(self, q: str, metadata: bytes, version: int) -> bool:
         def change(db: sqlite3.Connection) -> bool:
@@ -207,18 +260,20 @@ class SQLiteStore(SideStore):
 
     def delete_queue(self, q: str) -> None:
         def change(db: sqlite3.Connection) -> None:
-            for table in ("queues", "messages", "tombstones", "leases"):
-                db.execute(f"DELETE FROM {table} WHERE q = ?", (q,))  # nosec B608
+            key = self._key(db, q)
+            db.execute("DELETE FROM queues WHERE q = ?", (q,))
+            for table in ("messages", "tombstones", "leases"):
+                db.execute(f"DELETE FROM {table} WHERE q = ?", (key,))  # nosec B608
 
         self._write(change)
 
     def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
         with self._read() as db:
             rows = db.execute(
-                "SELECT name, metadata, version FROM queues WHERE project = ? AND name > ? ORDER BY name LIMIT ?",
+                f"SELECT {QUEUE} FROM queues WHERE project = ? AND name > ? ORDER BY name LIMIT ?",  # nosec B608
                 (project, after, limit),
             )
-            return [Queue(*row) for row in rows]
+            return [_queue(row) for row in rows]
 
     def count_queues(self, project: str) -> int:
         with self._read() as db:
@@ -230,10 +285,10 @@ class SQLiteStore(SideStore):
         now = self.now()
 
         def change(db: sqlite3.Connection) -> int | None:
+            self._check_alive(db, q)
             row = db.execute(
-                "INSERT INTO leases VALUES (?, 0, ?, ?) ON CONFLICT (q) DO UPDATE"
-                " SET owner = excluded.owner, until = excluded.until WHERE owner IS NULL OR until <= ? RETURNING last",
-                (q, owner, now + int(seconds * 1000), now),
+                "UPDATE leases SET owner = ?, until = ? WHERE q = ? AND (owner IS NULL OR until <= ?) RETURNING last",
+                (owner, now + int(seconds * 1000), q, now),
             ).fetchone()
             # An append in between (it needs no lease here) may have gone further than the last holder of the lease.
             return None if row is None else max(row[0], self._last(db, q))
@@ -260,8 +315,13 @@ class SQLiteStore(SideStore):
 
         self._write(change)
 
-    def land(self, q: str, messages: Sequence[Message]) -> set[str]:
+    def land(self, q: str, messages: Sequence[Message], owner: str | None = None) -> set[str]:
         def change(db: sqlite3.Connection) -> set[str]:
+            self._check_alive(db, q)
+            if owner is not None and not db.execute(
+                "SELECT 1 FROM leases WHERE q = ? AND owner = ? AND until > ?", (q, owner, self.now())
+            ).fetchone():
+                raise LeaseLost(q)
             return self._insert(db, q, messages)
 
         return self._write(change)
@@ -270,15 +330,18 @@ class SQLiteStore(SideStore):
         # Commits come one after the other here, so positions taken inside of one appear in order without a lease.
         def change(db: sqlite3.Connection) -> None:
             last = number(messages, self._last(db, q), self.now())
-            self._insert(db, q, messages)
             # Kept also for when the messages are gone: whoever has read that far would miss a position used again.
-            db.execute(
-                "INSERT INTO leases VALUES (?, ?, NULL, 0)"
-                " ON CONFLICT (q) DO UPDATE SET last = max(last, excluded.last)",
-                (q, last),
-            )
+            if not db.execute("UPDATE leases SET last = max(last, ?) WHERE q = ?", (last, q)).rowcount:
+                raise QueueGone(q)
+            self._insert(db, q, messages)
 
         self._write(change)
+
+    @staticmethod
+    def _check_alive(db: sqlite3.Connection, q: str) -> None:
+        """Raises QueueGone. A queue has a lease, held or not, as long as it lives."""
+        if not db.execute("SELECT 1 FROM leases WHERE q = ?", (q,)).fetchone():
+            raise QueueGone(q)
 
     @staticmethod
     def _last(db: sqlite3.Connection, q: str) -> int:
@@ -319,8 +382,10 @@ class SQLiteStore(SideStore):
                 (q, now, limit),
             )
             messages = [_message(row) for row in rows]
-            leased = db.execute("SELECT 1 FROM leases WHERE q = ? AND owner IS NOT NULL AND until > ?", (q, now))
-            return messages, leased.fetchone() is not None
+            lease = db.execute("SELECT owner IS NOT NULL AND until > ? FROM leases WHERE q = ?", (now, q)).fetchone()
+        if lease is None and len(messages) < limit:
+            raise QueueGone(q)
+        return messages, lease is not None and bool(lease[0])
 
     def claim(self, q: str, messages: Sequence[Message], claim: Claim) -> list[Message]:
         def change(db: sqlite3.Connection) -> list[Message]:
@@ -383,6 +448,7 @@ class SQLiteStore(SideStore):
 
     def known(self, q: str, ids: Sequence[str]) -> set[str]:
         with self._read() as db:
+            self._check_alive(db, q)
             rows = db.execute(
                 f"SELECT id FROM messages WHERE q = ? AND id IN ({_marks(ids)})"  # nosec B608
                 f" UNION SELECT id FROM tombstones WHERE q = ? AND id IN ({_marks(ids)})",
@@ -470,11 +536,29 @@ class SQLiteStore(SideStore):
 
         return self._write(change)
 
-    def release_claim(self, q: str, claim_id: str) -> None:
-        def change(db: sqlite3.Connection) -> None:
-            db.execute("UPDATE messages SET h = 0, c = NULL, ct = 0 WHERE c = ? AND q = ?", (claim_id, q))
+    def release_claim(self, q: str, claim_id: str) -> int:
+        def change(db: sqlite3.Connection) -> int:
+            return db.execute(
+                "UPDATE messages SET h = 0, c = NULL, ct = 0 WHERE c = ? AND q = ?", (claim_id, q)
+            ).rowcount
 
-        self._write(change)
+        return self._write(change)
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """Add the columns that a file of an earlier version lacks."""
+    for table, column, definition in ADDED:
+        if column not in {row[1] for row in db.execute(f"PRAGMA table_info({table})")}:
+            try:
+                db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {definition}")
+            except sqlite3.OperationalError as error:
+                if "duplicate column" not in str(error):  # another process has just added it
+                    raise
+
+
+def _queue(row: tuple[Any, ...]) -> Queue:
+    name, metadata, version, q, incarnation = row
+    return Queue(name, metadata, version, message_key(q, incarnation))
 
 
 def _marks(values: Sequence[str]) -> str:

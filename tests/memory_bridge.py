@@ -12,13 +12,13 @@ from bridges.errors import QueueMissing
 
 
 class MemoryBatch(Batch):
-    """A batch that knows its queue, and that it can be ended only once."""
+    """A batch that knows the queue it is from, and that it can be ended only once."""
 
-    __slots__ = ("queue", "ended")
+    __slots__ = ("source", "ended")
 
-    def __init__(self, envelopes: list[Envelope], queue: str):
+    def __init__(self, envelopes: list[Envelope], source: deque[Envelope]):
         super().__init__(envelopes)
-        self.queue = queue
+        self.source = source
         self.ended = False
 
     def end(self) -> None:
@@ -58,7 +58,7 @@ class MemoryBridge(Bridge):
     def fetch(self, queue: str, limit: int) -> Batch:
         with self._lock:
             waiting = self._queues.get(queue, deque())
-            return MemoryBatch([waiting.popleft() for _ in range(min(limit, len(waiting)))], queue)
+            return MemoryBatch([waiting.popleft() for _ in range(min(limit, len(waiting)))], waiting)
 
     def settle(self, batch: Batch) -> None:
         assert isinstance(batch, MemoryBatch)
@@ -69,7 +69,7 @@ class MemoryBridge(Bridge):
         batch.end()
         returned = [replace(envelope, redelivered=True) for envelope in batch.envelopes]
         with self._lock:
-            self._queues.get(batch.queue, deque()).extendleft(reversed(returned))
+            batch.source.extendleft(reversed(returned))  # of a queue that has been deleted nobody sees it
 
     def ping(self) -> None:
         pass

@@ -1,13 +1,15 @@
 """What every side-store has to do: inherit SideStoreSuite and provide a `store` fixture."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from storage.base import Claim, Message, SideStore
+from storage.errors import LeaseLost, QueueGone
 from tests.threads import together
 
 MINUTE = 60_000
@@ -55,6 +57,14 @@ def new_claim(store: SideStore, id_: str = "claim", lasts: int = MINUTE, grace: 
     return Claim(id_, lasts // 1000, expires, expires + grace)
 
 
+def created(store: SideStore, name: str) -> str:
+    """The key of a queue that is made if it does not exist."""
+    store.create_queue(name, None)
+    queue = store.get_queue(name)
+    assert queue is not None
+    return queue.key
+
+
 def take(store: SideStore, q: str, claim: Claim, *ids: str) -> list[Message]:
     """Claim these messages, or all that are free."""
     found, _ = store.free(q, 1000)
@@ -83,9 +93,19 @@ class SideStoreSuite:
         return f"project-{uuid4().hex}"
 
     @pytest.fixture
-    def q(self, project: str) -> str:
-        """Key of a queue that nobody else uses."""
+    def name(self, project: str) -> str:
+        """Name of a queue that nobody else uses, and that does not exist."""
         return f"{project}/queue"
+
+    @pytest.fixture
+    def q(self, store: SideStore, name: str) -> str:
+        """Key of a queue that exists, and that nobody else uses."""
+        return created(store, name)
+
+    @pytest.fixture
+    def q2(self, store: SideStore, name: str) -> str:
+        """Key of another one."""
+        return created(store, f"{name}2")
 
     @pytest.fixture
     def clock(self, store: SideStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
@@ -117,76 +137,158 @@ class SideStoreSuite:
 
     # -- queues -------------------------------------------------------------------------------------------------
 
-    def test_queue_is_made_once(self, store: SideStore, q: str) -> None:
-        assert store.create_queue(q, b'{"a":1}') is True
-        assert store.create_queue(q, None) is False
-        queue = store.get_queue(q)
+    def test_queue_is_made_once(self, store: SideStore, name: str) -> None:
+        assert store.create_queue(name, b'{"a":1}') is True
+        assert store.create_queue(name, None) is False
+        queue = store.get_queue(name)
         assert queue is not None
         assert (queue.name, queue.metadata) == ("queue", b'{"a":1}')
 
-    def test_queue_made_without_metadata_has_an_empty_object(self, store: SideStore, q: str) -> None:
-        store.create_queue(q, None)
-        queue = store.get_queue(q)
+    def test_queue_made_without_metadata_has_an_empty_object(self, store: SideStore, name: str) -> None:
+        store.create_queue(name, None)
+        queue = store.get_queue(name)
         assert queue is not None and queue.metadata == b"{}"
 
-    def test_queue_that_was_never_made_is_none(self, store: SideStore, q: str) -> None:
-        assert store.get_queue(q) is None
+    def test_queue_that_was_never_made_is_none(self, store: SideStore, name: str) -> None:
+        assert store.get_queue(name) is None
 
-    def test_creating_again_replaces_metadata(self, store: SideStore, q: str) -> None:
-        store.create_queue(q, b'{"a":1}')
-        before = store.get_queue(q)
-        assert store.create_queue(q, b'{"b":2}') is False
-        after = store.get_queue(q)
+    def test_creating_again_replaces_metadata(self, store: SideStore, name: str) -> None:
+        store.create_queue(name, b'{"a":1}')
+        before = store.get_queue(name)
+        assert store.create_queue(name, b'{"b":2}') is False
+        after = store.get_queue(name)
         assert before is not None and after is not None
         assert after.metadata == b'{"b":2}'
         assert after.version > before.version
 
-    def test_one_of_many_creators_makes_the_queue(self, store: SideStore, q: str) -> None:
-        made = together(*[lambda: store.create_queue(q, None)] * CROWD)
+    def test_one_of_many_creators_makes_the_queue(self, store: SideStore, name: str) -> None:
+        made = together(*[lambda: store.create_queue(name, None)] * CROWD)
         assert made.count(True) == 1
 
-    def test_metadata_is_replaced_at_the_version_that_was_read(self, store: SideStore, q: str) -> None:
-        store.create_queue(q, b"{}")
-        read = store.get_queue(q)
+    def test_metadata_is_replaced_at_the_version_that_was_read(self, store: SideStore, name: str) -> None:
+        store.create_queue(name, b"{}")
+        read = store.get_queue(name)
         assert read is not None
-        assert store.replace_metadata(q, b'{"a":1}', read.version) is True
-        assert store.replace_metadata(q, b'{"b":2}', read.version) is False
-        now = store.get_queue(q)
+        assert store.replace_metadata(name, b'{"a":1}', read.version) is True
+        assert store.replace_metadata(name, b'{"b":2}', read.version) is False
+        now = store.get_queue(name)
         assert now is not None and now.metadata == b'{"a":1}'
 
-    def test_one_of_many_changes_to_one_version_succeeds(self, store: SideStore, q: str) -> None:
-        store.create_queue(q, b"{}")
-        read = store.get_queue(q)
+    def test_one_of_many_changes_to_one_version_succeeds(self, store: SideStore, name: str) -> None:
+        store.create_queue(name, b"{}")
+        read = store.get_queue(name)
         assert read is not None
-        done = together(*[lambda n=n: store.replace_metadata(q, b'{"n":%d}' % n, read.version) for n in range(CROWD)])
-        now = store.get_queue(q)
+        done = together(*[
+            lambda n=n: store.replace_metadata(name, b'{"n":%d}' % n, read.version) for n in range(CROWD)
+        ])
+        now = store.get_queue(name)
         assert done.count(True) == 1
         assert now is not None and now.metadata == b'{"n":%d}' % done.index(True)
 
-    def test_metadata_of_a_missing_queue_is_not_replaced(self, store: SideStore, q: str) -> None:
-        assert store.replace_metadata(q, b"{}", 1) is False
-        assert store.get_queue(q) is None
+    def test_metadata_of_a_missing_queue_is_not_replaced(self, store: SideStore, name: str) -> None:
+        assert store.replace_metadata(name, b"{}", 1) is False
+        assert store.get_queue(name) is None
 
-    def test_deleting_a_queue_removes_all_of_it(self, store: SideStore, q: str) -> None:
-        store.create_queue(q, None)
+    def test_deleting_a_queue_removes_all_of_it(self, store: SideStore, name: str) -> None:
+        q = created(store, name)
         add(store, q, "landed")
         store.tombstone(q, {"dropped": store.now() + HOUR})
-        store.delete_queue(q)
-        assert store.get_queue(q) is None
+        store.delete_queue(name)
+        assert store.get_queue(name) is None
         assert listed(store, q) == []
-        assert store.land(q, [new(store, "dropped", seq=1)]) == set()
+        again = created(store, name)
+        assert again != q
+        assert listed(store, again) == []
+        assert store.land(again, [new(store, "dropped", seq=1)]) == set()
+
+    def test_nothing_lands_under_the_key_of_a_deleted_queue(self, store: SideStore, name: str) -> None:
+        old = created(store, name)
+        store.acquire_lease(old, "us", 60)
+        store.delete_queue(name)
+        new_key = created(store, name)
+        late = [new(store, "late", seq=1)]
+        calls: tuple[Callable[[], Any], ...] = (
+            lambda: store.land(old, late), lambda: store.land(old, late, "us"), lambda: store.append(old, late),
+            lambda: store.acquire_lease(old, "them", 60), lambda: store.free(old, 10),
+            lambda: store.known(old, ["late"]),
+        )
+        for call in calls:
+            with pytest.raises(QueueGone):
+                call()
+        assert listed(store, old) == listed(store, new_key) == []
+
+    def test_versions_of_a_deleted_queue_do_not_come_again(self, store: SideStore, name: str) -> None:
+        created(store, name)
+        read = store.get_queue(name)
+        assert read is not None
+        store.delete_queue(name)
+        time.sleep(0.002)
+        created(store, name)
+        assert store.replace_metadata(name, b'{"old":1}', read.version) is False
+
+    def test_creating_again_mends_a_queue_under_which_nothing_lands(self, store: SideStore, name: str) -> None:
+        q = created(store, name)
+        self.lose_lease(store, q)
+        with pytest.raises(QueueGone):
+            store.append(q, [new(store, "m")])
+        assert store.create_queue(name, None) is False
+        add(store, q, "m")
+        assert listed(store, q) == ["m"]
+
+    def lose_lease(self, store: Any, q: str) -> None:
+        """Remove a queue's lease, as if its creator had died before making it."""
+        raise NotImplementedError
+
+    # -- locks --------------------------------------------------------------------------------------------------
+
+    def test_lock_is_held_by_one(self, store: SideStore, name: str, clock: Clock) -> None:
+        assert store.lock(name, "us", 30) == 0
+        assert store.lock(name, "them", 30) is None
+        assert store.lock(name, "us", 30) is None
+        assert store.lock(f"{name}2", "them", 30) == 0
+
+    def test_one_of_many_gets_a_lock(self, store: SideStore, name: str) -> None:
+        got = together(*[lambda n=n: store.lock(name, f"owner-{n}", 30) for n in range(CROWD)])
+        assert len([last for last in got if last is not None]) == 1
+
+    def test_lock_is_given_up_by_its_holder_alone(self, store: SideStore, name: str, clock: Clock) -> None:
+        store.lock(name, "us", 30)
+        store.unlock(name, "them")
+        assert store.lock(name, "them", 30) is None
+        clock.advance(5)
+        store.unlock(name, "us")
+        given_up = clock.time
+        clock.advance(5)
+        assert store.lock(name, "them", 30) == given_up
+
+    def test_lock_may_stay_held_for_a_while(self, store: SideStore, name: str, clock: Clock) -> None:
+        store.lock(name, "us", 30)
+        store.unlock(name, "us", after=2)
+        clock.advance(1_999)
+        assert store.lock(name, "them", 30) is None
+        clock.advance(1)
+        assert store.lock(name, "them", 30) is not None
+
+    def test_lock_of_a_dead_holder_is_free_at_its_time(self, store: SideStore, name: str, clock: Clock) -> None:
+        store.lock(name, "dead", 30)
+        clock.advance(29_999)
+        assert store.lock(name, "us", 30) is None
+        clock.advance(1)
+        assert store.lock(name, "us", 30) is not None
+        store.unlock(name, "dead")
+        assert store.lock(name, "them", 30) is None
 
     def test_deleting_a_queue_leaves_the_others(self, store: SideStore, project: str) -> None:
-        for name in ("queue", "queue2"):
-            store.create_queue(f"{project}/{name}", None)
-            add(store, f"{project}/{name}", "m")
+        keys = [created(store, f"{project}/{name}") for name in ("queue", "queue2")]
+        for key in keys:
+            add(store, key, "m")
         store.delete_queue(f"{project}/queue")
         assert store.get_queue(f"{project}/queue2") is not None
-        assert listed(store, f"{project}/queue2") == ["m"]
+        assert listed(store, keys[1]) == ["m"]
 
-    def test_deleting_a_missing_queue_does_nothing(self, store: SideStore, q: str) -> None:
-        store.delete_queue(q)
-        assert store.get_queue(q) is None
+    def test_deleting_a_missing_queue_does_nothing(self, store: SideStore, name: str) -> None:
+        store.delete_queue(name)
+        assert store.get_queue(name) is None
 
     def test_queues_are_listed_by_name(self, store: SideStore, project: str) -> None:
         names = ["b", "a", "B", "_", "-", ".", "a10", "a9", "0", "Z", "aa", "a-b", "a.b"]
@@ -216,17 +318,17 @@ class SideStoreSuite:
         unique = uuid4().hex
         odd = odd[:256 - len(unique)] + unique
         plain = odd.replace("/", "_").replace(".", "_") + "-"
-        for project in (odd, plain):
-            store.create_queue(f"{project}/q.1", b'{"a":1}')
-            add(store, f"{project}/q.1", f"in {project[:8]}".replace(" ", "-"), "same-id")
-        take(store, f"{odd}/q.1", new_claim(store, "c"), "same-id")
+        odd_q, plain_q = (created(store, f"{project}/q.1") for project in (odd, plain))
+        for key in (odd_q, plain_q):
+            add(store, key, f"in {key[:8]}".replace(" ", "-").replace("/", "-"), "same-id")
+        take(store, odd_q, new_claim(store, "c"), "same-id")
         assert [queue.name for queue in store.list_queues(odd, "", 10)] == ["q.1"]
-        assert ids_of(store.get_claim(f"{odd}/q.1", "c")) == ["same-id"]
-        assert store.delete_unclaimed(f"{plain}/q.1", ["same-id"]) == 1
-        assert len(listed(store, f"{odd}/q.1", claimed=True)) == 2
+        assert ids_of(store.get_claim(odd_q, "c")) == ["same-id"]
+        assert store.delete_unclaimed(plain_q, ["same-id"]) == 1
+        assert len(listed(store, odd_q, claimed=True)) == 2
         store.delete_queue(f"{odd}/q.1")
         assert store.get_queue(f"{plain}/q.1") is not None
-        assert len(listed(store, f"{plain}/q.1")) == 1
+        assert len(listed(store, plain_q)) == 1
 
     # -- the lease ----------------------------------------------------------------------------------------------
 
@@ -270,9 +372,9 @@ class SideStoreSuite:
         store.release_lease(q, "them", 1)
         assert store.renew_lease(q, "them", 60) is False
 
-    def test_leases_of_two_queues_are_independent(self, store: SideStore, q: str) -> None:
+    def test_leases_of_two_queues_are_independent(self, store: SideStore, q: str, q2: str) -> None:
         store.acquire_lease(q, "us", 60)
-        assert store.acquire_lease(f"{q}2", "them", 60) == 0
+        assert store.acquire_lease(q2, "them", 60) == 0
 
     def test_lease_ends_at_its_time(self, store: SideStore, q: str, clock: Clock) -> None:
         store.acquire_lease(q, "us", 60)
@@ -287,6 +389,31 @@ class SideStoreSuite:
         store.acquire_lease(q, "them", 60)
         store.release_lease(q, "us", 9)
         assert store.acquire_lease(q, "third", 60) is None
+
+    def test_nothing_lands_under_a_lease_that_is_over(self, store: SideStore, q: str, clock: Clock) -> None:
+        with pytest.raises(LeaseLost):
+            store.land(q, [new(store, "never-held", seq=1)], "us")
+        store.acquire_lease(q, "us", 60)
+        clock.advance(MINUTE)
+        with pytest.raises(LeaseLost):
+            store.land(q, [new(store, "late", seq=1)], "us")
+        store.acquire_lease(q, "them", 60)
+        with pytest.raises(LeaseLost):
+            store.land(q, [new(store, "late", seq=1)], "us")
+        assert listed(store, q) == []
+        assert store.land(q, [new(store, "theirs", seq=1)], "them") == set()
+        assert listed(store, q) == ["theirs"]
+
+    def test_what_has_landed_before_does_not_land_again_under_a_lease(self, store: SideStore, q: str) -> None:
+        add(store, q, "before")
+        store.tombstone(q, {"dead": store.now() + HOUR})
+        last = store.acquire_lease(q, "us", 60)
+        assert last is not None
+        messages = [new(store, id_, seq=last + n) for n, id_ in enumerate(("before", "a", "dead", "b"), 1)]
+        assert store.land(q, messages, "us") == {"before", "dead"}
+        store.release_lease(q, "us", last + 4)
+        assert listed(store, q) == ["before", "a", "b"]
+        assert store.acquire_lease(q, "them", 60) == last + 4
 
     def test_last_position_never_goes_back(self, store: SideStore, q: str) -> None:
         for last in (9, 5):
@@ -358,9 +485,9 @@ class SideStoreSuite:
         assert store.land(q, [message]) == {"m"}
         assert free_ids(store, q) == []
 
-    def test_same_id_in_two_queues_is_two_messages(self, store: SideStore, q: str) -> None:
+    def test_same_id_in_two_queues_is_two_messages(self, store: SideStore, q: str, q2: str) -> None:
         add(store, q, "m")
-        assert store.land(f"{q}2", [new(store, "m", seq=1)]) == set()
+        assert store.land(q2, [new(store, "m", seq=1)]) == set()
 
     def test_one_of_many_landings_of_an_id_counts(self, store: SideStore, q: str) -> None:
         left_out = together(*[lambda n=n: store.land(q, [new(store, "m", seq=n + 1)]) for n in range(CROWD)])
@@ -380,9 +507,9 @@ class SideStoreSuite:
         assert store.stats(q).free == 0
         assert store.land(q, [new(store, "dead", seq=1)]) == {"dead"}
 
-    def test_tombstone_counts_in_its_queue_only(self, store: SideStore, q: str) -> None:
+    def test_tombstone_counts_in_its_queue_only(self, store: SideStore, q: str, q2: str) -> None:
         store.tombstone(q, {"m": store.now() + HOUR})
-        assert store.land(f"{q}2", [new(store, "m", seq=1)]) == set()
+        assert store.land(q2, [new(store, "m", seq=1)]) == set()
 
     def test_tombstone_may_be_put_twice(self, store: SideStore, q: str) -> None:
         for _ in range(2):
@@ -397,11 +524,11 @@ class SideStoreSuite:
         store.delete_unclaimed(q, ["landed"])
         assert store.land(q, [new(store, "landed", seq=9)]) == set()
 
-    def test_known_is_what_has_landed_or_has_a_tombstone(self, store: SideStore, q: str) -> None:
+    def test_known_is_what_has_landed_or_has_a_tombstone(self, store: SideStore, q: str, q2: str) -> None:
         assert store.land(q, [new(store, "landed", seq=1)]) == set()
         store.tombstone(q, {"dead": store.now() + HOUR})
         assert store.known(q, ["landed", "dead", "new"]) == {"landed", "dead"}
-        assert store.known(f"{q}-other", ["landed", "dead"]) == set()
+        assert store.known(q2, ["landed", "dead"]) == set()
 
     def test_nothing_is_a_fine_amount(self, store: SideStore, q: str) -> None:
         assert store.land(q, []) == set()
@@ -476,11 +603,11 @@ class SideStoreSuite:
 
     # -- free ---------------------------------------------------------------------------------------------------
 
-    def test_free_messages_come_oldest_first_up_to_the_limit(self, store: SideStore, q: str) -> None:
+    def test_free_messages_come_oldest_first_up_to_the_limit(self, store: SideStore, q: str, q2: str) -> None:
         add(store, q, "c", "a", "b")
         assert ids_of(store.free(q, 2)[0]) == ["c", "a"]
         assert ids_of(store.free(q, 9)[0]) == ["c", "a", "b"]
-        assert free_ids(store, f"{q}2") == []
+        assert free_ids(store, q2) == []
 
     def test_hidden_messages_are_not_free(self, store: SideStore, q: str) -> None:
         add(store, q, "claimed", "free")
@@ -628,13 +755,13 @@ class SideStoreSuite:
         assert store.newest(q) is None
         assert store.stats(q) == type(store.stats(q))()
 
-    def test_messages_are_got_by_id_whatever_their_state(self, store: SideStore, q: str) -> None:
+    def test_messages_are_got_by_id_whatever_their_state(self, store: SideStore, q: str, q2: str) -> None:
         add(store, q, "free", "claimed")
         add(store, q, "delayed", hidden_until=store.now() + MINUTE)
         take(store, q, new_claim(store), "claimed")
         found = store.get_messages(q, ["free", "claimed", "delayed", "unknown"])
         assert {m.id: m.claim for m in found} == {"free": None, "claimed": "claim", "delayed": None}
-        assert store.get_messages(f"{q}2", ["free"]) == []
+        assert store.get_messages(q2, ["free"]) == []
 
     def test_newest_is_the_one_that_landed_last(self, store: SideStore, q: str) -> None:
         assert store.newest(q) is None
@@ -644,13 +771,13 @@ class SideStoreSuite:
 
     # -- delete -------------------------------------------------------------------------------------------------
 
-    def test_unclaimed_messages_are_deleted(self, store: SideStore, q: str) -> None:
+    def test_unclaimed_messages_are_deleted(self, store: SideStore, q: str, q2: str) -> None:
         add(store, q, "free", "claimed", "other")
         add(store, q, "delayed", hidden_until=store.now() + MINUTE)
         take(store, q, new_claim(store), "claimed")
         assert store.delete_unclaimed(q, ["free", "claimed", "delayed", "unknown"]) == 2
         assert listed(store, q, claimed=True, delayed=True) == ["claimed", "other"]
-        assert store.delete_unclaimed(f"{q}2", ["other"]) == 0
+        assert store.delete_unclaimed(q2, ["other"]) == 0
 
     @pytest.mark.parametrize("ids", [["m"], ["m", "unknown"]], ids=["one", "many"])
     def test_message_whose_claim_is_over_can_be_deleted_without_it(
@@ -665,12 +792,12 @@ class SideStoreSuite:
 
     @pytest.mark.parametrize("ids", [["m"], ["m", "unknown"]], ids=["one", "many"])
     def test_claimed_message_is_deleted_with_its_claim(
-        self, store: SideStore, q: str, clock: Clock, ids: list[str]
+        self, store: SideStore, q: str, q2: str, clock: Clock, ids: list[str]
     ) -> None:
         add(store, q, "m")
         take(store, q, new_claim(store, "ours"))
         assert store.delete_claimed(q, ids, ["theirs"]) == 0
-        assert store.delete_claimed(f"{q}2", ids, ["ours"]) == 0
+        assert store.delete_claimed(q2, ids, ["ours"]) == 0
         assert store.delete_claimed(q, ids, ["theirs", "ours"]) == 1
         assert store.get_messages(q, ["m"]) == []
 
@@ -692,12 +819,12 @@ class SideStoreSuite:
 
     # -- stats and purge ----------------------------------------------------------------------------------------
 
-    def test_stats_count_by_state(self, store: SideStore, q: str, clock: Clock) -> None:
+    def test_stats_count_by_state(self, store: SideStore, q: str, q2: str, clock: Clock) -> None:
         add(store, q, "free", "claimed-1", "claimed-2", "over")
         take(store, q, new_claim(store, "over", lasts=1), "over")
         take(store, q, new_claim(store), "claimed-1", "claimed-2")
         add(store, q, "delayed", hidden_until=clock.time + MINUTE)
-        add(store, f"{q}2", "elsewhere")
+        add(store, q2, "elsewhere")
         clock.advance(1)
         stats = store.stats(q)
         assert (stats.free, stats.claimed, stats.delayed) == (2, 2, 1)
@@ -708,8 +835,8 @@ class SideStoreSuite:
         stats = store.stats(q)
         assert (stats.free, stats.claimed, stats.delayed, stats.oldest, stats.newest) == (0, 0, 0, None, None)
 
-    def test_purge_removes_messages_and_tombstones_of_one_queue(self, store: SideStore, q: str) -> None:
-        for key in (q, f"{q}2"):
+    def test_purge_removes_messages_and_tombstones_of_one_queue(self, store: SideStore, q: str, q2: str) -> None:
+        for key in (q, q2):
             store.create_queue(key, b'{"a":1}')
             add(store, key, "free", "claimed")
             take(store, key, new_claim(store), "claimed")
@@ -719,7 +846,7 @@ class SideStoreSuite:
         assert store.get_claim(q, "claim") == []
         assert store.land(q, [new(store, "dead", seq=1)]) == set()
         assert store.get_queue(q) is not None
-        assert listed(store, f"{q}2", claimed=True) == ["free", "claimed"]
+        assert listed(store, q2, claimed=True) == ["free", "claimed"]
 
     def test_purge_leaves_the_lease_to_its_holder(self, store: SideStore, q: str) -> None:
         store.acquire_lease(q, "us", 60)
@@ -728,13 +855,13 @@ class SideStoreSuite:
 
     # -- claims -------------------------------------------------------------------------------------------------
 
-    def test_claim_shows_its_messages_oldest_first(self, store: SideStore, q: str) -> None:
+    def test_claim_shows_its_messages_oldest_first(self, store: SideStore, q: str, q2: str) -> None:
         add(store, q, "c", "a", "b", "not-in-it")
         take(store, q, new_claim(store), "a", "b", "c")
         store.delete_claimed(q, ["a"], ["claim"])
         assert ids_of(store.get_claim(q, "claim")) == ["c", "b"]
         assert store.get_claim(q, "unknown") == []
-        assert store.get_claim(f"{q}2", "claim") == []
+        assert store.get_claim(q2, "claim") == []
 
     def test_claim_is_gone_at_its_time(self, store: SideStore, q: str, clock: Clock) -> None:
         add(store, q, "m")
@@ -763,20 +890,20 @@ class SideStoreSuite:
         (found,) = store.get_claim(q, "claim")
         assert (found.hidden_until, found.expires) == (renewed.expires, message.expires)
 
-    def test_claim_that_is_over_is_not_renewed(self, store: SideStore, q: str, clock: Clock) -> None:
+    def test_claim_that_is_over_is_not_renewed(self, store: SideStore, q: str, q2: str, clock: Clock) -> None:
         add(store, q, "m")
         take(store, q, new_claim(store, lasts=MINUTE))
-        assert store.renew_claim(f"{q}2", new_claim(store)) is False
+        assert store.renew_claim(q2, new_claim(store)) is False
         assert store.renew_claim(q, new_claim(store, "unknown")) is False
         clock.advance(MINUTE)
         assert store.renew_claim(q, new_claim(store)) is False
         assert free_ids(store, q) == ["m"]
 
-    def test_released_messages_are_free_at_once(self, store: SideStore, q: str) -> None:
+    def test_released_messages_are_free_at_once(self, store: SideStore, q: str, q2: str) -> None:
         add(store, q, "a", "b", "c")
         take(store, q, new_claim(store, "ours"), "a", "c")
         take(store, q, new_claim(store, "theirs"), "b")
-        store.release_claim(f"{q}2", "ours")
+        store.release_claim(q2, "ours")
         assert free_ids(store, q) == []
         store.release_claim(q, "ours")
         store.release_claim(q, "unknown")

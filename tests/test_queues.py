@@ -55,9 +55,11 @@ class TestQueues:
         info = core.queues.ensure("p", "q")
         assert info.settings.default_ttl == 3600
         assert info.broker in bridge._queues
-        assert store.get_queue(info.key) is not None
+        queue = store.get_queue("p/q")
+        assert queue is not None and queue.key == info.key
 
     def test_queue_is_known_for_a_while_without_asking(self, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+        core.queues.create("p", "q", None)
         asked: list[str] = []
         real = core.queues._store
         monkeypatch.setattr(core.queues, "_store", SimpleNamespace(
@@ -66,6 +68,9 @@ class TestQueues:
         for _ in range(3):
             core.queues.find("p", "q")
         assert asked == ["p/q"]
+        for _ in range(3):
+            core.queues.find("p", "none")
+        assert asked == ["p/q", *["p/none"] * 3], "whatever is not there may be there the next moment"
         assert KNOWN_FOR <= 1.0  # another gateway's change must not take longer to act
 
     def test_own_changes_act_at_once(self, core: Core) -> None:

@@ -6,12 +6,13 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from storage.errors import StoreMisconfigured, StoreUnavailable
 from storage.sqlite import SQLiteStore
-from tests.storage_suite import HOUR, SideStoreSuite, add, ids_of, listed, new, new_claim
+from tests.storage_suite import HOUR, SideStoreSuite, add, created, ids_of, listed, new, new_claim
 from tests.threads import DEADLINE, in_background, together
 
 #: PRAGMA synchronous, as SQLite numbers it.
@@ -42,6 +43,10 @@ def store(path: Path) -> Iterator[SQLiteStore]:
 
 class TestSQLiteStore(SideStoreSuite):
     """The promises of every side-store."""
+
+    def lose_lease(self, store: Any, q: str) -> None:
+        with store._read() as db:
+            db.execute("DELETE FROM leases WHERE q = ?", (q,))
 
 
 class TestFile:
@@ -83,18 +88,19 @@ class TestFile:
 
     def test_data_is_there_after_reopening(self, path: Path) -> None:
         first = open_store(path)
-        first.create_queue("p/q", b'{"a":1}')
-        (message,) = add(first, "p/q", "m")
+        q = created(first, "p/q")
+        (message,) = add(first, q, "m")
         first.close()
         second = open_store(path)
-        assert second.get_messages("p/q", ["m"]) == [message]
+        assert second.get_messages(q, ["m"]) == [message]
         assert second.get_queue("p/q") is not None
         second.close()
 
     def test_housekeeping_removes_what_has_expired(self, store: SQLiteStore) -> None:
-        add(store, "p/q", "dead", expires=store.now() - 1)
-        add(store, "p/q", "living")
-        store.tombstone("p/q", {"old": store.now() - 1, "new": store.now() + HOUR})
+        q = created(store, "p/q")
+        add(store, q, "dead", expires=store.now() - 1)
+        add(store, q, "living")
+        store.tombstone(q, {"old": store.now() - 1, "new": store.now() + HOUR})
         assert store.maintain() == 1
         with store._read() as db:
             assert db.execute("SELECT id FROM messages").fetchall() == [("living",)]
@@ -116,16 +122,16 @@ class TestTrouble:
 
     def test_writer_that_holds_the_file_for_too_long(self, path: Path) -> None:
         store = open_store(path, SHORT_TIMEOUT)
-        store.create_queue("p/q", None)
+        q = created(store, "p/q")
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable):
-            add(store, "p/q", "m")
+            add(store, q, "m")
         assert store.get_queue("p/q") is not None  # readers don't wait for writers
         other.execute("ROLLBACK")
         other.close()
-        add(store, "p/q", "m")
-        assert listed(store, "p/q") == ["m"]
+        add(store, q, "m")
+        assert listed(store, q) == ["m"]
         store.close()
 
     def test_file_that_somebody_else_is_just_making(self, path: Path) -> None:
@@ -143,18 +149,34 @@ class TestTrouble:
         store.close()
 
     def test_disk_that_is_full(self, store: SQLiteStore) -> None:
-        add(store, "p/q", "before")
+        q = created(store, "p/q")
+        add(store, q, "before")
         with store._read() as db:
             (pages,) = db.execute("PRAGMA page_count").fetchone()
             (most,) = db.execute("PRAGMA max_page_count").fetchone()
             db.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StoreUnavailable, match="full"):
-            store.append("p/q", [new(store, "small"), new(store, "large", body=b"0" * 2**20)])
-        assert listed(store, "p/q") == ["before"]
+            store.append(q, [new(store, "small"), new(store, "large", body=b"0" * 2**20)])
+        assert listed(store, q) == ["before"]
         with store._read() as db:
             db.execute(f"PRAGMA max_page_count = {most}")
-        add(store, "p/q", "after")
-        assert listed(store, "p/q") == ["before", "after"]
+        add(store, q, "after")
+        assert listed(store, q) == ["before", "after"]
+
+    def test_file_of_an_earlier_version(self, path: Path) -> None:
+        old = sqlite3.connect(path, isolation_level=None)
+        old.executescript(
+            "CREATE TABLE queues (q TEXT PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL,"
+            " metadata BLOB NOT NULL, version INTEGER NOT NULL) WITHOUT ROWID;"
+            "INSERT INTO queues VALUES ('p/q', 'p', 'q', x'7b7d', 1)"
+        )
+        old.close()
+        store = open_store(path)
+        queue = store.get_queue("p/q")
+        assert queue is not None and queue.key == "p/q", "its messages are where they were"
+        add(store, created(store, "p/q"), "m")
+        assert listed(store, "p/q") == ["m"]
+        store.close()
 
 
 class TestSharing:
@@ -192,7 +214,7 @@ class TestSharing:
         store = open_store(path)
         posted = {f"{n}-{round_}" for n in range(PROCESSES) for round_ in range(ROUNDS)}
         taken = [id_ for ids in claimed for id_ in ids]
-        free = ids_of(store.free("p/q", 1000)[0])
+        free = ids_of(store.free(created(store, "p/q"), 1000)[0])
         store.close()
         assert len(taken + free) == len(posted)
         assert set(taken + free) == posted
@@ -201,10 +223,11 @@ class TestSharing:
 def work(path: str, process: int) -> list[str]:
     """What each process does: post a message and claim one, in turn; the ids it has got."""
     store = open_store(path)
+    q = created(store, "p/q")
     got: list[str] = []
     for round_ in range(ROUNDS):
-        add(store, "p/q", f"{process}-{round_}")
-        found, _ = store.free("p/q", 1)
-        got += ids_of(store.claim("p/q", found, new_claim(store, f"claim-{process}-{round_}")))
+        add(store, q, f"{process}-{round_}")
+        found, _ = store.free(q, 1)
+        got += ids_of(store.claim(q, found, new_claim(store, f"claim-{process}-{round_}")))
     store.close()
     return got

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from werkzeug.datastructures import MultiDict
@@ -23,6 +24,8 @@ from gateway.core.quotas import RateLimit
 from gateway.paths import base_of
 from gateway.policy import ADMIN, Policy
 from gateway.signing import covers
+
+T = TypeVar("T")
 
 #: Characters of a header or query string that is worth remembering what it says; what is longer would fill the memory.
 MAX_REMEMBERED = 256
@@ -100,9 +103,9 @@ class Call:
         """The body as a JSON object; empty without a body."""
         return body.parse_optional_object(self.body())
 
-    def queue(self, name: str) -> QueueInfo | None:
-        """The queue if it exists."""
-        return self.core.queues.find(self.project, name)
+    def on_queue(self, name: str, work: Callable[[QueueInfo], T], *, sure: bool = False) -> T | None:
+        """What ``work`` comes to on a queue, None if there is no such queue; see Queues.on."""
+        return self.core.queues.on(self.project, name, work, sure=sure)
 
 
 def _check_coding(coding: str) -> None:

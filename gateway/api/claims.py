@@ -9,7 +9,6 @@ from gateway.api.call import Call
 from gateway.api.errors import Answer
 from gateway.api.queues import path_of
 from gateway.core.errors import NotFound
-from gateway.core.queues import QueueInfo
 
 
 def post(call: Call, queue: str) -> Answer:
@@ -20,11 +19,8 @@ def post(call: Call, queue: str) -> Answer:
     wanted = query.integer(call.args, "limit")
     wanted = body.integer(document, "limit") if wanted is None else wanted
     limit = query.check_limit(wanted, call.core.limits.max_messages_per_claim_or_pop)
-    info = call.queue(queue)
-    if info is None:
-        call.core.claims.check(ttl, grace)
-        return 204, b"", {}
-    messages = call.core.messages.claim(info, ttl, grace, limit)
+    call.core.claims.check(ttl, grace)
+    messages = call.on_queue(queue, lambda info: call.core.messages.claim(info, ttl, grace, limit), sure=True)
     if not messages:
         return 204, b"", {}
     path = path_of(call, queue)
@@ -34,7 +30,9 @@ def post(call: Call, queue: str) -> Answer:
 
 def get(call: Call, queue: str, claim_id: str) -> Answer:
     """A claim and the messages it still holds."""
-    messages = call.core.messages.claimed(_queue(call, queue, claim_id), claim_id)
+    messages = call.on_queue(queue, lambda info: call.core.messages.claimed(info, claim_id))
+    if messages is None:
+        raise _no_queue(queue, claim_id)
     path = path_of(call, queue)
     return 200, orjson.dumps({
         "href": f"{path}/claims/{claim_id}",
@@ -49,20 +47,16 @@ def patch(call: Call, queue: str, claim_id: str) -> Answer:
     document = call.document()
     ttl, grace = body.integer(document, "ttl"), body.integer(document, "grace")
     call.core.claims.check(ttl, grace)
-    call.core.claims.renew(_queue(call, queue, claim_id), claim_id, ttl, grace)
+    if call.on_queue(queue, lambda info: call.core.claims.renew(info, claim_id, ttl, grace)) is None:
+        raise _no_queue(queue, claim_id)
     return 204, b"", {}
 
 
 def delete(call: Call, queue: str, claim_id: str) -> Answer:
     """Release a claim."""
-    info = call.queue(queue)
-    if info is not None:
-        call.core.claims.release(info, claim_id)
+    call.on_queue(queue, lambda info: call.core.claims.release(info, claim_id))
     return 204, b"", {}
 
 
-def _queue(call: Call, queue: str, claim_id: str) -> QueueInfo:
-    info = call.queue(queue)
-    if info is None:
-        raise NotFound(f"Claim {claim_id} does not exist: there is no queue {queue}")
-    return info
+def _no_queue(queue: str, claim_id: str) -> NotFound:
+    return NotFound(f"Claim {claim_id} does not exist: there is no queue {queue}")

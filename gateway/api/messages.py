@@ -59,11 +59,10 @@ def list_(call: Call, queue: str) -> Answer:
         return _get_many(call, queue, ids)
     limit = query.limit(args, call.core.limits.max_messages_per_page)
     echo, claimed, delayed = (query.boolean(args, name) for name in ("echo", "include_claimed", "include_delayed"))
-    info = call.queue(queue)
-    page: Sequence[Message] = ()
-    if info is not None:
-        not_from = None if echo else call.client
-        page = call.core.messages.list(info, args.get("marker"), limit, not_from, claimed, delayed)
+    marker, not_from = args.get("marker"), None if echo else call.client
+    page: Sequence[Message] = call.on_queue(
+        queue, lambda info: call.core.messages.list(info, marker, limit, not_from, claimed, delayed)
+    ) or ()
     path = path_of(call, queue)
     return 200, orjson.dumps({
         "messages": render.messages(path, page, call.core.store.now(), call.service.enable_checksum),
@@ -78,8 +77,8 @@ def _marker(last: Message) -> str:
 
 def _get_many(call: Call, queue: str, ids: list[str]) -> Answer:
     _check_ids(call, ids)
-    info = call.queue(queue)
-    found = call.core.messages.get(info, [id_ for id_ in ids if USABLE_ID.match(id_)]) if info else []
+    usable = [id_ for id_ in ids if USABLE_ID.match(id_)]
+    found = call.on_queue(queue, lambda info: call.core.messages.get(info, usable))
     if not found:
         raise NotFound("None of these messages exists")
     shown = render.messages(path_of(call, queue), found, call.core.store.now(), call.service.enable_checksum)
@@ -94,8 +93,8 @@ def _check_ids(call: Call, ids: list[str]) -> None:
 
 def get(call: Call, queue: str, message_id: str) -> Answer:
     """One message."""
-    info = call.queue(queue)
-    found = call.core.messages.get(info, [message_id]) if info and USABLE_ID.match(message_id) else []
+    usable = [message_id] if USABLE_ID.match(message_id) else []
+    found = call.on_queue(queue, lambda info: call.core.messages.get(info, usable))
     if not found:
         raise NotFound(f"Message {message_id} does not exist")
     shown = render.message(path_of(call, queue), found[0], call.core.store.now(), call.service.enable_checksum)
@@ -105,9 +104,8 @@ def get(call: Call, queue: str, message_id: str) -> Answer:
 def delete(call: Call, queue: str, message_id: str) -> Answer:
     """Delete one message."""
     claim_id = call.args.get("claim_id")
-    info = call.queue(queue)
-    if info is not None and USABLE_ID.match(message_id):
-        call.core.messages.delete(info, message_id, claim_id)
+    if USABLE_ID.match(message_id):
+        call.on_queue(queue, lambda info: call.core.messages.delete(info, message_id, claim_id))
     return 204, b"", {}
 
 
@@ -124,17 +122,15 @@ def delete_many(call: Call, queue: str) -> Answer:
     claim_ids = query.strings(args, "claim_ids")
     if call.core.limits.message_delete_with_claim_id and claim_ids is None:
         raise InvalidInput("This service wants claim_ids together with ids", query.TITLE)
-    info = call.queue(queue)
     usable = [id_ for id_ in ids if USABLE_ID.match(id_)]
-    if info is not None and usable:
-        call.core.messages.delete_many(info, usable, claim_ids)
+    if usable:
+        call.on_queue(queue, lambda info: call.core.messages.delete_many(info, usable, claim_ids)[1])
     return 204, b"", {}
 
 
 def _pop(call: Call, queue: str, wanted: int) -> Answer:
     limit = query.check_limit(wanted, call.core.limits.max_messages_per_claim_or_pop, "pop")
-    info = call.queue(queue)
-    messages = call.core.messages.pop(info, limit) if info else []
+    messages = call.on_queue(queue, lambda info: call.core.messages.pop(info, limit), sure=True) or ()
     now = call.core.store.now()
     shown = [render.popped(message, now, call.service.enable_checksum) for message in messages]
     return 200, orjson.dumps({"messages": shown}), {}

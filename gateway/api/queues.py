@@ -11,10 +11,11 @@ from gateway.api import body, query, render
 from gateway.api.call import Call
 from gateway.api.errors import Answer, UnsupportedMediaType
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
-from gateway.core.queues import ListedQueue
+from gateway.core.queues import ListedQueue, QueueInfo
 from gateway.paths import BASE, base_of
 from gateway.policy import BY_CALL
 from gateway.signing import EXPIRES, SEPARATOR, sign
+from storage.base import Stats
 
 PATCH_TYPE = "application/openstack-messaging-v2.0-json-patch"
 
@@ -112,10 +113,9 @@ def _same(left: Any, right: Any) -> bool:
 
 def stats(call: Call, queue: str) -> Answer:
     """How many messages a queue has."""
-    info = call.queue(queue)
     counts: dict[str, Any] = {"claimed": 0, "free": 0, "total": 0}
-    if info is not None:
-        landed, waiting = call.core.messages.stats(info)
+    if (counted := call.on_queue(queue, lambda info: _counted(call, info))) is not None:
+        landed, waiting = counted
         counts = {
             "claimed": landed.claimed,
             "free": landed.free + waiting,
@@ -126,6 +126,12 @@ def stats(call: Call, queue: str) -> Answer:
             if counts["total"] and item is not None:
                 counts[name] = render.edge(path_of(call, queue), item, now)
     return 200, orjson.dumps({"messages": counts}), {}
+
+
+def _counted(call: Call, info: QueueInfo) -> tuple[Stats, int] | None:
+    """What there is in a queue, None if that is nothing."""
+    landed, waiting = call.core.messages.stats(info)
+    return (landed, waiting) if waiting or landed.newest is not None else None
 
 
 def purge(call: Call, queue: str) -> Answer:

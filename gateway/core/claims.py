@@ -57,15 +57,16 @@ class Claims:
         """Seconds since the claim that holds the message was made or renewed."""
         return (self._store.now() - message.hidden_until) // 1000 + message.claim_ttl
 
-    def renew(self, info: QueueInfo, claim_id: str, ttl: int | None, grace: int | None) -> None:
-        """Let a claim begin anew."""
+    def renew(self, info: QueueInfo, claim_id: str, ttl: int | None, grace: int | None) -> bool:
+        """Let a claim begin again; True. Raises NotFound."""
         ttl, grace = self.check(ttl, grace)
         if not self._store.renew_claim(info.key, self._claim(claim_id, ttl, grace)):
             raise NotFound(f"Claim {claim_id} does not exist, has expired, or has no messages left")
+        return True
 
-    def release(self, info: QueueInfo, claim_id: str) -> None:
-        """Free a claim's messages; nothing happens when there is no such claim."""
-        self._store.release_claim(info.key, claim_id)
+    def release(self, info: QueueInfo, claim_id: str) -> bool:
+        """Free a claim's messages; False when there is no such claim."""
+        return self._store.release_claim(info.key, claim_id) > 0
 
     def _claim(self, claim_id: str, ttl: int, grace: int) -> Claim:
         expires = self._store.now() + ttl * 1000

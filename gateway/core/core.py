@@ -64,7 +64,7 @@ class Core:
         rules = MetadataRules(limits, can_encrypt=seal is not None, can_bridge=bridge.reaches_foreign)
         quota = QueueQuota(max_queues, self.store) if max_queues else None
         self.queues = Queues(self.bridge, self.store, rules, access, quota)
-        publishing = Publishing(self.bridge, self.store, self.queues)
+        publishing = Publishing(self.bridge, self.store)
         landing = Landing(self.bridge, self.store, ids, max_body)
         dead_letters = DeadLetters(self.store, self.queues, publishing, ids)
         self.claims = Claims(self.store, self.queues, landing, dead_letters, limits)

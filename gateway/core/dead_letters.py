@@ -6,12 +6,14 @@ import logging
 from dataclasses import replace
 from uuid import uuid4
 
-from gateway.core.errors import QuotaExceeded
+from bridges.errors import QueueMissing
+from gateway.core.errors import Busy, QuotaExceeded
 from gateway.core.ids import IdMaker, made_at
 from gateway.core.publishing import Publishing
 from gateway.core.queues import QueueInfo, Queues
 from gateway.metrics import MESSAGES
 from storage.base import Claim, Message, SideStore
+from storage.errors import QueueGone
 
 LOG = logging.getLogger(__name__)
 
@@ -65,6 +67,14 @@ class DeadLetters:
             )
             for message in ours
         ]
-        self._publishing.publish(target, letters)
+        if self._store.now() >= hold.expires:
+            return  # this process was stopped meanwhile, and they are free for others
+        try:
+            self._publishing.publish(target, letters)
+        except (QueueMissing, QueueGone):
+            target = self._queues.restore(target.project, target.name)
+            if target.settings.bridging is not None:
+                raise Busy("the dead-letter queue has just been bridged; try again") from None
+            self._publishing.publish(target, letters)
         self._store.delete_claimed(info.key, [message.id for message in ours], [hold.id])
         MESSAGES.labels("dead-lettered").inc(len(ours))

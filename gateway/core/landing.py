@@ -29,7 +29,7 @@ from gateway.core.queues import QueueInfo, poison_name
 from gateway.core.seal import CIPHER
 from gateway.metrics import MESSAGES
 from storage.base import LEASE_MARGIN, LEASE_RETRY, TAG_BITS, Claim, Message, SideStore, number
-from storage.errors import StoreError
+from storage.errors import LeaseLost, StoreError
 
 LOG = logging.getLogger(__name__)
 
@@ -69,11 +69,14 @@ LATEST = 253_370_764_800_000
 
 @dataclass(slots=True)
 class _Lease:
-    """A queue's lease: the last position used, and when it was asked for or renewed (monotonic seconds)."""
+    """A queue's lease: the last position used, when it was asked for or renewed (monotonic seconds), and how often it
+    was taken.
+    """
 
     store: SideStore
     last: int = 0
     asked: float = 0.0
+    taken: int = 0
 
     def number(self, messages: Sequence[Message]) -> None:
         """Give messages the next positions."""
@@ -203,7 +206,7 @@ class Landing:
         with _given_back(info, batch):
             self._take(info, lease, deadline)
         with self._released(info, lease):
-            self._land(info, batch, lease.number)
+            self._land_free(info, lease, batch, deadline)
 
     def _land_claimed(self, info: QueueInfo, claim: Claim, batch: Batch) -> list[Message]:
         def claimed(messages: Sequence[Message]) -> None:
@@ -255,10 +258,20 @@ class Landing:
                         self._take(info, lease, deadline)
                         more = wanted([])
                         continue
-                    more = wanted(self._land(info, batch, lease.number))
+                    taken = lease.taken
+                    landed = self._land_free(info, lease, batch, deadline)
+                    # If the lease was lost meanwhile others have landed some, which come before these.
+                    more = wanted(landed if lease.taken == taken else [])
                     if len(batch.envelopes) < asked and not to_the_end:
                         return True
                 return not more
+
+    def _land_free(self, info: QueueInfo, lease: _Lease, batch: Batch, deadline: float) -> list[Message]:
+        """Land a batch at the end of the queue. A lease that is lost before the write is taken again."""
+        def taken_again() -> None:
+            self._take(info, lease, deadline)
+
+        return self._land(info, batch, lease.number, self._owner, taken_again)
 
     def _take(self, info: QueueInfo, lease: _Lease, deadline: float) -> None:
         """Wait for the queue's lease. Raises Busy at the deadline (monotonic seconds)."""
@@ -267,6 +280,7 @@ class Landing:
             last = self._store.acquire_lease(info.key, self._owner, self._lease_time)
             if last is not None:
                 lease.last = last
+                lease.taken += 1
                 return
             if time.monotonic() > deadline:
                 raise Busy("another gateway has been landing messages of this queue for too long")
@@ -305,20 +319,39 @@ class Landing:
     # -- both ---------------------------------------------------------------------------------------------------
 
     def _land(
-        self, info: QueueInfo, batch: Batch, prepare: Callable[[Sequence[Message]], None]
+        self,
+        info: QueueInfo,
+        batch: Batch,
+        prepare: Callable[[Sequence[Message]], None],
+        owner: str | None = None,
+        taken_again: Callable[[], None] | None = None,
     ) -> list[Message]:
-        """Store a batch, then acknowledge it (rule 2); the messages that are landed now."""
+        """Store a batch, then acknowledge it (rule 2); the messages that are landed now.
+
+        ``prepare`` gives them their positions: under the lease of ``owner``, which ``taken_again`` takes again when it
+        was lost before they were stored.
+        """
         with _given_back(info, batch):
             now = self._store.now()
             landing = self._messages(info, batch.envelopes, now)
             messages = [message for message, _ in landing]
-            prepare(messages)
-            left_out = self._store.land(info.key, messages) if messages else set()
-            namesakes = self._namesakes(info, [entry for entry in landing if entry[0].id in left_out])
-            if namesakes:
-                for message, id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
-                    message.id = id_
-                left_out |= self._store.land(info.key, namesakes)
+            left_out: set[str] = set()
+            pending = messages
+            prepare(pending)
+            while pending:
+                try:
+                    left_out |= self._store.land(info.key, pending, owner)
+                except LeaseLost:
+                    if taken_again is None:
+                        raise
+                    taken_again()
+                    prepare(pending)
+                    continue
+                pending = []
+                if namesakes := self._namesakes(info, [entry for entry in landing if entry[0].id in left_out]):
+                    for message, id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
+                        message.id = id_
+                    pending = namesakes
         self._settle(info, batch)
         return [message for message in messages if message.id not in left_out]
 

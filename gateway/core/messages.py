@@ -5,27 +5,27 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 from bridges.base import Envelope
-from bridges.errors import BrokerRefused, ExchangeMissing, PropertiesTooLarge, Unroutable
+from bridges.errors import BrokerRefused, ExchangeMissing, PropertiesTooLarge, QueueMissing, Unroutable
 from gateway.core import foreign
 from gateway.core.bridging import Bridging, Target
 from gateway.core.claims import Claims
 from gateway.core.errors import Busy, Forbidden, InvalidInput
 from gateway.core.ids import USABLE_ID, IdMaker, made_at
-from gateway.core.landing import Landing
+from gateway.core.landing import SETTLING, Landing
 from gateway.core.limits import MIN_CLAIM_TTL, MIN_MESSAGE_TTL, Limits
 from gateway.core.publishing import Publishing
-from gateway.core.queues import QueueInfo, Queues, queue_key
+from gateway.core.queues import QueueInfo, Queues
 from gateway.core.seal import Seal
 from gateway.metrics import MESSAGES
 from storage.base import Message, SideStore, Stats
-from storage.errors import StoreError
+from storage.errors import QueueGone, StoreError
 
 LOG = logging.getLogger(__name__)
 
@@ -52,6 +52,12 @@ PEEKED_IDS = UUID("a3c9b0e6-9d0c-5a55-8d6e-7065656b6564")
 
 #: Largest landing position: a signed 64-bit integer.
 MAX_POSITION = 2**63 - 1
+
+#: Messages that one request moves to the side-store at most to find one by its id.
+SOUGHT_AT_MOST = 500
+
+#: Times that a post is tried on a queue that others delete, or the broker loses, meanwhile.
+POSTS = 4
 
 #: Milliseconds by which the clocks of two gateways may differ without a message being taken for gone.
 CLOCK_SKEW = 5_000
@@ -100,18 +106,43 @@ class Messages:
 
         Returns when the broker has confirmed all of them; delayed ones wait in the side-store instead.
         """
-        known = self._queues.find(project, name)
-        settings = known.settings if known else self._queues.default_settings
+        info = self._queues.find(project, name)
+        ids = self._ids.make(self._store.now(), len(posts))
+        for _ in range(POSTS):
+            try:
+                if self._try_to_post(project, name, info, client, posts, size, ids):
+                    return ids
+                info = self._queues.ensure(project, name)
+            except (QueueMissing, QueueGone):
+                # Deleted by another gateway, or lost by the broker, since we last looked.
+                info = self._queues.restore(project, name)
+        raise Busy(f"Queue {name} is being deleted by others; try again")
+
+    def _try_to_post(
+        self,
+        project: str,
+        name: str,
+        info: QueueInfo | None,
+        client: str,
+        posts: Sequence[Post],
+        size: int,
+        ids: list[str],
+    ) -> bool:
+        """Post to a queue; False if there is none yet, or one that is not as expected of a new one.
+
+        Raises QueueMissing or QueueGone when the queue is not there any more; nothing is enqueued then.
+        """
+        settings = info.settings if info else self._queues.default_settings
         if size > settings.max_post_size:
             raise InvalidInput(
                 f"The request is {size} bytes long, at most {settings.max_post_size} are allowed for this queue"
             )
         now = self._store.now()
-        ids = self._ids.make(now, len(posts))
         if settings.bridging is not None:
             if settings.bridging.target is None:
                 raise Forbidden(f"Queue {name} is bridged for reading only; its _bridge has no target")
-            return self._post_to_target(project, settings.bridging, settings.bridging.target, ids, posts, now)
+            self._post_to_target(project, settings.bridging, settings.bridging.target, ids, posts, now)
+            return True
         direct: list[Message] = []
         delayed: list[Message] = []
         for id_, post in zip(ids, posts, strict=True):
@@ -127,7 +158,10 @@ class Messages:
             if delay:
                 message.hidden_until = now + delay * 1000
             (delayed if delay else direct).append(message)
-        info = known or self._queues.ensure(project, name)
+        if info is None:  # only what is right makes a queue
+            info = self._queues.ensure(project, name)
+            if info.settings != settings:
+                return False
         if delayed:
             self._store.append(info.key, delayed)
         try:
@@ -138,12 +172,12 @@ class Messages:
                 self._store.delete_unclaimed(info.key, [message.id for message in delayed])
             raise
         MESSAGES.labels("posted").inc(len(posts))
-        return ids
+        return True
 
     def _post_to_target(
         self, project: str, bridging: Bridging, target: Target, ids: list[str], posts: Sequence[Post], now: int
-    ) -> list[str]:
-        """Publish to an exchange of others; the ids, which the messages carry there."""
+    ) -> None:
+        """Publish to an exchange of others; messages carry their ids there."""
         envelopes = []
         for id_, post in zip(ids, posts, strict=True):
             if post.ttl is not None:
@@ -176,7 +210,6 @@ class Messages:
                 f" {target.routing_key!r}; some of the messages may have been enqueued"
             ) from error
         MESSAGES.labels("posted").inc(len(posts))
-        return ids
 
     @staticmethod
     def _check(name: str, value: int, lowest: int, highest: int) -> None:
@@ -278,46 +311,58 @@ class Messages:
         found = {message.id: message for message in self._store.get_messages(info.key, ids)}
         missing = [id_ for id_ in ids if id_ not in found]
         if missing:
-            landed, unresolved = self._seek(info, missing, batches=None)
+            landed, unresolved = self._seek(info, missing, SOUGHT_AT_MOST)
             found |= landed
             if unresolved:
                 raise Busy("the messages in front of the wanted one are still being landed; try again")
+            if self._may_wait(info, missing):
+                # Another gateway may have had one in its hands, on the way from the broker to the side-store.
+                time.sleep(SETTLING)
+                found |= {message.id: message for message in self._store.get_messages(info.key, missing)}
         return self._opened(info, [found[id_] for id_ in dict.fromkeys(ids) if id_ in found])
 
-    def _seek(
-        self, info: QueueInfo, ids: Sequence[str], batches: int | None
-    ) -> tuple[dict[str, Message], set[str]]:
-        """Land messages till those with ``ids`` have landed or must be gone.
+    def _may_wait(self, info: QueueInfo, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that may be of messages which have not landed yet.
 
-        Returns those found, and the ids of which nothing is known after ``batches`` landings (None: as many as the
-        time allows). An id tells when it was made; once much younger messages come by, its own has been and gone.
+        A native producer's id is known to clients only once its message has landed, so that one is gone. Ids of a time
+        to come are possible: the clock may have been ahead.
         """
-        now = self._store.now()
-        oldest = now - self._limits.max_message_ttl * 1000
-        # A native producer's id is known to clients only once its message has landed, so that one is gone.
-        sought = {
-            id_ for id_ in ids if (made := made_at(id_)) is not None and oldest < made < now + CLOCK_SKEW
-        }
+        if not info.lands:
+            return set()
+        oldest = self._store.now() - self._limits.max_message_ttl * 1000
+        return {id_ for id_ in ids if (made := made_at(id_)) is not None and made > oldest}
+
+    def _seek(self, info: QueueInfo, ids: Sequence[str], limit: int) -> tuple[dict[str, Message], set[str]]:
+        """Land up to ``limit`` messages to find those with ``ids``, or to learn that they must be gone.
+
+        Returns those found, and the ids of which nothing is known afterwards. An id tells when it was made; once much
+        younger messages come by, its own has been and gone. What is dated ahead says nothing of that: the clock that
+        it is from was wrong.
+        """
+        sought = self._may_wait(info, ids)
         found: dict[str, Message] = {}
-        if not sought or not info.lands:
+        if not sought:
             return found, set()
+        now = self._store.now()
         youngest = max(made_at(id_) or 0 for id_ in sought)
-        rounds = 0
+        left = limit
+
+        def much_younger(message: Message) -> bool:
+            return bool(message.client) and youngest + CLOCK_SKEW < (made_at(message.id) or 0) < now + CLOCK_SKEW
 
         def wanted(landed: Sequence[Message]) -> int:
-            nonlocal rounds
-            rounds += 1
+            nonlocal left
+            left -= len(landed)
             # The first call is for what others have landed just before.
             for message in landed or self._store.get_messages(info.key, list(sought)):
                 if message.id in sought:
                     sought.discard(message.id)
                     found[message.id] = message
-            if any(message.client and (made_at(message.id) or 0) > youngest + CLOCK_SKEW for message in landed):
+            if any(map(much_younger, landed)):
                 sought.clear()
-            enough = not sought or (batches is not None and rounds > batches)
-            return 0 if enough else self._limits.max_messages_per_page
+            return min(left, self._limits.max_messages_per_page) if sought and left > 0 else 0
 
-        if self._landing.land_free(info, wanted) and (batches is None or rounds <= batches):
+        if self._landing.land_free(info, wanted) and left > 0:
             sought.clear()  # the backlog is empty
         return found, sought
 
@@ -344,25 +389,39 @@ class Messages:
 
     # -- delete -------------------------------------------------------------------------------------------------
 
-    def delete(self, info: QueueInfo, id_: str, claim_id: str | None) -> None:
-        """Delete one message; nothing happens when there is none.
+    def delete(self, info: QueueInfo, id_: str, claim_id: str | None) -> bool:
+        """Delete one message; False when there is none.
 
         Raises Forbidden when somebody's live claim is in the way, InvalidInput when the claim given is over.
         """
         if claim_id is None:
-            if self.delete_many(info, [id_], None):
+            held, everything = self.delete_many(info, [id_], None)
+            if held:
                 raise Forbidden(f"Message {id_} is claimed; give its claim_id to delete it")
-        elif self._store.delete_claimed(info.key, [id_], [claim_id]):
+            return everything
+        if self._store.delete_claimed(info.key, [id_], [claim_id]):
             MESSAGES.labels("deleted").inc()
-        else:
-            # Nothing was deleted: find out why (rarely needed, so not asked before).
-            for message in self._store.get_messages(info.key, [id_]):
-                if message.claim is not None and message.hidden_until > self._store.now():
-                    raise Forbidden(f"Message {id_} is claimed by another claim")
-                raise InvalidInput(f"Message {id_} is not claimed by that claim, or the claim has expired")
+            return True
+        # Nothing was deleted: find out why (rarely needed, so not asked before).
+        found, unresolved = self._store.get_messages(info.key, [id_]), set[str]()
+        if not found:
+            landed, unresolved = self._seek(info, [id_], SOUGHT_AT_MOST)
+            found = list(landed.values())
+        for message in found:
+            if message.claim is not None and message.hidden_until > self._store.now():
+                raise Forbidden(f"Message {id_} is claimed by another claim")
+            raise InvalidInput(f"Message {id_} is not claimed by that claim, or the claim has expired")
+        if unresolved:  # it waits far behind, or nowhere: anybody may delete what nobody has claimed
+            self._bury(info, unresolved)
+        return False
 
-    def delete_many(self, info: QueueInfo, ids: Sequence[str], claim_ids: Sequence[str] | None) -> set[str]:
-        """Delete those of the messages that no live claim holds, but one of ``claim_ids``; those that stay."""
+    def delete_many(
+        self, info: QueueInfo, ids: Sequence[str], claim_ids: Sequence[str] | None
+    ) -> tuple[set[str], bool]:
+        """Delete those of the messages that no live claim holds, but one of ``claim_ids``.
+
+        Returns those that stay, and whether all of the others were there.
+        """
         ids = list(dict.fromkeys(ids))
         deleted = self._store.delete_claimed(info.key, ids, claim_ids) if claim_ids else 0
         deleted += self._store.delete_unclaimed(info.key, ids)
@@ -373,21 +432,31 @@ class Messages:
             deleted += found
             held |= held_since
         MESSAGES.labels("deleted").inc(deleted)
-        return held
+        return held, deleted + len(held) >= len(ids)
 
     def _delete_waiting(self, info: QueueInfo, ids: Sequence[str]) -> tuple[int, set[str]]:
         """Delete messages that may still wait in the broker: how many were, and those that are claimed by now.
 
         What does not come by soon gets a tombstone, so that it is dropped when it does.
         """
-        found, unresolved = self._seek(info, ids, batches=1)
+        found, _ = self._seek(info, ids, self._limits.max_messages_per_page)
         now = self._store.now()
         held = {id_ for id_, message in found.items() if message.claim is not None and message.hidden_until > now}
         doomed = found.keys() - held
-        if unresolved:
-            lifetime = self._limits.max_message_ttl * 1000
-            doomed |= self._store.tombstone(info.key, {id_: (made_at(id_) or 0) + lifetime for id_ in unresolved})
-        return (self._store.delete_unclaimed(info.key, list(doomed)) if doomed else 0), held
+        doomed |= self._bury(info, self._may_wait(info, ids) - found.keys())
+        deleted = self._store.delete_unclaimed(info.key, list(doomed)) if doomed else 0
+        if deleted < len(doomed):
+            held |= {message.id for message in self._store.get_messages(info.key, list(doomed))}
+        return deleted, held
+
+    def _bury(self, info: QueueInfo, ids: Collection[str]) -> set[str]:
+        """Have messages dropped when they land: from the backlog, or from the hands of another gateway that is just
+        landing them. Returns those that have landed meanwhile.
+        """
+        if not ids:
+            return set()
+        lifetime = self._limits.max_message_ttl * 1000
+        return self._store.tombstone(info.key, {id_: (made_at(id_) or 0) + lifetime for id_ in ids})
 
     def pop(self, info: QueueInfo, limit: int) -> Sequence[Message]:
         """Take the oldest messages out of the queue for good.
@@ -400,7 +469,9 @@ class Messages:
         claimed = [message.id for message in popped if message.claim is not None]
         if claimed:
             try:
-                self._store.delete_claimed(info.key, claimed, [claim_id])
+                deleted = self._store.delete_claimed(info.key, claimed, [claim_id])
+                if deleted < len(claimed):
+                    popped = [*self._without_lost(info, popped, deleted)]
             except StoreError as error:
                 popped = [message for message in popped if message.claim is None]
                 if not popped:
@@ -412,6 +483,23 @@ class Messages:
                 message.claim = None
                 message.claims -= 1
         return self._opened(info, popped)
+
+    def _without_lost(self, info: QueueInfo, popped: Sequence[Message], deleted: int) -> Sequence[Message]:
+        """What was popped, less the messages that others may hold: the claim was over before only ``deleted`` of them
+        were deleted.
+        """
+        claimed = [message.id for message in popped if message.claim is not None]
+        there = {message.id for message in self._store.get_messages(info.key, claimed)}
+        now = self._store.now()
+
+        def ours(message: Message) -> bool:
+            # While the claim lasts nobody else can have deleted what is gone: the answer to our own delete was lost.
+            return message.claim is None or (message.id not in there and (deleted > 0 or now < message.hidden_until))
+
+        kept = [message for message in popped if ours(message)]
+        LOG.warning("queue %s: %d messages were taken by others before they were popped", info.key,
+                    len(popped) - len(kept))
+        return kept
 
     # -- claimed ------------------------------------------------------------------------------------------------
 
@@ -425,8 +513,8 @@ class Messages:
 
     def purge(self, project: str, name: str) -> None:
         """Remove all messages of a queue."""
-        self._queues.purge(project, name)
-        self._publishing.forget(queue_key(project, name))
+        info = self._queues.purge(project, name)
+        self._publishing.forget(info.key)
 
     # -- sealed bodies ------------------------------------------------------------------------------------------
 

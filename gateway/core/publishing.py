@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from bridges.base import Bridge, Envelope
-from bridges.errors import QueueMissing
 from gateway.core.landing import CIPHER_HEADER, CLIENT_HEADER
-from gateway.core.queues import QueueInfo, Queues
+from gateway.core.queues import QueueInfo
 from gateway.core.seal import CIPHER
 from storage.base import Message, SideStore
 
@@ -22,28 +21,22 @@ REMEMBERED_POSTS = 10_000
 class Publishing:
     """The way into a bridge."""
 
-    def __init__(self, bridge: Bridge, store: SideStore, queues: Queues):
+    def __init__(self, bridge: Bridge, store: SideStore):
         self._bridge = bridge
         self._store = store
-        self._queues = queues
         self._newest: OrderedDict[str, Message] = OrderedDict()
         self._newest_lock = threading.Lock()
 
     def publish(self, info: QueueInfo, messages: Sequence[Message]) -> None:
         """Put messages at the end of a queue: into the broker, or without one into the side-store.
 
-        Returns when they are safe there.
+        Returns when they are safe there. Raises QueueMissing or QueueGone, and puts nothing anywhere then, when the
+        queue was deleted by another gateway or lost by the broker: see Queues.restore.
         """
         if not self._bridge.has_backlog:
             self._store.append(info.key, messages)
             return
-        envelopes = [_envelope(message) for message in messages]
-        try:
-            self._bridge.publish(info.broker, envelopes)
-        except QueueMissing:
-            # Deleted by another gateway, or lost by the broker, since we last looked.
-            self._queues.create(info.project, info.name, None)
-            self._bridge.publish(info.broker, envelopes)
+        self._bridge.publish(info.broker, [_envelope(message) for message in messages])
         with self._newest_lock:
             self._newest[info.key] = replace(messages[-1], body=b"")  # statistics show none
             self._newest.move_to_end(info.key)

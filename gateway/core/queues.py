@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import orjson
@@ -16,18 +17,25 @@ from cachetools import TTLCache
 from bridges.base import Batch, Binding, Bridge
 from bridges.errors import ExchangeMissing, QueueMissing
 from gateway.core.bridging import KEY, AccessRules, parse
-from gateway.core.errors import Conflict, InvalidInput, NotFound
+from gateway.core.errors import Busy, Conflict, InvalidInput, NotFound
 from gateway.core.metadata import MetadataRules, Settings
+from gateway.core.queue_lock import Lock, locked
 from gateway.core.quotas import QueueQuota
+from gateway.core.remembering import KNOWN_AT_MOST, KNOWN_FOR, Remembered
 from gateway.metrics import BRIDGE_CALLS, timed
-from storage.base import SideStore, Stats
+from storage.base import Queue, SideStore, Stats
+from storage.errors import QueueGone
 
-#: Seconds for which a queue's metadata is used without asking the side-store. Another gateway's change acts later by
-#: up to this much.
-KNOWN_FOR = 1.0
+T = TypeVar("T")
 
-#: Queues that a process knows at the same time.
-KNOWN_AT_MOST = 20_000
+#: Seconds on top of KNOWN_FOR after which no gateway can still work with what it remembered of a queue.
+FORGOTTEN_MARGIN = 0.1
+
+#: Times that a request looks for a queue which others delete and create again meanwhile.
+LOOKS = 4
+
+#: Seconds of the lock that deleting a queue may need, in each of broker and side-store.
+DELETING = 10.0
 
 #: Length limit of an AMQP short string, and so of a queue name on the broker (AMQP 0-9-1, 4.2.5.3).
 MAX_BROKER_NAME = 255
@@ -46,8 +54,9 @@ PATCH_TRIES = 5
 class QueueInfo:
     """A queue that exists.
 
-    ``key`` is its name in the side-store, ``broker`` that of the queue on the broker that it reads from, which
-    ``bridge`` reaches. ``has_backlog``: can there be anything to read.
+    ``key`` is what its messages are kept under in the side-store, ``broker`` the name of the queue on the broker that
+    it reads from, which ``bridge`` reaches. ``has_backlog``: can there be anything to read. ``read_at``: monotonic
+    seconds when the side-store was asked for it.
     """
 
     project: str
@@ -57,6 +66,7 @@ class QueueInfo:
     bridge: Bridge
     has_backlog: bool
     settings: Settings
+    read_at: float = field(default=0.0, compare=False)
 
     @property
     def is_foreign(self) -> bool:
@@ -109,6 +119,15 @@ def _broker_name(prefix: str, project: str, name: str) -> str:
     return full
 
 
+def _delicate(info: QueueInfo) -> tuple[Any, ...]:
+    """What must hold everywhere at once when it is changed: where posts go, and whether they are encrypted."""
+    return info.settings.bridging, info.settings.encrypt
+
+
+def _is_delicate(info: QueueInfo) -> bool:
+    return any(_delicate(info))
+
+
 class Queues:
     """Everything about queues but the messages in them."""
 
@@ -124,50 +143,86 @@ class Queues:
         self._attended: TTLCache[str, bool] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
         #: What acts on a queue that does not exist yet.
         self.default_settings = rules.resolve({})
-        self._known: TTLCache[str, QueueInfo | None] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
+        self._known: Remembered[QueueInfo] = Remembered()
         self._lock = threading.Lock()
 
     # -- knowing ------------------------------------------------------------------------------------------------
 
     def find(self, project: str, name: str) -> QueueInfo | None:
-        """The queue if it exists, as it was at most KNOWN_FOR seconds ago."""
+        """The queue if it exists; it may have been changed or deleted elsewhere up to KNOWN_FOR seconds ago."""
+        return self._known.get(queue_key(project, name)) or self.refresh(project, name)
+
+    def refresh(self, project: str, name: str) -> QueueInfo | None:
+        """The queue if it exists now."""
         key = queue_key(project, name)
-        with self._lock:
-            try:
-                return self._known[key]
-            except KeyError:
-                pass
+        changes, read_at = self._known.changes(), time.monotonic()
         found = self._store.get_queue(key)
-        info = self._info(project, name, found.metadata) if found else None
-        with self._lock:
-            self._known[key] = info
+        info = self._info(project, name, found, read_at) if found else None
+        self._known.put(key, info, changes)
         return info
 
     def ensure(self, project: str, name: str) -> QueueInfo:
-        """The queue, made now if it does not exist."""
+        """The queue, made now if it does not exist. Raises Busy when others delete it again and again."""
         info = self.find(project, name)
-        if info is None:
+        for _ in range(LOOKS):
+            if info is not None:
+                return info
             self.create(project, name, None)
-            info = self.find(project, name)
-        if info is None:
-            raise Conflict(f"Queue {name} is being deleted")
-        return info
+            info = self.refresh(project, name)
+        raise Busy(f"Queue {name} is being deleted by others; try again")
+
+    def restore(self, project: str, name: str) -> QueueInfo:
+        """The queue as it is now, with its queue on the broker made again if that is missing."""
+        self.create(project, name, None)
+        return self.refresh(project, name) or self.ensure(project, name)
+
+    def on(self, project: str, name: str, work: Callable[[QueueInfo], T], *, sure: bool = False) -> T | None:
+        """What ``work`` comes to on a queue; None if there is no such queue.
+
+        When it finds nothing to do (it returns what is false, or raises NotFound or QueueGone) the queue that this
+        process remembers may have been deleted, and another one of that name created. Then ``work`` is done on that
+        one. ``sure``: what it returns needs no such look, since it asks itself whether the queue is still there.
+        """
+        start = time.monotonic()
+        info = self.find(project, name)
+        for _ in range(LOOKS):
+            if info is None:
+                return None
+            gone, missing, result = False, None, None
+            try:
+                result = work(info)
+            except NotFound as error:
+                missing = error
+            except QueueGone:
+                gone = True
+            fresh: QueueInfo | None = info
+            if gone or ((missing or not (result or sure)) and info.read_at < start):
+                fresh = self.refresh(project, name)
+            if fresh is not None and fresh.key == info.key:
+                if missing is not None:
+                    raise missing
+                if not gone:
+                    return result
+                fresh = self.restore(project, name)  # whoever made it has died before it was complete
+            info = fresh
+        raise Busy(f"Queue {name} is being deleted and created by others; try again")
 
     def forget(self, project: str, name: str) -> None:
         """Ask the side-store again next time."""
-        with self._lock:
-            self._known.pop(queue_key(project, name), None)
+        self._known.forget(queue_key(project, name))
 
-    def _info(self, project: str, name: str, metadata: bytes) -> QueueInfo:
-        settings = self._rules.resolve(orjson.loads(metadata))
+    def _info(self, project: str, name: str, found: Queue | None, read_at: float = 0.0) -> QueueInfo:
+        """A queue from its document; without one, as it would be if it were made."""
+        settings = self._rules.resolve(orjson.loads(found.metadata)) if found else self.default_settings
         bridging = settings.bridging
         source = bridging.source if bridging else None
         return QueueInfo(
-            project, name, queue_key(project, name),
+            project, name, found.key if found else queue_key(project, name),
             source.queue if source and source.queue else broker_name(project, name),
             self.bridge_at(source.vhost) if source else self._bridge,
             self._bridge.has_backlog and (bridging is None or source is not None),
             settings,
+            read_at,
         )
 
     def bridge_at(self, vhost: str | None) -> Bridge:
@@ -219,17 +274,39 @@ class Queues:
 
         ``roles`` are those of the caller, for what may be bridged. Raises QuotaExceeded.
         """
-        data = None
-        if metadata is not None:
-            checked = self._check(name, self._rules.check(metadata))
-            found = self._store.get_queue(queue_key(project, name))
-            self._check_bridging(project, roles, orjson.loads(found.metadata) if found else None, checked)
-            data = orjson.dumps(checked)
-        with self._room(project, name):
-            self._make(self._info(project, name, data) if data else self.find(project, name), project, name)
-            made = self._store.create_queue(queue_key(project, name), data)
-        self.forget(project, name)
+        key = queue_key(project, name)
+        checked = None if metadata is None else self._check(name, self._rules.check(metadata))
+        with self._alone(key) as lock:
+            found = self._store.get_queue(key)
+            if checked is not None:
+                self._check_bridging(project, roles, orjson.loads(found.metadata) if found else None, checked)
+            data = None if checked is None else orjson.dumps(checked)
+            before = self._info(project, name, found)
+            after = before if data is None else self._info(project, name, Queue(name, data, 0, before.key))
+            with self._room(project, name):
+                self._make(after)
+                made = self._store.create_queue(key, data)
+            self.forget(project, name)
+        if found is not None:
+            self._await_oblivion(before, after)
+        elif _is_delicate(after):
+            # Gateways may remember the last queue of this name.
+            self._sleep_until(KNOWN_FOR + FORGOTTEN_MARGIN - (self._store.now() - lock.last) / 1000)
         return made
+
+    def _alone(self, key: str) -> AbstractContextManager[Lock]:
+        """Hold the right to create or delete a queue. Raises Busy."""
+        return locked(self._store, key, "this queue is being created or deleted by another request; try again")
+
+    def _await_oblivion(self, before: QueueInfo, after: QueueInfo) -> None:
+        """Wait until no gateway can remember the queue as it was before, if that makes a difference to safety."""
+        if _delicate(before) != _delicate(after):
+            self._sleep_until(KNOWN_FOR + FORGOTTEN_MARGIN)
+
+    @staticmethod
+    def _sleep_until(seconds: float) -> None:
+        if seconds > 0:
+            time.sleep(min(seconds, KNOWN_FOR + FORGOTTEN_MARGIN))
 
     def _room(self, project: str, name: str) -> AbstractContextManager[None]:
         """The right to make a queue, see QueueQuota."""
@@ -237,11 +314,11 @@ class Queues:
             return nullcontext()
         return self._quota.room(project, queue_key(project, name))
 
-    def _make(self, info: QueueInfo | None, project: str, name: str) -> None:
+    def _make(self, info: QueueInfo) -> None:
         """The broker's side of a queue: what is somebody else's is left alone."""
-        bridging = info.settings.bridging if info else None
-        if info is None or bridging is None:
-            self._bridge.create(broker_name(project, name))
+        bridging = info.settings.bridging
+        if bridging is None:
+            self._bridge.create(info.broker)
         elif bridging.source is not None and bridging.source.binding is not None:
             info.bridge.create(info.broker)
             with suppress(NotFound):  # the exchange may come later
@@ -280,6 +357,8 @@ class Queues:
             self._check_bridging(project, roles, old, patched)
             if self._store.replace_metadata(key, orjson.dumps(patched), found.version):
                 self.forget(project, name)
+                after = Queue(name, orjson.dumps(patched), 0, found.key)
+                self._await_oblivion(self._info(project, name, found), self._info(project, name, after))
                 return self._rules.show(patched)
         raise Conflict(f"The metadata of queue {name} is being changed by others; try again")
 
@@ -291,24 +370,25 @@ class Queues:
 
     def delete(self, project: str, name: str) -> None:
         """Remove a queue and all its messages; nothing happens when there is none."""
-        info = self._now(project, name)
-        # The document first: whoever posts meanwhile makes a new queue rather than lose a message in this one.
-        self._store.delete_queue(queue_key(project, name))
-        if info.has_backlog and info.broker == broker_name(project, name):
-            info.bridge.delete(info.broker)
-        self.forget(project, name)
+        key = queue_key(project, name)
+        with self._alone(key) as lock:
+            info = self._info(project, name, self._store.get_queue(key))
+            lock.check(DELETING)
+            # The broker's first: a post that finds it missing makes the queue again, which has to wait for the lock.
+            if info.has_backlog and info.broker == broker_name(project, name):
+                info.bridge.delete(info.broker)
+            self._store.delete_queue(key)
+            self.forget(project, name)
+            if _is_delicate(info):
+                lock.keep = KNOWN_FOR + FORGOTTEN_MARGIN  # gateways that remember it must not post to the next one so
 
-    def purge(self, project: str, name: str) -> None:
-        """Remove all messages of a queue."""
-        info = self._now(project, name)
+    def purge(self, project: str, name: str) -> QueueInfo:
+        """Remove all messages of a queue; the queue."""
+        info = self._info(project, name, self._store.get_queue(queue_key(project, name)))
         if info.has_backlog:
             info.bridge.purge(info.broker)
         self._store.purge(info.key)
-
-    def _now(self, project: str, name: str) -> QueueInfo:
-        """The queue as it is now, or as it would be if it were made."""
-        found = self._store.get_queue(queue_key(project, name))
-        return self._info(project, name, found.metadata if found else b"{}")
+        return info
 
     def stats(self, info: QueueInfo) -> tuple[Stats, int]:
         """What has landed of the queue, and about how many messages wait in the broker."""

@@ -7,18 +7,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from uuid import uuid4
 
-from gateway.core.errors import Busy, QuotaExceeded, TooFast
+from gateway.core.errors import QuotaExceeded, TooFast
+from gateway.core.queue_lock import locked
 from gateway.metrics import OVER_QUOTA
-from storage.base import LEASE_RETRY, SideStore
+from storage.base import SideStore
 
 #: Projects whose rate a process remembers. With noauth clients invent their names; beyond this the one that has asked
 #: for nothing for the longest time is forgotten, and begins anew.
 PROJECTS_AT_MOST = 20_000
-
-#: Seconds after which the right to make a queue is free again if its holder has died.
-MAKING = 30.0
 
 _SECOND = 1_000_000_000
 
@@ -77,18 +74,10 @@ class QueueQuota:
             yield
             return
         self._check(project, q)
-        # The lease has a name that no queue can have.
-        key, owner = f"{project}/", uuid4().hex
-        deadline = time.monotonic() + self._store.timeout
-        while self._store.acquire_lease(key, owner, MAKING) is None:
-            if time.monotonic() > deadline:
-                raise Busy("other queues of this project are being made; try again")
-            time.sleep(LEASE_RETRY)
-        try:
+        # The lock has a name that no queue can have.
+        with locked(self._store, f"{project}/", "other queues of this project are being made; try again"):
             self._check(project, q)
             yield
-        finally:
-            self._store.release_lease(key, owner, 0)
 
     def _check(self, project: str, q: str) -> None:
         # Counted first: if somebody else has just made this very queue it is there now.

@@ -14,8 +14,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pymongo
 from pymongo import MongoClient, WriteConcern
-from pymongo.errors import ExecutionTimeout, NetworkTimeout, PyMongoError
+from pymongo.errors import AutoReconnect, ExecutionTimeout, NetworkTimeout, OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from storage.mongodb.credentials import Credentials, Refused
@@ -39,6 +40,13 @@ TIMEOUTS = frozenset({50, 64, 262})
 
 #: Error code of a duplicate key.
 DUPLICATE_KEY = 11000
+
+#: Error codes after which a write may have been done, or not yet, and is worth another try (MongoDB's specification
+#: "Retryable Writes"); None is a broken connection. After any other, as NotWritablePrimary, nothing was done.
+PERHAPS_DONE = frozenset({None, 6, 7, 89, 91, 189, 9001, 11600, 11602})
+
+#: Seconds that the driver gets at least after a direct command has failed.
+AT_LEAST = 0.1
 
 #: What goes wrong with a connection, or with making one.
 BROKEN = (OSError, ValueError, KeyError, Refused, PyMongoError)
@@ -92,22 +100,47 @@ class Direct:
         return None if answer is None or "writeErrors" in answer else answer["n"]
 
     def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> list[int] | None:
-        """The indexes of those documents that were there already."""
+        """The indexes of those documents that were there already.
+
+        Unlike other commands it is never left to the driver once it may have been done: the driver would insert again
+        what somebody has found and deleted meanwhile. The second try has the number of the first, by which the server
+        knows that it is the same (MongoDB's specification "Retryable Writes").
+        """
         answer = self._command({
             "insert": collection, "documents": documents, "ordered": False, "writeConcern": self._concern,
             "maxTimeMS": self._ms,
-        })
-        errors = answer.get("writeErrors", ()) if answer is not None else ()
-        if answer is None or any(error["code"] != DUPLICATE_KEY for error in errors):
+        }, once=True)
+        if answer is None:
             return None
+        errors = answer.get("writeErrors", ())
+        if failure := next((error for error in errors if error["code"] != DUPLICATE_KEY), None):
+            if not answer["n"]:
+                return None
+            raise OperationFailure(str(failure.get("errmsg")), failure["code"])
         return [error["index"] for error in errors]
 
-    def _command(self, command: dict[str, Any]) -> dict[str, Any] | None:
-        """The answer to a command that went well."""
+    def _command(self, command: dict[str, Any], once: bool = False) -> dict[str, Any] | None:
+        """The answer to a command that went well. ``once``: it must not be done twice."""
+        start = time.monotonic()
         connection = self._take()
         if connection is None:
             return None
         command["$db"] = self._database
+        if once:
+            command["lsid"], command["txnNumber"] = connection.next_write()
+        answer, failure = self._try(connection, command)
+        if answer is not None or not once or failure not in PERHAPS_DONE:
+            return answer
+        with pymongo.timeout(max(AT_LEAST, self._timeout - (time.monotonic() - start))):
+            self._client.admin.command("ping")  # the driver waits for the next primary
+        connection = self._take()
+        answer = self._try(connection, command)[0] if connection is not None else None
+        if answer is None:
+            raise AutoReconnect("a write's outcome is unknown, as the connection broke and the next one too")
+        return answer
+
+    def _try(self, connection: Connection, command: Mapping[str, Any]) -> tuple[dict[str, Any] | None, int | None]:
+        """The answer to a command that went well; else None and the error's code, as far as there is one."""
         try:
             answer = connection.command(command)
         except TimeoutError as error:
@@ -116,18 +149,18 @@ class Direct:
         except BROKEN as error:
             self._drop(connection)
             self._leave(error)
-            return None
+            return None, None
         except BaseException:
             self._drop(connection)
             raise
         self._put(connection)
         failure = answer if answer.get("ok") != 1 else answer.get("writeConcernError")
         if failure is None:
-            return answer
+            return answer, None
         if failure.get("code") in TIMEOUTS:
             raise ExecutionTimeout(str(failure.get("errmsg")), failure.get("code"))
         self._leave(failure.get("errmsg"))
-        return None
+        return None, failure.get("code")
 
     # -- connections --------------------------------------------------------------------------------------------
 

@@ -4,10 +4,12 @@ Collection ``messages`` holds three kinds of documents, told apart by ``h``:
 
 * landed messages, ``h`` >= 0: hidden until (ms), 0 = free;
 * a queue's landing lease, ``h`` -1 while held and -2 while not. It lies here so that one query shows a claimer both
-  the free messages and whether somebody is landing right now;
+  the free messages and whether somebody is landing right now. It is there as long as the queue: see `land`;
 * tombstones, without ``h``: ids whose landing is to be a no-op.
 
 ``_id`` is ``<queue key>/<message id>``: a message id is unique in its queue only, native AMQP producers choose theirs.
+
+Collection ``queues`` holds the queues' documents, ``locks`` what gateways have locked.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -24,21 +26,18 @@ import pymongo
 from bson import DatetimeMS
 from oslo_config import cfg
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, WriteConcern
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
-from storage.base import Claim, Message, Queue, SideStore, Stats, split_key
+from storage.base import Claim, Message, Queue, SideStore, Stats, message_key, new_incarnation, split_name
 from storage.combining import Combiner
-from storage.errors import StoreMisconfigured, StoreUnavailable
-from storage.mongodb.direct import DUPLICATE_KEY, Direct
+from storage.errors import LeaseLost, QueueGone, StoreMisconfigured, StoreUnavailable
+from storage.mongodb.direct import AT_LEAST, DUPLICATE_KEY, Direct
 from storage.mongodb.wire import DATES
 
 T = TypeVar("T")
 
 #: Without ``j`` a majority write waits for the journal's 100 ms tick (MongoDB manual, "Write Concern").
 DURABLE = WriteConcern(w="majority", j=True)
-
-#: Seconds that the driver gets at the least after a direct command has failed.
-AT_LEAST = 0.1
 
 #: Bytes of bodies that are landed by a direct command at the most; the driver makes several commands of more.
 DIRECTLY = 16 * 1024 * 1024
@@ -54,6 +53,13 @@ SHOWN = re.compile(r"[:'\"]")
 
 LEASE_HELD = -1
 LEASE_FREE = -2
+
+#: Times that a landing under the lease is tried again, because some of its messages turn out to have landed before or
+#: another transaction was in the way.
+LANDING_TRIES = 5
+
+#: Milliseconds for which it is remembered when a lock was given up.
+LOCKS_KNOWN_FOR = 60_000
 
 #: Expiry of documents that must outlive every query's ``e > now`` and the TTL index: the year 9999.
 NEVER = DatetimeMS(253_370_764_800_000)
@@ -111,6 +117,7 @@ class MongoDBStore(SideStore):
         self._direct = Direct(self._client, uri, self._database.name, DURABLE, self.timeout)
         self._queues = self._database["queues"]
         self._messages = self._database["messages"]
+        self._locks = self._database["locks"]
         self._prepared = False
         self._prepare_lock = threading.Lock()
         self._down: str | None = None
@@ -164,6 +171,7 @@ class MongoDBStore(SideStore):
             self._read_clock()
             self._messages.create_indexes(list(INDEXES))
             self._queues.create_index([("p", ASCENDING), ("n", ASCENDING)], name="name", unique=True)
+            self._locks.create_index([("e", ASCENDING)], name="expiry", expireAfterSeconds=0)
             self._prepared = True
 
     def _read_clock(self) -> None:
@@ -202,24 +210,51 @@ class MongoDBStore(SideStore):
 
     # -- queues -------------------------------------------------------------------------------------------------
 
-    def create_queue(self, q: str, metadata: bytes | None) -> bool:
-        project, name = split_key(q)
-        update: dict[str, Any] = {"$setOnInsert": {"p": project, "n": name}}
-        if metadata is None:
-            update["$setOnInsert"] |= {"m": b"{}", "v": 1}
-        else:
-            update["$set"] = {"m": metadata}
-            update["$inc"] = {"v": 1}
+    def lock(self, name: str, owner: str, seconds: float) -> int | None:
         with self._calls():
+            now = self.now()
+            until = now + int(seconds * 1000)
             try:
-                made = self._queues.update_one({"_id": q}, update, upsert=True).upserted_id is not None
-                if made:
-                    # From the start, as it ends the search for free messages: where nothing comes behind the place to
-                    # search from, WiredTiger looks in front of it, past all that was deleted in the last minutes.
-                    lease = {"q": q, "h": LEASE_FREE, "until": 0, "last": 0, "e": NEVER}
-                    self._messages.update_one({"_id": _lease_id(q)}, {"$setOnInsert": lease}, upsert=True)
-            except DuplicateKeyError:  # two first posts at the same moment
-                return False
+                before = self._locks.find_one_and_update(
+                    {"_id": name, "until": {"$lte": now}},
+                    {"$set": {"owner": owner, "until": until, "e": DatetimeMS(until + LOCKS_KNOWN_FOR)}},
+                    upsert=True,
+                )
+            except DuplicateKeyError:  # the document is there, but held: the upsert tried to make a second one
+                return None
+        return before["until"] if before is not None else 0
+
+    def unlock(self, name: str, owner: str, after: float = 0.0) -> None:
+        with self._calls():
+            until = self.now() + int(after * 1000)
+            self._locks.update_one(
+                {"_id": name, "owner": owner},
+                {"$set": {"until": until, "e": DatetimeMS(until + LOCKS_KNOWN_FOR)}, "$unset": {"owner": 1}},
+            )
+
+    def create_queue(self, q: str, metadata: bytes | None) -> bool:
+        project, name = split_name(q)
+        with self._calls():
+            now = self.now()
+            # Versions begin with the time, so that none of a deleted queue comes again.
+            document = {
+                "_id": q, "p": project, "n": name, "m": metadata or b"{}", "v": now, "i": new_incarnation(now),
+            }
+            try:
+                self._queues.insert_one(document)
+                made = True
+            except DuplicateKeyError:
+                made = False
+                if metadata is not None:
+                    self._queues.update_one({"_id": q}, {"$set": {"m": metadata}, "$inc": {"v": 1}})
+            found = document if made else self._queues.find_one({"_id": q})
+            if found is not None:
+                # From the start, as it ends the search for free messages: where nothing comes behind the place to
+                # search from, WiredTiger looks in front of it, past all that was deleted in the last minutes.
+                key = _queue(found).key
+                lease = {"q": key, "h": LEASE_FREE, "until": 0, "last": 0, "e": NEVER}
+                with suppress(DuplicateKeyError):  # two first posts at the same moment
+                    self._messages.update_one({"_id": _lease_id(key)}, {"$setOnInsert": lease}, upsert=True)
         return made
 
     def get_queue(self, q: str) -> Queue | None:
@@ -234,8 +269,14 @@ class MongoDBStore(SideStore):
 
     def delete_queue(self, q: str) -> None:
         with self._calls():
-            self._queues.delete_one({"_id": q})
-            self._messages.delete_many({"q": q})
+            found = self._queues.find_one({"_id": q})
+            if found is None:
+                return
+            key = _queue(found).key
+            # The lease first: from then on nothing lands any more.
+            self._messages.delete_one({"_id": _lease_id(key)})
+            self._queues.delete_one({"_id": q, "i": found.get("i")})
+            self._messages.delete_many({"q": key})
 
     def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
         with self._calls():
@@ -250,21 +291,17 @@ class MongoDBStore(SideStore):
     def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
         with self._calls():
             now = self.now()
-            try:
-                lease = self._messages.find_one_and_update(
-                    {"_id": _lease_id(q), "$or": [{"h": LEASE_FREE}, {"until": {"$lte": now}}]},
-                    {
-                        "$set": {"h": LEASE_HELD, "owner": owner, "until": now + int(seconds * 1000), "e": NEVER},
-                        "$setOnInsert": {"q": q, "last": 0},
-                    },
-                    upsert=True,
-                    return_document=ReturnDocument.AFTER,
-                )
-            except DuplicateKeyError:  # the document is there, but held: the upsert tried to make a second one
+            lease = self._messages.find_one_and_update(
+                {"_id": _lease_id(q), "$or": [{"h": LEASE_FREE}, {"until": {"$lte": now}}]},
+                {"$set": {"h": LEASE_HELD, "owner": owner, "until": now + int(seconds * 1000)}},
+                return_document=ReturnDocument.AFTER,
+            )
+            if lease is None:
+                if self._messages.find_one({"_id": _lease_id(q)}, {"_id": 1}) is None:
+                    raise QueueGone(q)
                 return None
             # Claimers land without the lease, and their clock may run a little ahead of ours.
             landed = self._messages.find_one({"q": q, **LANDED}, {"s": 1}, sort=[("s", DESCENDING)], hint="position")
-        assert lease is not None  # nosec B101  # upsert, and the document after it
         return max(lease["last"], landed["s"] if landed else 0)
 
     def renew_lease(self, q: str, owner: str, seconds: float) -> bool:
@@ -282,10 +319,17 @@ class MongoDBStore(SideStore):
                 {"$set": {"h": LEASE_FREE, "until": 0}, "$max": {"last": last}},
             )
 
-    def land(self, q: str, messages: Sequence[Message]) -> set[str]:
+    def land(self, q: str, messages: Sequence[Message], owner: str | None = None) -> set[str]:
+        """See SideStore. Without an owner one insert does it, as claims can afford no more: the lease's document comes
+        first in it, which must be there already. If it is not, the queue has gone, and what was inserted goes too.
+        """
         if not messages:
             return set()
         documents = [_document(q, m) for m in messages]
+        if owner is not None:
+            return {_id_of(documents[index]) for index in self._land_under_lease(q, documents, owner)}
+        # If it should stay after a crash it is none that acquire_lease takes, and the TTL index removes it.
+        documents.insert(0, {"_id": _lease_id(q), "q": q, "e": DatetimeMS(self.now())})
         with self._calls():
             if sum(len(m.body) for m in messages) <= DIRECTLY:
                 there = self._directly(
@@ -293,7 +337,48 @@ class MongoDBStore(SideStore):
                 )
             else:
                 there = self._insert(documents)
-        return {messages[index].id for index in there}
+            if 0 not in there:
+                self._messages.delete_many({"q": q})
+                raise QueueGone(q)
+        return {messages[index - 1].id for index in there if index}
+
+    def _land_under_lease(self, q: str, documents: list[dict[str, Any]], owner: str) -> set[int]:
+        """Insert the documents if ``owner`` holds the lease at that moment; which were there already.
+
+        A transaction: a holder that was stopped for longer than the lease must not insert positions that others have
+        gone past.
+        """
+        there: set[int] = set()
+        with self._calls(), self._client.start_session() as session:
+            for last_try in range(LANDING_TRIES - 1, -1, -1):
+                left = [index for index in range(len(documents)) if index not in there]
+                try:
+                    with session.start_transaction(write_concern=DURABLE):
+                        held = self._messages.update_one(
+                            {"_id": _lease_id(q), "owner": owner, "h": LEASE_HELD, "until": {"$gt": self.now()}},
+                            {"$max": {"last": max(document["s"] for document in documents)}},
+                            session=session,
+                        ).matched_count
+                        if held and left:
+                            self._messages.insert_many([documents[index] for index in left], session=session)
+                except BulkWriteError as error:  # which ends the transaction
+                    _duplicates(error)
+                    there |= self._landed_before(documents)
+                except OperationFailure as error:
+                    if not (error.has_error_label("TransientTransactionError") and last_try):
+                        raise
+                else:
+                    if held:
+                        return there
+                    if self._messages.find_one({"_id": _lease_id(q)}, {"_id": 1}) is None:
+                        raise QueueGone(q)
+                    raise LeaseLost(q)
+        raise StoreUnavailable("MongoDB: others have landed the same messages again and again")
+
+    def _landed_before(self, documents: Sequence[Mapping[str, Any]]) -> set[int]:
+        keys = [document["_id"] for document in documents]
+        found = {d["_id"] for d in self._messages.find({"_id": {"$in": keys}}, projection=["_id"])}
+        return {index for index, key in enumerate(keys) if key in found}
 
     def _insert(self, documents: Sequence[dict[str, Any]]) -> list[int]:
         """Insert by the driver: which were there already, but for those that a first try has inserted.
@@ -307,14 +392,17 @@ class MongoDBStore(SideStore):
             there = _duplicates(error)
         keys = [documents[index]["_id"] for index in there]
         positions = {d["_id"]: d.get("s") for d in self._messages.find({"_id": {"$in": keys}}, projection=["s"])}
-        return [index for index in there if positions.get(documents[index]["_id"]) != documents[index]["s"]]
+        return [
+            index for index in there
+            if "s" not in documents[index] or positions.get(documents[index]["_id"]) != documents[index]["s"]
+        ]
 
     def free(self, q: str, limit: int) -> tuple[list[Message], bool]:
         with self._calls():
             while True:
                 now = self.now()
                 documents = self._find(
-                    {"q": q, "h": {"$gte": LEASE_HELD, "$lte": now}, "e": {"$gt": DatetimeMS(now)}}, limit,
+                    {"q": q, "h": {"$gte": LEASE_FREE, "$lte": now}, "e": {"$gt": DatetimeMS(now)}}, limit,
                     sort={"h": DESCENDING, "s": ASCENDING}, hint="visibility",
                 )
                 if not documents or documents[0]["h"] <= 0:
@@ -322,9 +410,12 @@ class MongoDBStore(SideStore):
                 self._messages.update_many(
                     {"q": q, "h": {"$gt": 0, "$lte": now}}, {"$set": {"h": 0}, "$unset": {"c": 1, "t": 1}}
                 )
-        leased = bool(documents) and documents[-1]["h"] == LEASE_HELD
-        if leased:
-            leased = documents.pop()["until"] > now
+        leased = False
+        if documents and documents[-1]["h"] < 0:
+            lease = documents.pop()
+            leased = lease["h"] == LEASE_HELD and lease["until"] > now
+        elif len(documents) < limit:
+            raise QueueGone(q)
         return [_message(d) for d in documents], leased
 
     def claim(self, q: str, messages: Sequence[Message], claim: Claim) -> list[Message]:
@@ -384,8 +475,13 @@ class MongoDBStore(SideStore):
 
     def known(self, q: str, ids: Sequence[str]) -> set[str]:
         with self._calls():
-            found = self._find({"_id": {"$in": _keys(q, ids)}}, len(ids), projection={"_id": 1})
-        return {_id_of(d) for d in found}
+            # With the lease, which says whether the queue is still there.
+            found = self._find({"_id": {"$in": _keys(q, ["", *ids])}}, len(ids) + 1, projection={"_id": 1})
+        known = {_id_of(d) for d in found}
+        if "" not in known:
+            raise QueueGone(q)
+        known.discard("")
+        return known
 
     def newest(self, q: str) -> Message | None:
         return self._edge(q, DESCENDING)
@@ -474,9 +570,11 @@ class MongoDBStore(SideStore):
             )
         return result.matched_count > 0
 
-    def release_claim(self, q: str, claim_id: str) -> None:
+    def release_claim(self, q: str, claim_id: str) -> int:
         with self._calls():
-            self._messages.update_many({"c": claim_id, "q": q}, {"$set": {"h": 0}, "$unset": {"c": 1, "t": 1}})
+            return self._messages.update_many(
+                {"c": claim_id, "q": q}, {"$set": {"h": 0}, "$unset": {"c": 1, "t": 1}}
+            ).matched_count
 
 
 def _check_files(uri: str) -> None:
@@ -515,7 +613,9 @@ def _duplicates(error: BulkWriteError) -> list[int]:
 
 
 def _queue(document: Mapping[str, Any]) -> Queue:
-    return Queue(document["n"], bytes(document["m"]), document["v"])
+    return Queue(
+        document["n"], bytes(document["m"]), document["v"], message_key(document["_id"], document.get("i", ""))
+    )
 
 
 def _document(q: str, m: Message) -> dict[str, Any]:

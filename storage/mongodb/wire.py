@@ -12,8 +12,11 @@ import struct
 import time
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import bson
+from bson import Binary, Int64
+from bson.binary import UUID_SUBTYPE
 from bson.codec_options import CodecOptions, DatetimeConversion
 
 #: Dates come back as milliseconds, whatever year they are in.
@@ -47,6 +50,8 @@ class Connection:
         self.used = time.monotonic()
         self._timeout = timeout
         self._number = 0
+        self._session = {"id": Binary(uuid4().bytes, UUID_SUBTYPE)}
+        self._writes = 0
         self._buffer = bytearray(_RECEIVED)
         self._socket = socket.create_connection(address, timeout)
         try:
@@ -77,6 +82,11 @@ class Connection:
     def close(self) -> None:
         """Close it."""
         self._socket.close()
+
+    def next_write(self) -> tuple[Mapping[str, Any], Int64]:
+        """Session and number for a write that the server is to do once, however often it is sent."""
+        self._writes += 1
+        return self._session, Int64(self._writes)
 
     def command(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """The server's answer to a command, whatever it is.
