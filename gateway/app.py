@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from werkzeug.exceptions import HTTPException
@@ -14,6 +15,7 @@ from gateway import metrics
 from gateway.api import claims, messages, queues, root
 from gateway.api.call import JSON, Service, admit, check_queue_name
 from gateway.api.errors import Answer, answer
+from gateway.api.healthcheck import Healthcheck
 from gateway.audit import Trail
 from gateway.auth import strategy
 from gateway.core.bridging import AccessRules
@@ -24,6 +26,7 @@ from gateway.core.seal import Seal
 from gateway.dispatch import App, Response, View
 from gateway.drivers import BRIDGES, SIDE_STORES, make
 from gateway.logs import REQUEST_ID, new_request_id
+from gateway.paths import base_of
 from gateway.policy import BY_CALL, Policy
 from gateway.settings_check import check_settings
 
@@ -143,7 +146,20 @@ def make_app(conf: Any, core: Core) -> App:
 
         return serve(request, "", run)
 
-    app = App("marconi", max_body(conf), refuse)
+    def add_root(app: App) -> None:
+        app.add("/", ["GET"], lambda request: serve(request, "/", partial(root.versions, base_of(request.environ))))
+
+    def add_metrics(app: App) -> None:
+        app.add("/metrics", ["GET"], lambda request: serve(request, "/metrics", _metrics), exact=True)
+
+    def add_healthcheck(app: App) -> None:
+        app.add(
+            "/healthcheck", ["GET"],
+            lambda request: serve(request, "/healthcheck", partial(healthcheck.answer, request.environ)), exact=True,
+        )
+
+    healthcheck = Healthcheck(core)
+    app = App("marconi", max_body(conf), refuse, conf.wsgi.prefix)
 
     def view_of(route: str, handlers: dict[str, Handler]) -> View:
         def view(request: Request, **names: str) -> Response:
@@ -161,9 +177,14 @@ def make_app(conf: Any, core: Core) -> App:
 
     for route, handlers in ROUTES.items():
         app.add(route, handlers, view_of(route, handlers))
-    app.add("/", ["GET"], lambda request: serve(request, "/", root.versions))
-    app.add("/metrics", ["GET"], lambda request: serve(request, "/metrics", _metrics))
+    add_root(app)
+    add_healthcheck(app)
+    if conf.metrics.bind is None:
+        add_metrics(app)
     allow_browsers(app, conf)
+    app.monitor = App("marconi-metrics", 0, refuse)
+    for add in (add_root, add_healthcheck, add_metrics):
+        add(app.monitor)
     return app
 
 

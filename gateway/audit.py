@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from gateway.paths import sent_path
+
 #: Statuses of calls that the caller may not make, which are recorded whatever they would have done.
 REFUSED = (401, 403)
 
@@ -47,7 +49,7 @@ class Trail:
             "client": environ.get("HTTP_CLIENT_ID"),
             "action": action,
             "method": method,
-            "path": environ["PATH_INFO"],
+            "path": sent_path(environ),
             "status": status,
         }).decode()
         self._handler.handle(logging.LogRecord("marconi.audit", logging.INFO, "", 0, line, None, None))

@@ -17,7 +17,9 @@ from waitress.utilities import Error, InternalServerError
 
 from gateway import metrics
 from gateway.api.errors import RETRY_AFTER, error_body
+from gateway.api.healthcheck import DRAINING
 from gateway.logs import new_request_id
+from gateway.parser import Parser
 from gateway.syscalls import send
 
 LOG = logging.getLogger(__name__)
@@ -59,10 +61,10 @@ class JSONErrorTask(ErrorTask):
             ("Content-Type", "application/json"), ("X-Openstack-Request-Id", new_request_id()),
         ]
         self.content_length = len(body)
+        if self.request.command == "HEAD":
+            body = b""
         if isinstance(error, Busy):
             self.response_headers.append(("Retry-After", str(RETRY_AFTER)))
-            if self.request.command == "HEAD":
-                body = b""
         # The whole of a busy one's request has been read, so the next can follow: to connect anew would cost more.
         if not isinstance(error, Busy) or self.channel.server.draining:
             self.set_close_on_finish()
@@ -81,6 +83,7 @@ class Task(WSGITask):
         super().start()
         if self.channel.server.draining:
             super().set_close_on_finish()
+            self.get_environment()[DRAINING] = True
 
 
 class Channel(HTTPChannel):
@@ -97,6 +100,7 @@ class Channel(HTTPChannel):
 
     task_class = Task
     error_task_class = JSONErrorTask
+    parser_class = Parser
 
     #: Bytes of the requests behind the present one: of one read at the most.
     ahead = b""
@@ -172,13 +176,15 @@ class Channel(HTTPChannel):
                     self.since = time.monotonic()
                 request = self.request
                 data = data[request.received(data):]
-                if request.expect_continue and request.headers_finished and not self.sent_continue:
+                if request.expect_continue and not (request.completed or self.sent_continue):
                     self.send_continue()
                 if request.completed:
                     self.sent_continue = False
                     self.request = None
                     if not request.empty:
                         self.requests.append(request)
+                elif data:  # it takes long to read: others first
+                    break
             self.ahead = data
         if self.requests:
             self.since = time.monotonic()
@@ -229,12 +235,10 @@ class Channel(HTTPChannel):
 
     @property
     def buffered(self) -> int:
-        """Bytes kept for this connection: of a request that is not complete, and of an answer."""
-        total: int = self.total_outbufs_len
+        """Bytes kept for this connection: of a request that is not complete, of those behind it, and of an answer."""
+        total: int = self.total_outbufs_len + len(self.ahead)
         if self.request:
-            total += len(self.request.header_plus)
-            if self.request.body_rcv is not None:
-                total += len(self.request.body_rcv)
+            total += self.request.buffered
         return total
 
     # -- what a thread does ------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 from oslo_config import cfg
 
 from bridges.errors import BridgeError
+from gateway import monitor
 from gateway.auth import UnknownStrategy, strategy
 from gateway.core.bridging import AccessRules
 from gateway.core.core import read_key
@@ -27,6 +28,7 @@ def check(conf: Any) -> bool:
         ("configuration", lambda: _configuration(conf)),
         ("authentication", lambda: _authentication(conf)),
         ("policy", lambda: Policy(conf).describe()),
+        *([("metrics", lambda: monitor.check(conf))] if conf.metrics.bind else []),
         ("encryption", lambda: _encryption(conf)),
         ("bridging", lambda: _bridging(conf)),
         ("bridge", lambda: _reach(BRIDGES, conf.bridge)),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from oslo_config import cfg
+from oslo_config import cfg, types
 from oslo_log import log
 
 from gateway import __version__
@@ -15,6 +16,20 @@ from gateway.drivers import BRIDGES, SIDE_STORES, driver_classes
 
 #: Largest message that MongoDB's 16 MiB documents and the memory of a gateway are good for, in bytes.
 MAX_POST_SIZE = 8 * 1024 * 1024
+
+#: Parts of a path, the first of which is not the beginning of a path that the gateway has anyway.
+_PREFIX = re.compile(r"(?:/(?!(?:v[0-9.]+|metrics|healthcheck|\.\.?)/?(?:\Z|/))[A-Za-z0-9._~-]+)+/?\Z")
+
+
+class PathPrefix(types.String):
+    """The path below which a proxy has the gateway; may be empty."""
+
+    def __call__(self, value: Any) -> str:
+        text: str = super().__call__(value)
+        if text.strip("/") and not _PREFIX.match(text):
+            raise ValueError("must be a path like /messaging, of A-Z a-z 0-9 . _ ~ - and /, and no path of the API")
+        return text.rstrip("/")
+
 
 DEFAULT_OPTS = (
     cfg.StrOpt(
@@ -36,6 +51,11 @@ DEFAULT_OPTS = (
 WSGI_OPTS = (
     cfg.HostAddressOpt("bind", default="127.0.0.1", help="Address to listen on."),
     cfg.PortOpt("port", default=8888, help="Port to listen on."),
+    cfg.Opt(
+        "prefix", type=PathPrefix(), default="",
+        help="What comes before /v2 in the paths that clients send, like /messaging, when a proxy in front has the"
+             " gateway below a path of its own. Every link has it; the proxy may take it off the path or leave it.",
+    ),
     cfg.IntOpt("threads", default=8, min=1, max=512, help="Requests that one worker process serves at the same time."),
     cfg.IntOpt("workers", default=1, min=1, max=256, help="Worker processes that share the listening socket."),
     cfg.IntOpt(
@@ -201,6 +221,15 @@ QUOTA_OPTS = (
     ),
 )
 
+METRICS_OPTS = (
+    cfg.HostAddressOpt(
+        "bind",
+        help="Address of a listener of its own for /metrics, which has no authentication; /healthcheck is there, too."
+             " None: /metrics is served to whoever can reach the service.",
+    ),
+    cfg.PortOpt("port", default=9888, help="Port of that listener."),
+)
+
 AUDIT_OPTS = (
     cfg.StrOpt(
         "file",
@@ -230,6 +259,7 @@ def _options() -> Iterable[tuple[str | None, Sequence[cfg.Opt]]]:
     yield "encryption", ENCRYPTION_OPTS
     yield "bridging", BRIDGING_OPTS
     yield "quota", QUOTA_OPTS
+    yield "metrics", METRICS_OPTS
     yield "audit", AUDIT_OPTS
     yield "basic", BASIC_OPTS
 

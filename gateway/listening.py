@@ -30,6 +30,12 @@ def listen(host: str, port: int, reuse_port: bool = False) -> socket.socket:
     return listener
 
 
+def url_of(listener: socket.socket) -> str:
+    """Where it listens, for the log."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def drop_new_connections(listener: socket.socket) -> None:
     """Ignore whoever tries to connect from now on; the client's system tries again after a second.
 

@@ -14,8 +14,9 @@ import time
 from typing import Any
 
 from gateway.affinity import pin
-from gateway.listening import drop_new_connections, listen
+from gateway.listening import drop_new_connections, listen, url_of
 from gateway.logs import configure
+from gateway.monitor import open_listener, serve_metrics
 from gateway.settings_check import check_settings
 
 LOG = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def serve(conf: Any) -> int:
     check_settings(conf)  # here too: with several workers each of them would fail, and be replaced
     _check_exposure(conf)
     listener = _listen(conf.wsgi.bind, conf.wsgi.port, conf.wsgi.reuse_port)
+    open_listener(conf)
     if conf.wsgi.workers == 1:
         _work(conf, listener)
         return 0
@@ -82,7 +84,8 @@ def _work(conf: Any, listener: socket.socket) -> None:
         pin()
     core = make_core(conf)
     server = Server(make_app(conf, core), listener, conf.wsgi, max_body(conf))
-    LOG.info("serving on http://%s:%d", *listener.getsockname()[:2])
+    serve_metrics(server)
+    LOG.info("serving on %s", url_of(listener))
     server.run(conf.wsgi.drain_timeout, alone=conf.wsgi.workers == 1)
     core.close()
     LOG.info("stopped")

@@ -19,12 +19,10 @@ from waitress.server import TcpWSGIServer
 from gateway.channel import Channel
 from gateway.dispatcher import Dispatcher
 from gateway.listening import drop_new_connections
+from gateway.parser import MAX_HEAD
 from gateway.syscalls import Receiver
 
 LOG = logging.getLogger(__name__)
-
-#: Bytes of a request's start line and headers at the most.
-MAX_HEADER = 64 * 1024
 
 #: Connections that one worker process keeps at the most.
 MAX_CONNECTIONS = 2000
@@ -67,8 +65,10 @@ class Listener(TcpWSGIServer):
     refused = 0
     received = 0
 
-    def __init__(self, app: Any, listener: socket.socket, options: Any, max_body: int):
-        self._max_connections = _max_connections()
+    def __init__(
+        self, app: Any, listener: socket.socket, options: Any, max_body: int, max_connections: int | None = None
+    ):
+        self._max_connections = max_connections or _max_connections()
         self._max_queue_time = options.max_queue_time
         self._client_timeout = options.client_timeout
         self._next_sweep = 0.0
@@ -84,7 +84,7 @@ class Listener(TcpWSGIServer):
         adjustments = Adjustments(
             sockets=[listener],
             ident=None,
-            max_request_header_size=MAX_HEADER,
+            max_request_header_size=MAX_HEAD,
             max_request_body_size=max_body + 1,  # waitress refuses what is as large as its limit
             clear_untrusted_proxy_headers=True,
             **trusted,
@@ -230,7 +230,13 @@ class Server:
 
     def __init__(self, app: Any, listener: socket.socket, options: Any, max_body: int):
         """``options``: the section [wsgi]. ``max_body``: bytes of the largest body."""
+        self.app = app
         self._listener = Listener(app, listener, options, max_body)
+
+    @property
+    def draining(self) -> bool:
+        """Is it about to end?"""
+        return self._listener.draining
 
     def run(self, drain_timeout: float, alone: bool = True) -> None:
         """Serve until SIGTERM or SIGINT, then finish the requests in progress, ``drain_timeout`` seconds at most.

@@ -21,9 +21,13 @@ def sign(key: str, paths: Iterable[str], methods: Iterable[str], project: str, e
 
 
 def covers(
-    key: str, signature: str, paths: list[str], methods: list[str], project: str, expires: str, method: str, path: str
+    key: str, signature: str, paths: list[str], methods: list[str], project: str, expires: str, method: str, path: str,
+    base: str = "",
 ) -> bool:
-    """Does the signature hold, and cover this method and path now? A path covers itself and what is below it."""
+    """Does the signature hold, and cover this method and path now? A path covers itself and what is below it.
+
+    ``base``: where links begin. A signature says the path with it; without it too, if it is older than the base.
+    """
     if any(SEPARATOR in part for part in (*paths, *methods, project, expires)):
         return False
     right = hmac.compare_digest(sign(key, paths, methods, project, expires).encode(), signature.encode())
@@ -31,5 +35,5 @@ def covers(
         until = datetime.strptime(expires, EXPIRES).replace(tzinfo=UTC)
     except ValueError:
         return False
-    covered = any(p and (path == p or path.startswith(f"{p}/")) for p in paths)
+    covered = any(p and f"{place}/".startswith(f"{p}/") for p in paths for place in (base + path, path))
     return right and datetime.now(UTC) < until and method in methods and covered

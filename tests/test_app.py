@@ -201,3 +201,26 @@ def test_strange_methods_do_not_fill_the_memory(client: FlaskClient) -> None:
     for number in range(20):
         assert client.open("/v2/queues", method=f"STRANGE{number}", headers=HEADERS).status_code == 405
     assert series() == before
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "deflate", "br", "zstd", "identity, gzip", "unknown"])
+@pytest.mark.parametrize(("method", "path"), [
+    ("PUT", "/v2/queues/q"), ("PATCH", "/v2/queues/q"), ("POST", "/v2/queues/q/messages"),
+    ("POST", "/v2/queues/q/purge"), ("POST", "/v2/queues/q/share"), ("POST", "/v2/queues/q/claims"),
+    ("PATCH", "/v2/queues/q/claims/c"),
+])
+def test_compressed_body_is_refused(
+    configured: Callable[..., Any], core: Core, method: str, path: str, coding: str
+) -> None:
+    client = make_app(configured(signed_url={"secret_key": "k"}), core).test_client()
+    response = client.open(path, method=method, headers=HEADERS | {"Content-Encoding": coding}, data=b"\x1f\x8b...")
+    assert response.status_code == 415
+    assert is_canonical(response.data, "Unsupported content coding")
+    assert response.headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", "", "identity, identity"])
+def test_body_that_says_it_is_not_compressed_is_fine(client: FlaskClient, coding: str) -> None:
+    headers = HEADERS | {"Content-Encoding": coding}
+    assert client.post("/v2/queues/q/messages", headers=headers, json={"messages": [{"body": 1}]}).status_code == 201
+    assert client.put("/v2/queues/p", headers=HEADERS | {"Content-Encoding": "gzip"}).status_code == 201

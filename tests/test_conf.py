@@ -17,7 +17,7 @@ SAMPLE = Path(__file__).parents[1] / "etc" / "marconi.conf.sample"
 OPTIONS = [(section or "DEFAULT", option) for section, options in list_opts() for option in options]
 
 #: Texts for options that are not numbers, booleans or choices.
-TEXTS = {"bind": "127.0.0.9", "hosts": "a:1,b:2", "allow": "a read / queue:b,* * * *"}
+TEXTS = {"bind": "127.0.0.9", "prefix": "/another", "hosts": "a:1,b:2", "allow": "a read / queue:b,* * * *"}
 
 
 def another(option: cfg.Opt) -> tuple[str, Any]:
@@ -101,3 +101,22 @@ def test_sample_works_when_everything_in_it_is_switched_on(tmp_path: Path) -> No
     conf = load(config_files=[str(file)])
     for section, option in OPTIONS:
         assert getattr(group(conf, section), option.dest) == option.default
+
+
+@pytest.mark.parametrize(("text", "prefix"), [
+    ("", ""), ("/", ""), ("/messaging", "/messaging"), ("/messaging/", "/messaging"), ("/a/b-c_d.e~f", "/a/b-c_d.e~f"),
+    ("/v2x", "/v2x"),
+])
+def test_prefix_is_a_path(configured: Callable[..., Any], text: str, prefix: str) -> None:
+    assert configured(wsgi={"prefix": text}).wsgi.prefix == prefix
+
+
+@pytest.mark.parametrize("text", [
+    "messaging", "//messaging", "/a//b", "/a b", "/a%20b", "/a?b", "/..", "/a/../b", "/v2", "/v2/", "/v2/x", "/metrics",
+    "/healthcheck", "http://host/messaging", "/m\u00fc",
+])
+def test_prefix_that_no_client_could_send_or_that_is_taken_is_refused(
+    configured: Callable[..., Any], text: str
+) -> None:
+    with pytest.raises((ValueError, cfg.Error), match="must be a path like /messaging"):
+        _ = configured(wsgi={"prefix": text}).wsgi.prefix

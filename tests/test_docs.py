@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
 #: Served beside ROUTES.
-MORE_ROUTES = {("GET", "/"), ("GET", "/metrics")}
+MORE_ROUTES = {("GET", "/"), ("GET", "/healthcheck"), ("GET", "/metrics")}
 
 #: Folders of other people's Markdown.
 FOREIGN = {".git", ".venv", ".tox", ".pytest_cache", "node_modules", "build", "var"}

@@ -14,7 +14,7 @@ import pytest
 import gateway.server
 from gateway import metrics
 from gateway.channel import RESET
-from gateway.listening import drop_new_connections, listen
+from gateway.listening import drop_new_connections, listen, url_of
 from gateway.server import Listener
 
 #: Seconds that a test waits for what must happen.
@@ -42,6 +42,13 @@ class App:
         return [body]
 
 
+def wsgi_options(**options: Any) -> SimpleNamespace:
+    """The section [wsgi]."""
+    usual = {"threads": 1, "max_queued_requests": 10, "max_queue_time": 60.0, "client_timeout": 60.0}
+    usual |= {"trusted_proxy": None, "trusted_proxy_count": 1}
+    return SimpleNamespace(**usual | options)
+
+
 @pytest.fixture
 def app() -> App:
     return App()
@@ -53,9 +60,7 @@ def serve(app: App) -> Iterator[Callable[..., Listener]]:
     made: list[Listener] = []
 
     def make(**options: Any) -> Listener:
-        usual = {"threads": 1, "max_queued_requests": 10, "max_queue_time": 60.0, "client_timeout": 60.0}
-        usual |= {"trusted_proxy": None, "trusted_proxy_count": 1}
-        listener = Listener(app, listen("127.0.0.1", 0), SimpleNamespace(**usual | options), 1000)
+        listener = Listener(app, listen("127.0.0.1", 0), wsgi_options(**options), 1000)
         made.append(listener)
         return listener
 
@@ -158,7 +163,7 @@ def test_request_beyond_the_queue_is_refused_and_its_connection_kept(
     assert refused.answers(1) == ["HTTP/1.1 503 Service Unavailable"]
     assert b"Retry-After: " in refused.received and b"X-Openstack-Request-Id: req-" in refused.received
     refused.received = b""
-    refused.send(b"HEAD /refused HTTP/1.1\r\n\r\n")
+    refused.send(b"HEAD /refused HTTP/1.1\r\nHost: gateway\r\n\r\n")
     assert refused.answers(1) == ["HTTP/1.1 503 Service Unavailable"]
     assert refused.received.endswith(b"\r\n\r\n")
     assert count(metrics.REFUSED, "full") == before + 2
@@ -193,7 +198,7 @@ def test_request_that_waited_too_long_is_refused(serve: Callable[..., Listener],
     assert app.served == ["/first"]
 
 
-@pytest.mark.parametrize("part", [b"GET /", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n1234"], ids=["head", "body"])
+@pytest.mark.parametrize("part", [b"GET /", b"POST / HTTP/1.0\r\nContent-Length: 9\r\n\r\n1234"], ids=["head", "body"])
 def test_request_that_does_not_arrive_in_time_is_answered_408(serve: Callable[..., Listener], part: bytes) -> None:
     client = Client(serve(client_timeout=MOMENT)).send(part)
 
@@ -281,7 +286,7 @@ def test_buffers_beyond_the_limit_are_freed_oldest_first(
     monkeypatch.setattr(gateway.server, "MAX_BUFFERED", 1500)
     monkeypatch.setattr(gateway.server, "SWEEP_STEP", 3600)
     listener = serve()
-    head = b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: gateway\r\nContent-Length: 1000\r\n\r\n"
     idle = Client(listener)
     clients = []
     for _ in range(2):
@@ -338,6 +343,12 @@ def test_nobody_connects_any_more_and_those_who_have_are_not_disturbed(host: str
         assert accepted.recv(100) == b"request"
         accepted.close()
         client.close()
+
+
+@pytest.mark.parametrize(("host", "start"), [("127.0.0.1", "http://127.0.0.1:"), ("::1", "http://[::1]:")])
+def test_address_in_the_log_is_a_url(host: str, start: str) -> None:
+    with listen(host, 0) as listener:
+        assert url_of(listener) == f"{start}{listener.getsockname()[1]}"
 
 
 def test_two_listeners_share_a_port_if_both_want_to() -> None:

@@ -197,3 +197,41 @@ def test_half_sent_bodies_take_a_bounded_amount_of_memory(gateway, connect, api)
     assert closed(api, "too_much") > 0
     # Python's buffers take more than what is in them, and some come between two looks; 362 MiB have been sent.
     assert memory.look().growth < 2 * MAX_BUFFERED + 50
+
+
+#: Half-sent requests whose bytes are none of a body, and whether they are refused at once.
+LINES = {
+    "short headers": (HEAD + b"abc: d\r\n" * 8000 + b"Content-Length: 9\r\n\r\n", True),
+    "headers as many and as long as may be": (
+        HEAD + (b"abc: " + b"x" * 310 + b"\r\n") * 95 + b"Content-Length: 9\r\n\r\n", False
+    ),
+    "headers without an end": (HEAD + b"x" * 30_000, False),
+    "long query": (HEAD.replace(b" HTTP", b"?" + b"x" * 60_000 + b" HTTP") + b"Content-Length: 9\r\n\r\n", False),
+    "lines of chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"x" * 60_000, True),
+    "trailers": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"a: b\r\n" * 10_000, True),
+    "tiny chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 10_000, True),
+}
+
+
+@pytest.mark.usefixtures("many_files", "polite")
+@pytest.mark.parametrize("part, refused", LINES.values(), ids=LINES)
+def test_what_is_no_body_takes_a_bounded_amount_of_memory_too(gateway, connect, api, part, refused):
+    """A thousand connections with three-letter headers took a gigabyte, and nobody was closed."""
+    memory = Memory(gateway)
+
+    connections = [connect() for _ in range(1000)]
+    for connection in connections:
+        with contextlib.suppress(OSError):
+            connection.sendall(part)
+        memory.look()
+    if refused:
+        for connection in connections:
+            with contextlib.suppress(ConnectionError):
+                assert b" 4" in connection.recv(100)
+    else:
+        wait_until(
+            lambda: closed(api, "slow_request") + closed(api, "too_much") == len(connections), 2 * PATIENCE, "an end"
+        )
+
+    # 64 MiB have been sent.
+    assert memory.look().growth < 150

@@ -169,7 +169,7 @@ class TestFetchedAndNotYetLanded:
     def test_message_is_there_for_another_gateway(self, a, b, proxy, queue, start, how):
         """It has been posted and nobody has deleted it.
 
-        Not for claims, which leave no trace until they have landed (docs/architecture.md, What a gateway process keeps).
+        Not for claims, which leave no trace until they have landed (docs/architecture.md).
         """
         (id_,) = post(b, queue, "x")
         with proxy.hold(begins_to_land) as insert:

@@ -13,7 +13,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Request
 
 from gateway.api import body
-from gateway.api.errors import NotAcceptable
+from gateway.api.errors import NotAcceptable, UnsupportedCoding
 from gateway.audit import CALLER
 from gateway.auth.base import MAX_PROJECT, AuthStrategy, Identity, project_header
 from gateway.core.core import Core
@@ -21,6 +21,7 @@ from gateway.core.errors import Forbidden, InvalidInput, NotFound
 from gateway.core.metadata import QUEUE_NAME
 from gateway.core.queues import QueueInfo
 from gateway.core.quotas import RateLimit
+from gateway.paths import base_of
 from gateway.policy import ADMIN, Policy
 from gateway.signing import covers
 
@@ -90,7 +91,10 @@ class Call:
 
     def body(self) -> bytes:
         """The request's body as it came."""
+        coding = self.request.environ.get("HTTP_CONTENT_ENCODING")
         data = self.request.get_data(cache=False)
+        if coding is not None and data:
+            _check_coding(coding)
         if data and self.request.mimetype == FORM:
             raise InvalidInput(f"Send JSON with Content-Type: {JSON}", "Invalid Content-Type")
         return data
@@ -104,10 +108,15 @@ class Call:
         return self.core.queues.on(self.project, name, work, sure=sure)
 
 
+def _check_coding(coding: str) -> None:
+    if any(word.strip(" \t") not in ("identity", "") for word in coding.lower().split(",")):
+        raise UnsupportedCoding("Send the body as it is, without Content-Encoding: this service inflates none")
+
+
 def check_queue_name(name: str) -> None:
     """Raises InvalidInput for what can't be the name of a queue."""
     if not QUEUE_NAME.match(name):
-        raise InvalidInput("A queue's name is 1 to 64 characters of A-Z a-z 0-9 _ - .", QUEUE_TITLE)
+        raise InvalidInput("A queue's name is 1 to 64 characters of A-Z a-z 0-9 _ - ., and not . or ..", QUEUE_TITLE)
 
 
 def admit(service: Service, request: Request, rule: str | None) -> Call:
@@ -200,6 +209,7 @@ def _signed_project(service: Service, environ: dict[str, Any]) -> str:
         environ.get("HTTP_URL_EXPIRES", ""),
         environ["REQUEST_METHOD"],
         environ["PATH_INFO"],
+        base_of(environ),
     ):
         raise NotFound("There is nothing here for this signature")
     return project

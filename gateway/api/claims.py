@@ -23,7 +23,7 @@ def post(call: Call, queue: str) -> Answer:
     messages = call.on_queue(queue, lambda info: call.core.messages.claim(info, ttl, grace, limit), sure=True)
     if not messages:
         return 204, b"", {}
-    path = path_of(queue)
+    path = path_of(call, queue)
     shown = render.messages(path, messages, call.core.store.now(), call.service.enable_checksum)
     return 201, orjson.dumps({"messages": shown}), {"Location": f"{path}/claims/{messages[0].claim}"}
 
@@ -33,7 +33,7 @@ def get(call: Call, queue: str, claim_id: str) -> Answer:
     messages = call.on_queue(queue, lambda info: call.core.messages.claimed(info, claim_id))
     if messages is None:
         raise _no_queue(queue, claim_id)
-    path = path_of(queue)
+    path = path_of(call, queue)
     return 200, orjson.dumps({
         "href": f"{path}/claims/{claim_id}",
         "ttl": messages[0].claim_ttl,

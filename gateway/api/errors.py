@@ -42,6 +42,18 @@ class UnsupportedMediaType(CoreError):
     title = "Unsupported media type"
 
 
+class UnsupportedCoding(CoreError):
+    """The body is compressed."""
+
+    title = "Unsupported content coding"
+
+
+class Unready(CoreError):
+    """This gateway can't do its work now."""
+
+    title = "Service unavailable"
+
+
 #: Statuses by class of error.
 STATUSES: dict[type[CoreError], int] = {
     InvalidInput: 400,
@@ -51,8 +63,10 @@ STATUSES: dict[type[CoreError], int] = {
     NotAcceptable: 406,
     Conflict: 409,
     UnsupportedMediaType: 415,
+    UnsupportedCoding: 415,
     TooFast: 429,
     Busy: 503,
+    Unready: 503,
 }
 
 Answer = tuple[int, bytes, dict[str, str]]
@@ -62,6 +76,8 @@ def answer(error: Exception) -> Answer:
     """Status, body and headers for whatever went wrong."""
     if isinstance(error, CoreError):
         headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooFast) else None
+        if isinstance(error, UnsupportedCoding):  # RFC 7694, 3
+            headers = {"Accept-Encoding": "identity"}
         return _answer(STATUSES[type(error)], error.title, error.description, headers)
     if isinstance(error, PublishBlocked):
         LOG.warning("publish: %s", error)

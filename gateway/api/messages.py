@@ -23,7 +23,7 @@ def post(call: Call, queue: str) -> Answer:
     if call.service.byte_rate is not None:
         call.service.byte_rate.take(call.project, len(data))
     ids = call.core.messages.post(call.project, queue, call.client, _posts(data), len(data))
-    path = f"{path_of(queue)}/messages"
+    path = f"{path_of(call, queue)}/messages"
     return (
         201,
         orjson.dumps({"resources": [f"{path}/{id_}" for id_ in ids]}),
@@ -63,7 +63,7 @@ def list_(call: Call, queue: str) -> Answer:
     page: Sequence[Message] = call.on_queue(
         queue, lambda info: call.core.messages.list(info, marker, limit, not_from, claimed, delayed)
     ) or ()
-    path = path_of(queue)
+    path = path_of(call, queue)
     return 200, orjson.dumps({
         "messages": render.messages(path, page, call.core.store.now(), call.service.enable_checksum),
         "links": query.next_link(f"{path}/messages", args, _marker(page[-1])) if page else [],
@@ -81,7 +81,7 @@ def _get_many(call: Call, queue: str, ids: list[str]) -> Answer:
     found = call.on_queue(queue, lambda info: call.core.messages.get(info, usable))
     if not found:
         raise NotFound("None of these messages exists")
-    shown = render.messages(path_of(queue), found, call.core.store.now(), call.service.enable_checksum)
+    shown = render.messages(path_of(call, queue), found, call.core.store.now(), call.service.enable_checksum)
     return 200, orjson.dumps({"messages": shown}), {}
 
 
@@ -97,7 +97,7 @@ def get(call: Call, queue: str, message_id: str) -> Answer:
     found = call.on_queue(queue, lambda info: call.core.messages.get(info, usable))
     if not found:
         raise NotFound(f"Message {message_id} does not exist")
-    shown = render.message(path_of(queue), found[0], call.core.store.now(), call.service.enable_checksum)
+    shown = render.message(path_of(call, queue), found[0], call.core.store.now(), call.service.enable_checksum)
     return 200, orjson.dumps(shown), {}
 
 

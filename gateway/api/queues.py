@@ -12,6 +12,7 @@ from gateway.api.call import Call
 from gateway.api.errors import Answer, UnsupportedMediaType
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
 from gateway.core.queues import ListedQueue, QueueInfo
+from gateway.paths import BASE, base_of
 from gateway.policy import BY_CALL
 from gateway.signing import EXPIRES, SEPARATOR, sign
 from storage.base import Stats
@@ -31,9 +32,9 @@ SHARE_KEYS = frozenset({"paths", "methods", "expires"})
 SHARE_FOR = timedelta(days=1)
 
 
-def path_of(queue: str) -> str:
-    """A queue's own path."""
-    return f"/v2/queues/{queue}"
+def path_of(call: Call, queue: str) -> str:
+    """A queue's own path, as the caller sees it."""
+    return f"{call.request.environ.get(BASE, '')}/v2/queues/{queue}"
 
 
 def put(call: Call, queue: str) -> Answer:
@@ -41,7 +42,7 @@ def put(call: Call, queue: str) -> Answer:
     data = call.body()
     metadata = body.parse_object(data) if data else None
     made = call.core.queues.create(call.project, queue, metadata, call.identity.roles)
-    return 201 if made else 204, b"", {"Location": path_of(queue)}
+    return 201 if made else 204, b"", {"Location": path_of(call, queue)}
 
 
 def get(call: Call, queue: str) -> Answer:
@@ -87,9 +88,10 @@ def list_(call: Call) -> Answer:
     page = call.core.queues.list(call.project, args.get("marker", ""), limit, matches)
     answer: dict[str, Any] = {
         "queues": [
-            {"name": q.name, "href": path_of(q.name), **({"metadata": q.metadata} if detailed else {})} for q in page
+            {"name": q.name, "href": path_of(call, q.name), **({"metadata": q.metadata} if detailed else {})}
+            for q in page
         ],
-        "links": query.next_link("/v2/queues", args, page[-1].name) if page else [],
+        "links": query.next_link(f"{base_of(call.request.environ)}/v2/queues", args, page[-1].name) if page else [],
     }
     if with_count:
         answer["count"] = call.core.queues.count(call.project, matches if name or filters else None)
@@ -122,7 +124,7 @@ def stats(call: Call, queue: str) -> Answer:
         now = call.core.store.now()
         for name, item in (("oldest", landed.oldest), ("newest", landed.newest)):
             if counts["total"] and item is not None:
-                counts[name] = render.edge(path_of(queue), item, now)
+                counts[name] = render.edge(path_of(call, queue), item, now)
     return 200, orjson.dumps({"messages": counts}), {}
 
 
@@ -157,7 +159,7 @@ def share(call: Call, queue: str) -> Answer:
     methods = _string_list(document, "methods", ["GET"], SHARE_METHODS)
     if refused := [rule for rule in rules_of(names, methods) if not call.allows(rule)]:
         raise Forbidden(f"Your roles don't allow what you want to share ({', '.join(refused)})")
-    paths = [f"{path_of(queue)}/{name}" for name in names]
+    paths = [f"{path_of(call, queue)}/{name}" for name in names]
     expires = _expiry(document.get("expires")).strftime(EXPIRES)
     return 200, orjson.dumps({
         "project": call.project,
@@ -170,7 +172,7 @@ def share(call: Call, queue: str) -> Answer:
 
 def rules_of(names: list[str], methods: list[str]) -> list[str]:
     """The policy's rules for what a share of these paths and methods covers."""
-    shared = tuple(f"{path_of('{queue_name}')}/{name}" for name in names)
+    shared = tuple(f"/v2/queues/{{queue_name}}/{name}" for name in names)
     wanted = {"GET" if method == "HEAD" else method for method in methods}
     return sorted({rule for (method, path), rule in BY_CALL.items() if method in wanted and path.startswith(shared)})
 

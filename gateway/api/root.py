@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -14,27 +15,34 @@ from gateway.api.errors import Answer
 from gateway.core.errors import CoreError, NotFound
 from gateway.core.messages import Post
 from gateway.core.queues import HEALTH_PROJECT
+from gateway.paths import base_of
 from storage.errors import StoreError
 
-VERSIONS = orjson.dumps({
-    "versions": [{
-        "id": "2",
-        "status": "CURRENT",
-        "updated": "2026-11-23T00:00:00Z",
-        "media-types": [
-            {"base": "application/json", "type": "application/vnd.openstack.messaging-v2+json"},
-        ],
-        "links": [{"href": "/v2/", "rel": "self"}],
-    }],
-})
+#: Places of the service whose documents are remembered: one, unless it is mounted several times.
+PLACES = 16
 
 #: The one pool that there is.
 POOL = "default"
 
 
-def versions() -> Answer:
+@lru_cache(PLACES)
+def _versions(base: str) -> bytes:
+    return orjson.dumps({
+        "versions": [{
+            "id": "2",
+            "status": "CURRENT",
+            "updated": "2026-11-23T00:00:00Z",
+            "media-types": [
+                {"base": "application/json", "type": "application/vnd.openstack.messaging-v2+json"},
+            ],
+            "links": [{"href": f"{base}/v2/", "rel": "self"}],
+        }],
+    })
+
+
+def versions(base: str) -> Answer:
     """``GET /``: the versions of the API; needs no headers."""
-    return 300, VERSIONS, {}
+    return 300, _versions(base), {}
 
 
 def _resource(template: str, allow: list[str], **query: str) -> dict[str, Any]:
@@ -49,33 +57,39 @@ def _resource(template: str, allow: list[str], **query: str) -> dict[str, Any]:
 _QUEUE = "/v2/queues/{queue_name}"
 
 #: JSON home (draft-nottingham-json-home): relations to calls.
-HOME = orjson.dumps({
-    "resources": {
-        "rel/queues": _resource("/v2/queues", ["GET"], marker="", limit="", detailed="", name="", with_count=""),
-        "rel/queue": _resource(_QUEUE, ["GET", "HEAD", "PUT", "PATCH", "DELETE"]),
-        "rel/queue_stats": _resource(f"{_QUEUE}/stats", ["GET"]),
-        "rel/queue_share": _resource(f"{_QUEUE}/share", ["POST"]),
-        "rel/queue_purge": _resource(f"{_QUEUE}/purge", ["POST"]),
-        "rel/messages": _resource(
-            f"{_QUEUE}/messages", ["GET"], marker="", limit="", echo="", include_claimed="", include_delayed="", ids=""
-        ),
-        "rel/post_messages": _resource(f"{_QUEUE}/messages", ["POST"]),
-        "rel/messages_delete": _resource(f"{_QUEUE}/messages", ["DELETE"], ids="", claim_ids="", pop=""),
-        "rel/message": _resource(f"{_QUEUE}/messages/{{message_id}}", ["GET"]),
-        "rel/message_delete": _resource(f"{_QUEUE}/messages/{{message_id}}", ["DELETE"], claim_id=""),
-        "rel/claim": _resource(f"{_QUEUE}/claims/{{claim_id}}", ["GET"]),
-        "rel/post_claim": _resource(f"{_QUEUE}/claims", ["POST"], limit=""),
-        "rel/patch_claim": _resource(f"{_QUEUE}/claims/{{claim_id}}", ["PATCH"]),
-        "rel/delete_claim": _resource(f"{_QUEUE}/claims/{{claim_id}}", ["DELETE"]),
-        "rel/ping": _resource("/v2/ping", ["GET", "HEAD"]),
-        "rel/health": _resource("/v2/health", ["GET"]),
-    },
-})
+RESOURCES = {
+    "rel/queues": _resource("/v2/queues", ["GET"], marker="", limit="", detailed="", name="", with_count=""),
+    "rel/queue": _resource(_QUEUE, ["GET", "HEAD", "PUT", "PATCH", "DELETE"]),
+    "rel/queue_stats": _resource(f"{_QUEUE}/stats", ["GET"]),
+    "rel/queue_share": _resource(f"{_QUEUE}/share", ["POST"]),
+    "rel/queue_purge": _resource(f"{_QUEUE}/purge", ["POST"]),
+    "rel/messages": _resource(
+        f"{_QUEUE}/messages", ["GET"], marker="", limit="", echo="", include_claimed="", include_delayed="", ids=""
+    ),
+    "rel/post_messages": _resource(f"{_QUEUE}/messages", ["POST"]),
+    "rel/messages_delete": _resource(f"{_QUEUE}/messages", ["DELETE"], ids="", claim_ids="", pop=""),
+    "rel/message": _resource(f"{_QUEUE}/messages/{{message_id}}", ["GET"]),
+    "rel/message_delete": _resource(f"{_QUEUE}/messages/{{message_id}}", ["DELETE"], claim_id=""),
+    "rel/claim": _resource(f"{_QUEUE}/claims/{{claim_id}}", ["GET"]),
+    "rel/post_claim": _resource(f"{_QUEUE}/claims", ["POST"], limit=""),
+    "rel/patch_claim": _resource(f"{_QUEUE}/claims/{{claim_id}}", ["PATCH"]),
+    "rel/delete_claim": _resource(f"{_QUEUE}/claims/{{claim_id}}", ["DELETE"]),
+    "rel/ping": _resource("/v2/ping", ["GET", "HEAD"]),
+    "rel/health": _resource("/v2/health", ["GET"]),
+}
+
+
+@lru_cache(PLACES)
+def _home(base: str) -> bytes:
+    resources = {
+        name: {**resource, "href-template": base + resource["href-template"]} for name, resource in RESOURCES.items()
+    }
+    return orjson.dumps({"resources": resources})
 
 
 def home(call: Call) -> Answer:
     """``GET /v2/``: the home document."""
-    return 200, HOME, {"Content-Type": JSON_HOME}
+    return 200, _home(base_of(call.request.environ)), {"Content-Type": JSON_HOME}
 
 
 def ping(call: Call) -> Answer:

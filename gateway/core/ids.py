@@ -8,7 +8,7 @@ import threading
 from uuid import UUID, uuid5
 
 #: What a native producer's message id may look like to be used as it is: safe in a path and in a list of ids.
-USABLE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
+USABLE_ID = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9_.:-]{1,64}\Z")
 
 #: Message ids that don't fit are replaced by a UUID version 5 in this namespace: the same again after a redelivery.
 FOREIGN_IDS = UUID("6f1b3a52-2f0c-5d5e-9a54-6d6172636f6e")

@@ -13,7 +13,7 @@ from gateway.core import bridging
 from gateway.core.errors import Conflict, InvalidInput
 from gateway.core.limits import MIN_MESSAGE_TTL, Limits
 
-QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+QUEUE_NAME = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9_.-]{1,64}\Z")
 
 #: A JSON pointer (RFC 6901) to a key of the metadata, and no deeper.
 PATCH_PATH = re.compile(r"/metadata/(?:[^/~]|~[01])+\Z", re.DOTALL)
