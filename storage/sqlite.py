@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from oslo_config import cfg
 
+from storage import forks
 from storage.base import Claim, Message, Queue, SideStore, Stats, number, split_key
 from storage.combining import Combiner
 from storage.errors import StoreMisconfigured, StoreUnavailable
@@ -79,10 +80,12 @@ class SQLiteStore(SideStore):
         self._pages: Combiner[tuple[Any, ...], Sequence[Message]] = Combiner(self._list, self.timeout)
         self._open: list[sqlite3.Connection] = []
         self._open_lock = threading.Lock()
+        forks.watch(self)
 
     # -- connections --------------------------------------------------------------------------------------------
 
     def _connect(self) -> sqlite3.Connection:
+        forks.check()
         folder = os.path.dirname(self.path)
         if folder:
             os.makedirs(folder, exist_ok=True)
