@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 
 import pymongo
 from pymongo.errors import NetworkTimeout, PyMongoError, ServerSelectionTimeoutError
@@ -27,77 +27,113 @@ ASKING = 0.5
 MAX_ERROR = 300
 
 
+class _Own(threading.local):
+    """When the call ends that a thread is in."""
+
+    until: float | None = None
+
+
 class Reach:
-    """``ask`` sends the command that costs nothing."""
+    """``ask`` sends the command that costs nothing; ``prepare`` is done in the first call that reaches the server."""
 
-    def __init__(self, timeout: float, ask: Callable[[], object]):
+    def __init__(self, timeout: float, ask: Callable[[], object], prepare: Callable[[], None] = lambda: None):
         """``timeout``: seconds that a whole call may take."""
-        self._timeout = timeout
+        self.timeout = timeout
         self._ask = ask
-        self._trial = threading.Lock()
-        self._down: str | None = None
-        self._suspect = False
-        self._answers = 0
-        self._own = threading.local()
-
-    @property
-    def down(self) -> str | None:
-        """Why no server can be reached; None if one can be, for all that is known."""
-        return self._down
+        self.prepare = prepare
+        self.prepared = False
+        #: Held by the one who tries.
+        self.trial = threading.Lock()
+        #: Why no server can be reached; None if one can be, for all that is known.
+        self.down: str | None = None
+        self.suspect = False
+        #: Calls that were answered.
+        self.answers = 0
+        self.own = _Own()
 
     @property
     def left(self) -> float:
         """Seconds that are left of the call that this thread is in."""
-        return float(getattr(self._own, "until", time.monotonic() + self._timeout) - time.monotonic())
+        until = self.own.until
+        return self.timeout if until is None else until - time.monotonic()
 
-    @contextmanager
-    def call(self, most: float | None = None) -> Iterator[None]:
+    def call(self, most: float | None = None) -> Call:
         """A call, or a part of one: all commands inside have one time limit. ``most``: seconds, if fewer than usual.
 
         Raises StoreUnavailable for whatever the driver raises.
         """
-        if hasattr(self._own, "until"):
-            yield
-            return
-        trying = (self._down is not None or self._suspect) and self._trial.acquire(blocking=False)
-        if self._down is not None and not trying:
-            raise StoreUnavailable(self._down)
-        limit = self._timeout if most is None else max(0.0, min(most, self._timeout))
-        before = self._answers
-        self._own.until = time.monotonic() + limit
-        try:
-            with pymongo.timeout(limit or 0.001):  # 0 is no limit at all to the driver
-                if trying:
-                    self._find_out()
-                yield
-            self._answers += 1
-            self._down = None
-        except PyMongoError as error:
-            self._learn(error, before)
-            raise StoreUnavailable(text_of(error)) from error
-        finally:
-            del self._own.until
-            if trying:
-                self._trial.release()
+        return Call(self, self.timeout if most is None else min(most, self.timeout))
 
-    def _find_out(self) -> None:
-        """Is there a server that answers at all?"""
+    def find_out(self) -> None:
+        """Is there a server that answers at all? Raises PyMongoError."""
         try:
-            with pymongo.timeout(self._timeout * ASKING):
+            with pymongo.timeout(self.timeout * ASKING):
                 self._ask()
         except PyMongoError as error:
             if error.timeout:
-                self._down = text_of(error)
+                self.down = text_of(error)
             raise
-        self._answers += 1
-        self._down = None
-        self._suspect = False
+        self.answers += 1
+        self.down = None
+        self.suspect = False
 
-    def _learn(self, error: PyMongoError, before: int) -> None:
+    def learn(self, error: PyMongoError, before: int) -> None:
+        """A call has failed before which there were so many answers."""
         if isinstance(error, ServerSelectionTimeoutError):
-            self._down = text_of(error)
-        elif isinstance(error, NetworkTimeout) and self._answers == before:
-            self._suspect = True
+            self.down = text_of(error)
+        elif isinstance(error, NetworkTimeout) and self.answers == before:
+            self.suspect = True
+
+
+class Call:
+    """What Reach.call returns. No generator, which costs twice as much, and each request has some of these."""
+
+    __slots__ = ("_reach", "_limit", "_inner", "_trying", "_before", "_driver")
+
+    def __init__(self, reach: Reach, limit: float):
+        self._reach = reach
+        self._limit = max(limit, 0.001)  # 0 is no limit at all to the driver
+
+    def __enter__(self) -> None:
+        reach = self._reach
+        self._inner = reach.own.until is not None
+        if self._inner:
+            return
+        self._trying = (reach.down is not None or reach.suspect) and reach.trial.acquire(blocking=False)
+        if reach.down is not None and not self._trying:
+            raise StoreUnavailable(reach.down)
+        self._before = reach.answers
+        reach.own.until = time.monotonic() + self._limit
+        self._driver = pymongo.timeout(self._limit)
+        self._driver.__enter__()
+        if self._trying or not reach.prepared:
+            try:
+                if self._trying:
+                    reach.find_out()
+                if not reach.prepared:
+                    reach.prepare()
+                    reach.prepared = True
+            except BaseException as error:
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._inner:
+            return
+        reach = self._reach
+        self._driver.__exit__(kind, error, traceback)
+        reach.own.until = None
+        if error is None:
+            reach.answers += 1
+            reach.down = None
+        elif isinstance(error, PyMongoError):
+            reach.learn(error, self._before)
+        if self._trying:
+            reach.trial.release()
+        if isinstance(error, PyMongoError):
+            raise StoreUnavailable(text_of(error)) from error
 
 
 def text_of(error: PyMongoError) -> str:

@@ -15,8 +15,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -29,7 +28,7 @@ from storage.base import Claim, Message, Queue, SideStore, Stats, split_key
 from storage.combining import Combiner
 from storage.errors import StoreMisconfigured, StoreUnavailable
 from storage.mongodb.direct import DUPLICATE_KEY, Direct
-from storage.mongodb.reach import Reach
+from storage.mongodb.reach import Call, Reach
 from storage.mongodb.wire import DATES
 
 T = TypeVar("T")
@@ -102,11 +101,10 @@ class MongoDBStore(SideStore):
             if "@" in uri:  # what the driver shows of a malformed one may be the password
                 text = f"{SHOWN.split(text)[0].strip()} (user and password need : / ? @ % as %3A %2F %3F %40 %25)"
             raise StoreMisconfigured(f"[side_store] uri: {text}") from error
-        self._reach = Reach(self.timeout, lambda: self._client.admin.command("ping"))
+        self._reach = Reach(self.timeout, lambda: self._client.admin.command("ping"), self._prepare)
         self._direct = Direct(self._client, uri, self._database.name, DURABLE, self.timeout, lambda: self._reach.left)
         self._queues = self._database["queues"]
         self._messages = self._database["messages"]
-        self._prepared = False
         self._prepare_lock = threading.Lock()
         self._clock_offset = time.time() - time.monotonic()
         self._clock_read = float("-inf")
@@ -115,17 +113,13 @@ class MongoDBStore(SideStore):
 
     # -- life ---------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _calls(self, most: float | None = None) -> Iterator[None]:
+    def _calls(self, most: float | None = None) -> Call:
         """Make indexes on the first call that reaches the server; translate the driver's exceptions.
 
         Inside of it now() is the server's clock; before the first call it is only this machine's. All commands inside,
         and all calls, have one time limit: the timeout, or ``most`` seconds if that is less.
         """
-        with self._reach.call(most):
-            if not self._prepared:
-                self._prepare()
-            yield
+        return self._reach.call(most)
 
     def _directly(self, direct: Callable[[], T | None], driver: Callable[[], T]) -> T:
         """What a direct command comes to; when that is None what the driver does, in what is left of the time."""
@@ -136,14 +130,13 @@ class MongoDBStore(SideStore):
         if not self._prepare_lock.acquire(timeout=max(0.0, self._reach.left)):
             raise StoreUnavailable(self._reach.down or "MongoDB: the first call takes too long")
         try:
-            if self._prepared:
+            if self._reach.prepared:
                 return
             if self._reach.down is not None:  # whoever had the lock has waited for it
                 raise StoreUnavailable(self._reach.down)
             self._read_clock()
             self._messages.create_indexes(list(INDEXES))
             self._queues.create_index([("p", ASCENDING), ("n", ASCENDING)], name="name", unique=True)
-            self._prepared = True
         finally:
             self._prepare_lock.release()
 
