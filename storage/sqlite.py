@@ -94,9 +94,13 @@ class SQLiteStore(SideStore):
             os.makedirs(folder, exist_ok=True)
         # A connection stays with its thread, but is closed by whichever thread closes the store.
         db = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False)
+        start = time.monotonic()
         self._switch_to_wal(db)
         db.execute("PRAGMA synchronous=FULL")
+        # One timeout for both: either may wait for another process.
+        self._wait(db, max(0.0, self.timeout - (time.monotonic() - start)))
         db.executescript(SCHEMA)
+        self._wait(db, self.timeout)
         with self._open_lock:
             self._open.append(db)
         return db
@@ -160,11 +164,16 @@ class SQLiteStore(SideStore):
         if left > NEARLY_ALL * self.timeout:
             db.execute("BEGIN IMMEDIATE")
             return
-        db.execute(f"PRAGMA busy_timeout={int(left * 1000)}")
+        self._wait(db, left)
         try:
             db.execute("BEGIN IMMEDIATE")
         finally:
-            db.execute(f"PRAGMA busy_timeout={int(self.timeout * 1000)}")
+            self._wait(db, self.timeout)
+
+    @staticmethod
+    def _wait(db: sqlite3.Connection, seconds: float) -> None:
+        """How long statements wait for other processes from now on."""
+        db.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(f"SQLite file {self.path}: {error}")
