@@ -156,7 +156,9 @@ class Value:
     def __init__(
         self, typ: str, metric_name: str, name: str, labelnames: Any, labelvalues: Any, help_text: str, **kwargs: Any
     ):
-        self._key = json.dumps([typ, metric_name, name, list(labelnames), list(labelvalues)]).encode()
+        key = json.dumps([typ, metric_name, name, list(labelnames), list(labelvalues)]).encode()
+        # Values begin at multiples of their size, so that another process never sees half of a change.
+        self._key = key + b" " * (-(_LENGTH.size + len(key)) % _VALUE.size)
         self._position = self.shared.position(self._key)
         self._lock = threading.Lock()
         self._value = 0.0 if self._position is None else self.shared.read(self._position)

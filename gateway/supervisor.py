@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -26,10 +27,11 @@ LOG = logging.getLogger(__name__)
 #: Seconds that a worker gets on top of [wsgi] drain_timeout before it is killed.
 KILL_MARGIN = 3.0
 
-#: Seconds before a worker that died is replaced, which double up to a limit while workers don't live as long as that:
-#: those that can't start would burn a core.
+#: Seconds before a worker that died is replaced; they double up to a limit while workers live no longer than so many
+#: seconds: those that can't start would burn a core.
 RESPAWN_DELAY = 0.5
-LONGEST_DELAY = 30.0
+LONGEST_DELAY = 10.0
+LIVED = 5.0
 
 #: Exit code of a process that refuses the configuration (EX_CONFIG of sysexits.h).
 REFUSED = 78
@@ -55,7 +57,12 @@ class Child:
         self.number = number
         self.started = time.monotonic()
         self._report, there = os.pipe()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            os.close(self._report)
+            os.close(there)
+            raise
         if not self.pid:
             try:
                 self._run(task, there)
@@ -145,8 +152,14 @@ class Supervisor:
         if time.monotonic() < self._not_before:
             return
         for number in range(self._count):
-            if number not in self._workers and not self._stopping:
-                self._workers[number] = Child(lambda number=number: self._work(number), number)  # type: ignore[misc]
+            if number in self._workers or self._stopping:
+                continue
+            try:
+                self._workers[number] = Child(functools.partial(self._work, number), number)
+            except OSError as error:  # no more processes, memory or files
+                LOG.error("can't start a worker now: %s", error)
+                self._put_off(min(2 * self._delay, LONGEST_DELAY))
+                return
 
     def _work(self, number: int) -> None:
         """In the worker."""
@@ -165,9 +178,12 @@ class Supervisor:
             self._first.discard(child.number)
             LOG.error("worker %d died (status %d), replacing it", child.pid, status)
             lived = time.monotonic() - child.started
-            self._delay = RESPAWN_DELAY if lived > LONGEST_DELAY else min(2 * self._delay, LONGEST_DELAY)
-            self._not_before = time.monotonic() + self._delay
+            self._put_off(RESPAWN_DELAY if lived > LIVED else min(2 * self._delay, LONGEST_DELAY))
             child.close()
+
+    def _put_off(self, delay: float) -> None:
+        self._delay = delay
+        self._not_before = time.monotonic() + delay
 
     def _reap(self) -> list[tuple[Child, int]]:
         """The workers that have ended, with their exit codes."""
