@@ -141,6 +141,29 @@ def test_hangup_of_every_process_at_once_kills_none(start_gateway, queue, worker
     assert gateway.stop() == 0
 
 
+def test_hangups_leave_nothing_open(start_gateway, queue, tmp_path):
+    gateway = start_gateway(audit={"file": tmp_path / "audit"}, DEFAULT={"log_file": tmp_path / "marconi.log"})
+
+    process = psutil.Process(gateway.pid)
+
+    def hang_up():
+        count = (tmp_path / "marconi.log").read_text().count("as it is now")
+        os.kill(gateway.pid, signal.SIGHUP)
+        wait_until(lambda: (tmp_path / "marconi.log").read_text().count("as it is now") > count, PATIENCE)
+        post(Api(gateway.url), queue, 1)
+
+    hang_up()
+    before = process.num_threads()
+    for _ in range(8):
+        hang_up()
+    wait_until(lambda: process.num_threads() <= before, PATIENCE, "the threads of applications before")
+
+    def opened(name):
+        return [file.path for file in process.open_files()].count(str(tmp_path / name))
+
+    wait_until(lambda: opened("audit") <= 1 and opened("marconi.log") == 1, PATIENCE, "files to be closed")
+
+
 def test_requests_in_progress_survive_a_hangup(start_gateway, queue):
     gateway = start_gateway(wsgi={"workers": 2})
     api = Api(gateway.url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -116,6 +117,7 @@ class Reloader:
                 refusal = reason(error)
             if refusal is not None:  # not inside the except: oslo.log would append the error once more
                 LOG.error("the configuration is refused, going on with the one before: %s", refusal)
+            gc.collect()  # the application that is not needed refers to itself, and may have files open
 
     def reload(self) -> None:
         """Raises what is wrong with the new configuration."""
@@ -130,12 +132,13 @@ class Reloader:
             configure(self._conf)
             core.close()
             raise
-        before, self._conf, self.core = (self._conf, self.core), conf, core
+        before, core_before = self._conf, self.core
+        self._conf, self.core = conf, core
         left = self._server.adopt(app, conf.wsgi, max_body(conf))
         LOG.info("serving with the configuration as it is now")
-        if changed := [name for name in AT_START if conf.wsgi[name] != before[0].wsgi[name]]:
+        if changed := [name for name in AT_START if conf.wsgi[name] != before.wsgi[name]]:
             LOG.warning("a restart is needed for changes of [wsgi] %s", ", ".join(changed))
         deadline = time.monotonic() + LEFT
         while left() and time.monotonic() < deadline:
             time.sleep(LOOK)
-        before[1].close()
+        core_before.close()
