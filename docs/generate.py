@@ -24,7 +24,8 @@ is looked for in `~/.marconi`, `~`, `/etc/marconi` and `/etc`. An option in the 
 in capitals (`OS_BRIDGE__URI`, `OS_DEFAULT__DEBUG`), wins over the files. In values of either kind, `$` begins a
 reference to another option: write `$$` for a dollar sign, in passwords too.
 
-Options are read at the start; only `htpasswd_file` and the policy's files are read again when they change.
+Options are read at the start, and again on [SIGHUP](operations.md#change-the-configuration); `htpasswd_file` and the
+policy's files are read again when they change.
 
 These sections take the options of libraries too, or only those, and their documentation has them all:
 

@@ -1,6 +1,8 @@
 """The side-store in MongoDB."""
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -12,8 +14,10 @@ from pymongo import MongoClient
 import storage.mongodb.store
 from functional.commands import Recorder, recorded
 from functional.earlier import adopted
+from functional.installed import require
 from functional.services.mongodb import MongoDB
 from functional.services.ports import free_port
+from functional.wait import wait_until
 from gateway.core.poison import LARGEST
 from storage.base import Message
 from storage.errors import StoreUnavailable, Unstorable
@@ -338,3 +342,83 @@ class TestConnections:
         together(*[lambda m=m: store.land("p/q", [m]) for m in messages])
         assert len(store.list_messages("p/q", 0, 10)) == len(messages)
         store.close()
+
+
+# -- a server that is slow or not there -------------------------------------------------------------------------------
+
+
+def in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """What so many threads at once come to: a result, or the exception."""
+    def run(number: int) -> Any:
+        try:
+            return work(number)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.monotonic()
+    try:
+        result = work()
+    except StoreUnavailable as error:
+        result = error
+    return time.monotonic() - start, result
+
+
+def test_eight_calls_at_once_to_a_server_that_is_not_there_end_within_the_timeout() -> None:
+    store = open_store(f"mongodb://127.0.0.1:{free_port()}/none?replicaSet=rs0", 1.0)
+    try:
+        for _ in range(2):
+            found = in_threads(8, lambda _: timed(lambda: store.get_queue("p/q")))
+            assert all(isinstance(result, StoreUnavailable) for _, result in found)
+            assert max(took for took, _ in found) < 1.5
+    finally:
+        store.close()
+
+
+class Obedient(MongoDB):
+    """It is slow if it is told to."""
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--setParameter", "enableTestCommands=1"]
+
+
+def test_one_slow_command_stops_no_other_call() -> None:
+    with require(Obedient) as own, MongoClient(own.uri) as client:
+        store = open_store(own.database_uri("slow"), 1.0)
+        try:
+            store.create_queue("p/q", None)
+            # The server holds its answer back, as a disk that hangs does; nobody else calls meanwhile.
+            client.admin.command({
+                "configureFailPoint": "failCommand", "mode": {"times": 1},
+                "data": {"failCommands": ["aggregate"], "blockConnection": True, "blockTimeMS": 3000},
+            })
+            took, result = timed(lambda: store.stats("p/q"))
+            assert isinstance(result, StoreUnavailable)
+            assert took < 1.6
+            found = in_threads(8, lambda _: timed(lambda: store.get_queue("p/q")))
+            assert [result for _, result in found if isinstance(result, Exception)] == []
+            assert max(took for took, _ in found) < 0.9
+        finally:
+            store.close()
+
+
+def test_server_that_freezes_costs_one_timeout_and_then_fails_at_once() -> None:
+    with require(MongoDB) as own:
+        store = open_store(own.database_uri("frozen"), 1.0)
+        try:
+            store.create_queue("p/q", None)
+            store.get_messages("p/q", ["a"])
+            own.pause()
+            for _ in range(3):
+                found = in_threads(8, lambda _: timed(lambda: store.stats("p/q")))
+                assert max(took for took, _ in found) < 1.6
+            assert sum(took < 0.1 for took, _ in found) >= 7
+            own.resume()
+            wait_until(lambda: not isinstance(timed(lambda: store.get_queue("p/q"))[1], Exception), 10)
+        finally:
+            own.resume()
+            store.close()

@@ -16,6 +16,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.beside import beside
+
 LOG = logging.getLogger(__name__)
 
 #: Seconds between two looks at how busy the CPUs are; at random, so that workers don't all move at once.
@@ -36,10 +38,17 @@ def pin() -> None:
     """
     if not hasattr(os, "sched_setaffinity"):
         return
+    # Each of the two may be forbidden, in a container for instance, and each is of use alone.
+    with beside("scheduling as a batch process"):
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            # A batch process takes the CPU from nobody when it is woken, not from its own threads either (sched(7)).
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    with beside("keeping to one CPU"):
+        _pin()
+
+
+def _pin() -> None:
     allowed = sorted(os.sched_getaffinity(0))
-    if os.sched_getscheduler(0) == os.SCHED_OTHER:
-        # A batch process takes the CPU from nobody when it is woken, not from its own threads either (sched(7)).
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     if len(allowed) > 1:
         # Workers are forked one after the other, so this spreads them.
         cpu = allowed[os.getpid() % len(allowed)]
@@ -70,7 +79,8 @@ def _follow(cpu: int, allowed: frozenset[int]) -> None:
             before, took, then = after, taken, now
     except OSError as error:  # the set of CPUs has changed, or there is no /proc
         LOG.info("leaving it to the kernel on which CPU to run: %s", error)
-        _allow(allowed)
+        with beside("leaving it to the kernel on which CPU to run"):
+            _allow(allowed)
 
 
 def _allow(cpus: frozenset[int] | set[int]) -> None:

@@ -18,6 +18,7 @@ from gateway.api.errors import Answer, answer
 from gateway.api.healthcheck import Healthcheck
 from gateway.audit import Trail
 from gateway.auth import strategy
+from gateway.beside import failed
 from gateway.core.bridging import AccessRules
 from gateway.core.core import Core, read_key
 from gateway.core.limits import Limits
@@ -126,11 +127,14 @@ def make_app(conf: Any, core: Core) -> App:
             if failure is not None:  # not inside the except: oslo.log would append the error to each line once more
                 status, data, headers = answer(failure)
             method = request.method if request.method in METHODS else "OTHER"
-            if trail is not None and route in ROUTES:
-                action = rules.get((method, route)) or f"{method} {route}"
-                trail.record(request.environ, action, status, request_id)
-            metrics.REQUESTS.labels(route, method, status).observe(time.perf_counter() - start)
-            LOG.debug("%s %s %d", method, request.path, status)
+            try:  # what was done is done, whatever comes of the rest
+                if trail is not None and route in ROUTES:
+                    action = rules.get((method, route)) or f"{method} {route}"
+                    trail.record(request.environ, action, status, request_id)
+                metrics.REQUESTS.labels(route, method, status).observe(time.perf_counter() - start)
+                LOG.debug("%s %s %d", method, request.path, status)
+            except Exception as error:
+                failed("metrics and audit", error)
         finally:
             REQUEST_ID.reset(token)
         sent = [*GUARDS, ("X-Openstack-Request-Id", request_id), *headers.items()]

@@ -9,7 +9,11 @@ from typing import Any
 
 import orjson
 
+from gateway.beside import beside
+from gateway.logs import never_fail
 from gateway.paths import sent_path
+
+LOG = logging.getLogger(__name__)
 
 #: Statuses of calls that the caller may not make, which are recorded whatever they would have done.
 REFUSED = (401, 403)
@@ -20,17 +24,25 @@ CALLER = "marconi.caller"
 READS = ("GET", "HEAD")
 
 
+def check_file(file: str) -> None:
+    """Raises OSError if it can't be written to."""
+    open(file, "ab").close()
+
+
 class Trail:
-    """Appends to ``[audit] file``, also when it has been moved away by logrotate; all workers write to the same."""
+    """Appends to ``[audit] file``, also when it has been moved away by logrotate; all workers write to the same.
+
+    What can't be written there is in the log instead: no request and no start fails because of it.
+    """
 
     def __init__(self, options: Any):
-        """``options``: the section [audit]. Raises ValueError if the file can't be written to."""
+        """``options``: the section [audit]."""
         self._reads = options.reads
-        try:
-            self._handler = WatchedFileHandler(options.file, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise ValueError(f"[audit] file: {error}") from error
+        self._handler = WatchedFileHandler(options.file, encoding="utf-8", errors="backslashreplace", delay=True)
         self._handler.setFormatter(logging.Formatter("%(message)s"))
+        never_fail(self._handler, lambda line: LOG.error("%s can't be written to: %s", options.file, line))
+        with beside("[audit] file"):
+            check_file(options.file)
 
     def record(self, environ: dict[str, Any], action: str, status: int, request_id: str) -> None:
         """One call: ``action`` is the policy's rule for it, or method and route where there is none."""

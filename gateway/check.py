@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
-from oslo_config import cfg
-
 from bridges.errors import BridgeError
 from gateway import monitor
-from gateway.auth import UnknownStrategy, strategy
+from gateway.audit import check_file
+from gateway.auth import strategy
 from gateway.core.bridging import AccessRules
 from gateway.core.core import read_key
-from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
+from gateway.drivers import BRIDGES, SIDE_STORES, make
+from gateway.exposure import check_exposure
+from gateway.listening import UNIX
 from gateway.masking import without_password
 from gateway.policy import Policy
+from gateway.refused import REFUSALS
 from gateway.settings_check import check_settings
 from storage.errors import StoreError
 
 #: What can be wrong with a configuration or with what it leads to.
-FAULTS = (BridgeError, StoreError, UnknownStrategy, UnknownScheme, ValueError, cfg.Error)
+FAULTS = (BridgeError, StoreError, *REFUSALS)
 
 
 def check(conf: Any) -> bool:
     """Print a line for each part; True if all is well."""
     parts: tuple[tuple[str, Callable[[], str]], ...] = (
         ("configuration", lambda: _configuration(conf)),
+        ("address", lambda: _address(conf)),
         ("authentication", lambda: _authentication(conf)),
         ("policy", lambda: Policy(conf).describe()),
         *([("metrics", lambda: monitor.check(conf))] if conf.metrics.bind else []),
         ("encryption", lambda: _encryption(conf)),
         ("bridging", lambda: _bridging(conf)),
+        ("audit", lambda: _audit(conf.audit)),
         ("bridge", lambda: _reach(BRIDGES, conf.bridge)),
         ("side-store", lambda: _reach(SIDE_STORES, conf.side_store)),
     )
@@ -47,6 +52,28 @@ def check(conf: Any) -> bool:
 def _configuration(conf: Any) -> str:
     check_settings(conf)
     return ", ".join(conf.config_file or conf.default_config_files) or "no file"
+
+
+def _address(conf: Any) -> str:
+    """Where it would listen; it may be listening there right now."""
+    check_exposure(conf)
+    bind: str = conf.wsgi.bind
+    if not bind.startswith(UNIX):
+        return f"[{bind}]:{conf.wsgi.port}" if ":" in bind else f"{bind}:{conf.wsgi.port}"
+    folder = os.path.dirname(bind.removeprefix(UNIX))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"[wsgi] bind: {folder} " + ("is not writable" if os.path.isdir(folder) else "is no folder"))
+    return f"{bind} (mode {conf.wsgi.socket_mode})"
+
+
+def _audit(options: Any) -> str:
+    if not options.file:
+        return "no file: nothing is recorded"
+    try:
+        check_file(options.file)
+    except OSError as error:
+        raise ValueError(f"[audit] file: {error}") from error
+    return str(options.file)
 
 
 def _authentication(conf: Any) -> str:

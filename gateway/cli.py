@@ -5,18 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from oslo_config import cfg
-
-from bridges.errors import BridgeMisconfigured
 from gateway import __version__
-from gateway.auth import UnknownStrategy
 from gateway.bench.options import add_arguments as add_bench_arguments
 from gateway.conf import load
-from gateway.drivers import UnknownScheme
-from gateway.masking import without_password
-from gateway.serve import CannotServe, serve
-from storage.errors import StoreMisconfigured
+from gateway.refused import REFUSALS, reason
+from gateway.serve import serve
 
 EPILOG = """\
 Without --config-file, marconi.conf is looked for in ~/.marconi, ~, /etc/marconi and /etc; without any file the
@@ -55,18 +50,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         from gateway.bench.command import bench
 
         return bench(arguments)
+
+    def read() -> Any:
+        return load(config_files=arguments.config_file)
+
     try:
-        conf = load(config_files=arguments.config_file)
+        conf = read()
         if arguments.command == "check":
-            # Not above: it brings prometheus_client along, which must not be imported before serve() has decided how.
+            # Not above: it brings along what a supervisor has no need of.
             from gateway.check import check
 
             return 0 if check(conf) else 1
-        return serve(conf)
-    except (
-        BridgeMisconfigured, CannotServe, StoreMisconfigured, UnknownScheme, UnknownStrategy, ValueError, cfg.Error,
-    ) as error:
-        print(f"marconi: {without_password(str(error))}", file=sys.stderr)
+        return serve(conf, read)
+    except REFUSALS as error:
+        print(f"marconi: {reason(error)}", file=sys.stderr)
         return 1
 
 

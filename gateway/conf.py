@@ -13,6 +13,7 @@ from oslo_log import log
 from gateway import __version__
 from gateway.core.limits import Limits
 from gateway.drivers import BRIDGES, SIDE_STORES, driver_classes
+from gateway.listening import Address
 
 #: Largest message that MongoDB's 16 MiB documents and the memory of a gateway are good for, in bytes.
 MAX_POST_SIZE = 8 * 1024 * 1024
@@ -49,12 +50,20 @@ DEFAULT_OPTS = (
 )
 
 WSGI_OPTS = (
-    cfg.HostAddressOpt("bind", default="127.0.0.1", help="Address to listen on."),
+    cfg.Opt(
+        "bind", type=Address(), default="127.0.0.1",
+        help="Address to listen on, or unix: and the absolute path of a Unix socket, as in"
+             " unix:/run/marconi/marconi.sock.",
+    ),
     cfg.PortOpt("port", default=8888, help="Port to listen on."),
     cfg.Opt(
         "prefix", type=PathPrefix(), default="",
         help="What comes before /v2 in the paths that clients send, like /messaging, when a proxy in front has the"
              " gateway below a path of its own. Every link has it; the proxy may take it off the path or leave it.",
+    ),
+    cfg.StrOpt(
+        "socket_mode", default="660", regex="^0?[0-7]{3}$",
+        help="Permissions of the Unix socket, in octal: who may write to it may connect.",
     ),
     cfg.IntOpt("threads", default=8, min=1, max=512, help="Requests that one worker process serves at the same time."),
     cfg.IntOpt("workers", default=1, min=1, max=256, help="Worker processes that share the listening socket."),
@@ -87,8 +96,8 @@ WSGI_OPTS = (
     ),
     cfg.StrOpt(
         "trusted_proxy",
-        help="Address of the proxy in front, or * for whoever connects: its X-Forwarded-For and X-Forwarded-Proto are"
-             " believed. None: nobody's are.",
+        help="Address of the proxy in front, localhost for the clients of a Unix socket, or * for whoever connects: its"
+             " X-Forwarded-For and X-Forwarded-Proto are believed. None: nobody's are.",
     ),
     cfg.IntOpt(
         "trusted_proxy_count", default=1, min=1, max=10,

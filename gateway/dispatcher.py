@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from queue import SimpleQueue
 
 from gateway.channel import Channel
@@ -26,7 +27,9 @@ class Dispatcher:
         # One True for each channel that was put into the line, whether it is still there or not; a False ends a thread.
         self._calls: SimpleQueue[bool] = SimpleQueue()
         self._taken_in = 0
-        self._served = [0] * threads  # by each thread, which needs no lock for that
+        # By each thread, which needs no lock for that.
+        self._served = [0] * threads
+        self._serving = [False] * threads
         self._threads = [
             threading.Thread(target=self._work, args=(number,), name=f"worker-{number}", daemon=True)
             for number in range(threads)
@@ -42,6 +45,15 @@ class Dispatcher:
         self._line.append(channel)
         self._calls.put(True)
         return True
+
+    def allow(self, max_queued: int) -> None:
+        """Have room for so many requests in front of the threads from now on."""
+        self._room = len(self._threads) + max_queued
+
+    def in_progress(self) -> Callable[[], bool]:
+        """What tells whether one of the requests is left that are being served now."""
+        before = [served if serving else None for serving, served in zip(self._serving, self._served, strict=True)]
+        return lambda: any(then == now for then, now in zip(before, self._served, strict=True))
 
     def take_late(self, before: float) -> list[Channel]:
         """Take back those that have been waiting since before a time."""
@@ -65,8 +77,10 @@ class Dispatcher:
             with self._lock:
                 channel = self._line.popleft() if self._line else None
             if channel is not None:
+                self._serving[number] = True
                 try:
                     channel.service()
                 except Exception:  # the next one must be served whatever happened
                     LOG.exception("serving a request failed")
+                self._serving[number] = False
                 self._served[number] += 1

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
@@ -30,8 +33,39 @@ def configure(conf: Any) -> None:
     log.setup(conf, "marconi")
     logging.setLogRecordFactory(Record)
     for handler in logging.getLogger().handlers:
+        never_fail(handler, lambda line: print(line, file=sys.stderr, flush=True))
         if handler.formatter is not None:
             handler.setFormatter(PrintableLines(handler.formatter))
+
+
+def never_fail(handler: logging.Handler, instead: Callable[[str], None]) -> None:
+    """Have a handler give its lines to ``instead`` while it can't write them, and raise nothing.
+
+    A disk may be full, a folder removed, a terminal closed. logging's handlers raise some of that to whoever logs, and
+    print a traceback for each line about the rest.
+    """
+    emit = handler.emit
+    busy = threading.local()
+
+    def failed(record: logging.LogRecord) -> None:
+        if getattr(busy, "now", False):  # ``instead`` logs too
+            return
+        busy.now = True
+        try:
+            instead(handler.format(record))
+        except Exception:  # nosec B110  # there is nobody left to tell
+            pass
+        finally:
+            busy.now = False
+
+    def emit_or_not(record: logging.LogRecord) -> None:
+        try:
+            emit(record)
+        except Exception:
+            failed(record)
+
+    handler.emit = emit_or_not  # type: ignore[method-assign]
+    handler.handleError = failed  # type: ignore[method-assign]
 
 
 class Record(logging.LogRecord):

@@ -1,7 +1,7 @@
 """Counters and histograms for Prometheus, and the timing of bridge and side-store calls.
 
-With several worker processes prometheus_client shares the values through files in PROMETHEUS_MULTIPROC_DIR, which
-must be set before this module is imported (gateway/serve.py does).
+Workers of `marconi serve` have their values in memory that they share (gateway/shared_values.py). Under other servers
+that fork, prometheus_client shares them through files, if the operator sets PROMETHEUS_MULTIPROC_DIR.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    disable_created_metrics,
     generate_latest,
     multiprocess,
+    values,
 )
+
+from gateway.beside import failed
+from gateway.shared_values import Memory, Shared, Value
 
 #: Upper bounds of latency buckets, in seconds: from one side-store call to a timeout.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -86,10 +91,80 @@ def _timed_call(call: Callable[..., Any], ok: Histogram, failed: Histogram) -> C
     return timed_call
 
 
+def never_failing(kind: Any) -> Any:
+    """A class of prometheus_client's values that counts in files, made to fail nobody when a file does.
+
+    This process' own count is kept in memory besides, to be shown if that of all can't be read.
+    """
+
+    class NeverFailing(kind):
+        def __init__(self, *args: Any, **kwargs: Any):
+            self._own = values.MutexValue(*args, **kwargs)
+            try:
+                super().__init__(*args, **kwargs)
+            except Exception as error:
+                failed("metrics", error)
+
+        def inc(self, amount: float) -> None:
+            self._own.inc(amount)
+            try:
+                super().inc(amount)
+            except Exception as error:
+                failed("metrics", error)
+
+        def set(self, value: float, timestamp: float | None = None) -> None:
+            self._own.set(value)
+            try:
+                super().set(value, timestamp)
+            except Exception as error:
+                failed("metrics", error)
+
+        def get(self) -> float:
+            return float(self._own.get())
+
+    return NeverFailing
+
+
+# As prometheus_client reads the variable: when it is imported, and in either case.
+if values.ValueClass._multiprocess:
+    values.ValueClass = never_failing(values.ValueClass)
+
+_METRICS = {
+    metric._name: metric
+    for metric in (REQUESTS, MESSAGES, BRIDGE_CALLS, STORE_CALLS, OVER_QUOTA, CONNECTIONS, REFUSED, CLOSED)
+}
+
+_shared: Shared | None = None
+
+
+def share(memory: Memory, worker: int) -> None:
+    """Have all workers count together, of which this is the one with that number. Call it before anything counts."""
+    global _shared
+    _shared = Shared(memory, worker)
+    values.ValueClass = type("SharedValue", (Value,), {"shared": _shared})
+    disable_created_metrics()  # when one of them began to count says nothing of all
+
+
 def render() -> tuple[bytes, str]:
     """The metrics of all worker processes in Prometheus' text format, and its content type."""
-    registry = REGISTRY
+    return generate_latest(_registry()), CONTENT_TYPE_LATEST
+
+
+def _registry() -> CollectorRegistry:
+    """What to show: if that of all workers can't be read, this process'."""
+    registry = CollectorRegistry()
+    if _shared is not None:
+        for name, labels in _shared.look():
+            _METRICS[name].labels(**{label: labels[label] for label in _METRICS[name]._labelnames})
+        for metric in _METRICS.values():
+            registry.register(metric)
+        return registry
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+        try:
+            multiprocess.MultiProcessCollector(registry)
+            for _ in registry.collect():
+                pass
+            return registry
+        except Exception as error:
+            failed("metrics", error)
+    return REGISTRY

@@ -13,7 +13,7 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-from gateway.listening import listen, url_of
+from gateway.listening import listen, shown
 
 LOG = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def serve_metrics(server: Any) -> None:
 
     for listener in _listening:
         monitor = Listener(lambda *call: server.app.monitor(*call), listener, OPTIONS, 0, MAX_CONNECTIONS)
-        LOG.info("metrics on %s/metrics", url_of(listener))
+        LOG.info("metrics on %s/metrics", shown(listener))
         threading.Thread(target=_run, args=(monitor, server), name="metrics", daemon=True).start()
 
 

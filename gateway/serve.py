@@ -1,176 +1,43 @@
-"""``marconi serve``: the listening socket, the worker processes, and their end."""
+"""``marconi serve``: the listening socket, and one process that serves on it or several."""
 
 from __future__ import annotations
 
-import ipaddress
-import logging
-import os
-import shutil
 import signal
 import socket
-import sys
-import tempfile
-import time
 from typing import Any
 
-from gateway.affinity import pin
-from gateway.listening import drop_new_connections, listen, url_of
+from gateway.exposure import check_exposure
+from gateway.listening import listen, remove_file
 from gateway.logs import configure
-from gateway.monitor import open_listener, serve_metrics
+from gateway.monitor import open_listener
+from gateway.refused import CannotServe
 from gateway.settings_check import check_settings
-
-LOG = logging.getLogger(__name__)
-
-#: Seconds that a worker gets on top of [wsgi] drain_timeout before it is killed.
-KILL_MARGIN = 3.0
-
-#: Seconds before a worker that died is replaced: not at once, or one that can't start would burn a core.
-RESPAWN_DELAY = 0.5
-
-#: Exit codes of workers that have lost nothing; those that were still starting die of the signal.
-CLEAN = (0, -signal.SIGTERM)
-
-#: Seconds between two looks at the workers, and at those that drain.
-WATCH_STEP = 0.2
-DRAIN_STEP = 0.05
+from gateway.supervisor import Supervisor
+from gateway.worker import Again, work
 
 
-class CannotServe(Exception):
-    """The service can't start; the text says why and what to do about it."""
-
-
-def serve(conf: Any) -> int:
-    """Serve until a signal ends it; the exit status."""
+def serve(conf: Any, again: Again | None = None) -> int:
+    """Serve until a signal ends it; the exit status. ``again``: what reads the configuration once more on SIGHUP."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody knows what to do with it
     configure(conf)
-    check_settings(conf)  # here too: with several workers each of them would fail, and be replaced
-    _check_exposure(conf)
-    listener = _listen(conf.wsgi.bind, conf.wsgi.port, conf.wsgi.reuse_port)
+    check_settings(conf)
+    check_exposure(conf)
+    listener = _listen(conf.wsgi.bind, conf.wsgi.port, conf.wsgi.reuse_port, int(conf.wsgi.socket_mode, 8))
     open_listener(conf)
-    if conf.wsgi.workers == 1:
-        _work(conf, listener)
-        return 0
-    return Supervisor(conf, listener).run()
-
-
-def _check_exposure(conf: Any) -> None:
-    """Refuse to let everybody in by accident."""
-    if conf.auth_strategy != "noauth" or conf.wsgi.allow_unauthenticated_remote:
-        return
     try:
-        loopback = ipaddress.ip_address(conf.wsgi.bind).is_loopback
-    except ValueError:
-        loopback = conf.wsgi.bind == "localhost"
-    if not loopback:
-        raise CannotServe(
-            f"[wsgi] bind = {conf.wsgi.bind} can be reached from other machines, and auth_strategy = noauth lets"
-            " everybody use every project. Choose another auth_strategy, or set [wsgi]"
-            " allow_unauthenticated_remote = true if that is what you want."
-        )
+        if conf.wsgi.workers == 1:
+            work(conf, listener, again)
+            return 0
+        return Supervisor(conf, listener, again).run()
+    finally:
+        if listener is not None and listener.fileno() >= 0:
+            remove_file(listener)
 
 
-def _listen(host: str, port: int, reuse_port: bool = False) -> socket.socket:
+def _listen(host: str, port: int, reuse_port: bool = False, mode: int = 0o660) -> socket.socket:
     try:
-        return listen(host, port, reuse_port)
+        return listen(host, port, reuse_port, mode)
     except OSError as error:
-        raise CannotServe(f"can't listen on {host} port {port}: {error.strerror or error}") from error
-
-
-def _work(conf: Any, listener: socket.socket) -> None:
-    """One worker, in this process."""
-    from gateway.app import make_app, make_core, max_body
-    from gateway.server import Server
-
-    if conf.wsgi.pin_workers:
-        pin()
-    core = make_core(conf)
-    server = Server(make_app(conf, core), listener, conf.wsgi, max_body(conf))
-    serve_metrics(server)
-    LOG.info("serving on %s", url_of(listener))
-    server.run(conf.wsgi.drain_timeout, alone=conf.wsgi.workers == 1)
-    core.close()
-    LOG.info("stopped")
-
-
-class Supervisor:
-    """Keeps as many workers alive as configured; they share the listening socket."""
-
-    def __init__(self, conf: Any, listener: socket.socket):
-        self._conf = conf
-        self._listener = listener
-        self._workers: set[int] = set()
-        self._stopping = False
-        self._metrics = tempfile.mkdtemp(prefix="marconi-metrics-")
-        # prometheus_client reads this when it is imported, so it is set before gateway.app is.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = self._metrics
-
-    def run(self) -> int:
-        """Watch the workers until a signal ends them; the exit status."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        try:
-            while not self._stopping:
-                while len(self._workers) < self._conf.wsgi.workers and not self._stopping:
-                    self._spawn()
-                for pid, status in self._reap():
-                    LOG.error("worker %d died (status %d), replacing it", pid, os.waitstatus_to_exitcode(status))
-                    time.sleep(RESPAWN_DELAY)
-                time.sleep(WATCH_STEP)
-            return self._end()
-        finally:
-            shutil.rmtree(self._metrics, ignore_errors=True)
-
-    def _spawn(self) -> None:
-        pid = os.fork()
-        if pid:
-            self._workers.add(pid)
-            return
-        status = 1
-        try:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            _work(self._conf, self._listener)
-            status = 0
-        except Exception:
-            LOG.exception("worker failed")
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-
-    def _reap(self) -> list[tuple[int, int]]:
-        """The workers that have ended, with their wait status."""
-        ended = []
-        for pid in list(self._workers):
-            found, status = os.waitpid(pid, os.WNOHANG)
-            if found:
-                self._workers.discard(pid)
-                ended.append((pid, status))
-        if ended:
-            from prometheus_client import multiprocess
-
-            for pid, _ in ended:
-                multiprocess.mark_process_dead(pid)
-        return ended
-
-    def _stop(self, number: int, frame: Any) -> None:
-        self._stopping = True
-
-    def _end(self) -> int:
-        """Let the workers drain, kill those that don't end."""
-        drop_new_connections(self._listener)
-        self._listener.close()
-        self._signal(signal.SIGTERM)
-        deadline = time.monotonic() + self._conf.wsgi.drain_timeout + KILL_MARGIN
-        failed = 0
-        while self._workers and time.monotonic() < deadline:
-            failed += sum(os.waitstatus_to_exitcode(status) not in CLEAN for _, status in self._reap())
-            time.sleep(DRAIN_STEP)
-        if self._workers:
-            LOG.error("killing %d workers that have not ended in time", len(self._workers))
-            self._signal(signal.SIGKILL)
-            failed += len(self._workers)
-        return 1 if failed else 0
-
-    def _signal(self, number: int) -> None:
-        for pid in self._workers:
-            os.kill(pid, number)
+        where = host if host.startswith("unix:") else f"{host} port {port}"
+        raise CannotServe(f"can't listen on {where}: {error.strerror or error}") from error

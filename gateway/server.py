@@ -8,14 +8,18 @@ import resource
 import selectors
 import signal
 import socket
+import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
+from waitress.proxy_headers import proxy_headers_middleware
 from waitress.server import TcpWSGIServer
 
+from gateway.beside import beside
 from gateway.channel import Channel
 from gateway.dispatcher import Dispatcher
 from gateway.listening import drop_new_connections
@@ -52,6 +56,10 @@ ACCEPT_GRACE = 0.25
 IDLE_GRACE = 2.0
 
 
+#: Address of clients that connect to a Unix socket, as waitress has it.
+LOCAL = "localhost"
+
+
 class Listener(TcpWSGIServer):
     """Accepts connections, and keeps what they hold within limits."""
 
@@ -76,29 +84,54 @@ class Listener(TcpWSGIServer):
         self._attended: deque[Channel] = deque()
         #: For the channels' use in the main thread.
         self.receiver = Receiver()
-        trusted = {} if options.trusted_proxy is None else {
-            "trusted_proxy": options.trusted_proxy,
-            "trusted_proxy_count": options.trusted_proxy_count,
-            "trusted_proxy_headers": "x-forwarded-for x-forwarded-proto",
-        }
-        adjustments = Adjustments(
-            sockets=[listener],
-            ident=None,
-            max_request_header_size=MAX_HEAD,
-            max_request_body_size=max_body + 1,  # waitress refuses what is as large as its limit
-            clear_untrusted_proxy_headers=True,
-            **trusted,
-        )
         super().__init__(
             app,
             map={},
             _sock=listener,
             dispatcher=Dispatcher(options.threads, options.max_queued_requests),
-            adj=adjustments,
+            adj=_adjustments(options, max_body),
             sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
             bind_socket=False,
         )
         self._selector.register(self.trigger.socket.fd, selectors.EVENT_READ, self.trigger)
+
+    def adopt(self, app: Any, options: Any, max_body: int) -> Callable[[], bool]:
+        """Serve the requests that come from now on with another application and other options, but for ``threads``.
+
+        Returns what tells whether requests are left that began before.
+        """
+        adjustments = _adjustments(options, max_body)
+        self._max_queue_time = options.max_queue_time
+        self._client_timeout = options.client_timeout
+        self.task_dispatcher.allow(options.max_queued_requests)
+        self.adj = adjustments
+        for channel in list(self.active_channels.values()):
+            channel.adj = adjustments
+        self.application = proxy_headers_middleware(
+            app,
+            trusted_proxy=adjustments.trusted_proxy,
+            trusted_proxy_count=adjustments.trusted_proxy_count,
+            trusted_proxy_headers=adjustments.trusted_proxy_headers,
+            clear_untrusted=adjustments.clear_untrusted_proxy_headers,
+            log_untrusted=adjustments.log_untrusted_proxy_headers,
+            logger=self.logger,
+        )
+        return self.task_dispatcher.in_progress()
+
+    # A Unix socket has neither an address for each client nor the options of TCP.
+
+    def getsockname(self) -> tuple[str, str]:
+        if self.socket.family == socket.AF_UNIX:
+            return "localhost", "0"
+        host, port = super().getsockname()
+        return host, port
+
+    def set_socket_options(self, conn: socket.socket) -> None:
+        if self.socket.family != socket.AF_UNIX:
+            super().set_socket_options(conn)
+
+    def fix_addr(self, addr: Any) -> Any:
+        return (LOCAL, 0) if self.socket.family == socket.AF_UNIX else addr
 
     def watch(self, watched: Any, events: int) -> None:
         """Have the main thread told of a channel's events, or of the listener's, in place of those it was told of."""
@@ -238,6 +271,11 @@ class Server:
         """Is it about to end?"""
         return self._listener.draining
 
+    def adopt(self, app: Any, options: Any, max_body: int) -> Callable[[], bool]:
+        """See Listener.adopt; any thread may call."""
+        self.app = app
+        return self._listener.adopt(app, options, max_body)
+
     def run(self, drain_timeout: float, alone: bool = True) -> None:
         """Serve until SIGTERM or SIGINT, then finish the requests in progress, ``drain_timeout`` seconds at most.
 
@@ -274,12 +312,34 @@ class Server:
             now = time.monotonic()
 
 
+def _adjustments(options: Any, max_body: int) -> Adjustments:
+    """waitress' options for those of [wsgi]."""
+    trusted = {} if options.trusted_proxy is None else {
+        "trusted_proxy": options.trusted_proxy,
+        "trusted_proxy_count": options.trusted_proxy_count,
+        "trusted_proxy_headers": "x-forwarded-for x-forwarded-proto",
+    }
+    return Adjustments(
+        sockets=[],
+        ident=None,
+        max_request_header_size=MAX_HEAD,
+        max_request_body_size=max_body + 1,  # waitress refuses what is as large as its limit
+        # No temporary files: the limits here are about memory, and there may be no folder to write to.
+        inbuf_overflow=sys.maxsize,
+        outbuf_overflow=sys.maxsize,
+        clear_untrusted_proxy_headers=True,
+        **trusted,
+    )
+
+
 def _max_connections() -> int:
     """MAX_CONNECTIONS, or half of the files that may be open: databases, brokers and large bodies need some too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * MAX_CONNECTIONS
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        more = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with beside("more open files"):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+            soft = more
         return soft // 2
     return MAX_CONNECTIONS

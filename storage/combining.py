@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from storage.errors import StoreError, StoreUnavailable
+
+#: Part of the timeout that work gets at the least: who has waited for all of it has had bad luck enough.
+AT_LEAST = 0.1
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -15,10 +19,11 @@ R = TypeVar("R")
 class _Ticket(Generic[T, R]):
     """A thread's part. ``called`` is released when it is done, or when the thread has to do a ``batch``."""
 
-    __slots__ = ("item", "called", "batch", "result", "error")
+    __slots__ = ("item", "called", "batch", "result", "error", "until")
 
-    def __init__(self, item: T):
+    def __init__(self, item: T, until: float):
         self.item = item
+        self.until = until
         self.called = threading.Lock()
         self.called.acquire()
         self.batch: list[_Ticket[T, R]] | None = None
@@ -35,17 +40,24 @@ class Combiner(Generic[T, R]):
     """
 
     def __init__(self, work: Callable[[Sequence[T]], Sequence[R | StoreError]], timeout: float, most: int = 16):
-        """``timeout``: seconds that ``work`` may take, and that a thread waits in line at the most."""
+        """``timeout``: seconds that a thread may wait and work; ``work`` asks how many are ``left`` of them."""
         self._work = work
         self._timeout = timeout
         self._most = most
         self._mutex = threading.Lock()
+        self._own = threading.local()
         #: Who waits, by key; a key is there as long as a thread does a batch of it.
         self._lines: dict[Hashable, list[_Ticket[T, R]]] = {}
 
+    @property
+    def left(self) -> float:
+        """Seconds that are left for the work that this thread does, of the one who has waited longest for it."""
+        until = getattr(self._own, "until", None)
+        return self._timeout if until is None else max(float(until - time.monotonic()), AT_LEAST * self._timeout)
+
     def do(self, item: T, key: Hashable = None) -> R:
         """The result for an item. Raises what ``work`` raises, and StoreUnavailable after too long a wait."""
-        ticket: _Ticket[T, R] = _Ticket(item)
+        ticket: _Ticket[T, R] = _Ticket(item, time.monotonic() + self._timeout)
         with self._mutex:
             line = self._lines.get(key)
             if line is None:
@@ -73,6 +85,7 @@ class Combiner(Generic[T, R]):
     def _lead(self, batch: list[_Ticket[T, R]], key: Hashable) -> None:
         """Do a batch, and have one of those who wait do the next."""
         error: StoreError | None = StoreUnavailable("another request broke off what it did for this one too")
+        self._own.until = batch[0].until
         try:
             results = self._work([ticket.item for ticket in batch])
             for ticket, result in zip(batch, results, strict=True):

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from oslo_config import cfg
 
+from storage import forks
 from storage.base import (
     Claim,
     Message,
@@ -63,6 +64,8 @@ ADDED = (("queues", "incarnation", "TEXT NOT NULL DEFAULT ''"),)
 
 #: Milliseconds for which it is remembered when a lock was given up.
 LOCKS_KNOWN_FOR = 60_000
+#: Part of the timeout of which it does not matter whether it has passed already.
+NEARLY_ALL = 0.9
 
 #: Seconds between two tries to switch a new file to write-ahead logging.
 WAL_RETRY = 0.01
@@ -101,19 +104,25 @@ class SQLiteStore(SideStore):
         self._pages: Combiner[tuple[Any, ...], Sequence[Message]] = Combiner(self._list, self.timeout)
         self._open: list[sqlite3.Connection] = []
         self._open_lock = threading.Lock()
+        forks.watch(self)
 
     # -- connections --------------------------------------------------------------------------------------------
 
     def _connect(self) -> sqlite3.Connection:
+        forks.check()
         folder = os.path.dirname(self.path)
         if folder:
             os.makedirs(folder, exist_ok=True)
         # A connection stays with its thread, but is closed by whichever thread closes the store.
         db = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False)
+        start = time.monotonic()
         self._switch_to_wal(db)
         db.execute("PRAGMA synchronous=FULL")
+        # One timeout for both: either may wait for another process.
+        self._wait(db, max(0.0, self.timeout - (time.monotonic() - start)))
         db.executescript(SCHEMA)
         _migrate(db)
+        self._wait(db, self.timeout)
         with self._open_lock:
             self._open.append(db)
         return db
@@ -152,7 +161,7 @@ class SQLiteStore(SideStore):
         """
         results: list[Any] = []
         with self._read() as db:
-            db.execute("BEGIN IMMEDIATE")
+            self._begin(db)
             try:
                 for change in changes:
                     db.execute("SAVEPOINT change")
@@ -176,6 +185,23 @@ class SQLiteStore(SideStore):
                     db.execute("ROLLBACK")
                 raise
         return results
+
+    def _begin(self, db: sqlite3.Connection) -> None:
+        """Begin to write; other processes may take what is left of the time to end their writing."""
+        left = self._changes.left
+        if left > NEARLY_ALL * self.timeout:
+            db.execute("BEGIN IMMEDIATE")
+            return
+        self._wait(db, left)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        finally:
+            self._wait(db, self.timeout)
+
+    @staticmethod
+    def _wait(db: sqlite3.Connection, seconds: float) -> None:
+        """How long statements wait for other processes from now on."""
+        db.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(f"SQLite file {self.path}: {error}")

@@ -26,10 +26,12 @@ def test_embedded_default_is_fine(configured: Configured, capsys: pytest.Capture
     assert check(configured()) is True
     assert lines(capsys) == {
         "configuration": f"ok {tmp_path}/marconi.conf",
+        "address": "ok 127.0.0.1:8888",
         "authentication": "ok noauth",
         "policy": "ok no policy file: defaults",
         "encryption": "ok no key: queues can't be encrypted",
         "bridging": "ok no rules: nothing of others can be bridged",
+        "audit": "ok no file: nothing is recorded",
         "bridge": "ok loopback://",
         "side-store": f"ok sqlite:///{tmp_path}/marconi.db",
     }
@@ -45,6 +47,9 @@ def test_key_is_checked_and_not_shown(configured: Configured, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("sections", "part", "complaint"),
     [
+        ({"wsgi": {"bind": "0.0.0.0"}}, "address", "allow_unauthenticated_remote"),
+        ({"wsgi": {"bind": "unix:/none/marconi.sock"}}, "address", "/none is no folder"),
+        ({"audit": {"file": "/none/audit.log"}}, "audit", "/none/audit.log"),
         ({"DEFAULT": {"auth_strategy": "kerberos"}}, "authentication", "'kerberos' is not one of"),
         ({"DEFAULT": {"auth_strategy": "basic"}}, "authentication", "htpasswd_file is not set"),
         ({"transport": {"max_message_ttl": 600}}, "configuration", "default_message_ttl = 3600 is above"),

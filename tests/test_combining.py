@@ -143,3 +143,25 @@ def test_wait_in_line_has_an_end(slow: Slow) -> None:
     slow.go_on.release()
     assert first.result(DEADLINE) == 2
     assert slow.batches == [[1]]
+
+
+def test_whoever_has_waited_has_less_time_to_work() -> None:
+    """Waiting and working are one timeout together."""
+    lefts: list[float] = []
+    slow = Slow()
+
+    def work(items: Sequence[int]) -> list[int]:
+        lefts.append(combiner.left)
+        return slow(items)
+
+    combiner: Combiner[int, int] = Combiner(work, 2.0)
+    assert combiner.left == 2.0
+    first = in_background(lambda: combiner.do(1))
+    assert slow.begun.acquire(timeout=DEADLINE)
+    second = in_background(lambda: combiner.do(2))
+    until(lambda: waiting(combiner, 1))
+    threading.Event().wait(0.3)
+    slow.go_on.release(2)
+    assert (first.result(DEADLINE), second.result(DEADLINE)) == (2, 4)
+    assert lefts[0] > 1.8
+    assert lefts[1] < 1.75

@@ -49,7 +49,7 @@ def test_no_secret_is_in_what_the_commands_say(
     file.write_text(render(filled))
     monkeypatch.setattr(gateway.serve, "configure", lambda conf: None)
     monkeypatch.setattr(gateway.serve, "_listen", lambda *_: None)
-    monkeypatch.setattr(gateway.serve, "_work", lambda conf, _: make_core(conf).close())
+    monkeypatch.setattr(gateway.serve, "work", lambda conf, *_: make_core(conf).close())
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         status = main([command, "--config-file", str(file)])

@@ -17,16 +17,16 @@ def listened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Where the service would have listened; it goes no further than that."""
     addresses: list[str] = []
 
-    def listen(host: str, port: int, reuse_port: bool) -> None:
+    def listen(host: str, port: int, reuse_port: bool, mode: int) -> None:
         addresses.append(host)
 
     monkeypatch.setattr(gateway.serve, "configure", lambda conf: None)
     monkeypatch.setattr(gateway.serve, "_listen", listen)
-    monkeypatch.setattr(gateway.serve, "_work", lambda conf, listener: None)
+    monkeypatch.setattr(gateway.serve, "work", lambda conf, listener, again: None)
     return addresses
 
 
-@pytest.mark.parametrize("bind", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+@pytest.mark.parametrize("bind", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "unix:/run/marconi.sock"])
 def test_noauth_serves_this_machine(configured: Configured, listened: list[str], bind: str) -> None:
     assert serve(configured(wsgi={"bind": bind})) == 0
     assert listened == [bind]

@@ -14,7 +14,7 @@ import pytest
 import gateway.server
 from gateway import metrics
 from gateway.channel import RESET
-from gateway.listening import drop_new_connections, listen, url_of
+from gateway.listening import drop_new_connections, listen, shown
 from gateway.server import Listener
 
 #: Seconds that a test waits for what must happen.
@@ -348,7 +348,7 @@ def test_nobody_connects_any_more_and_those_who_have_are_not_disturbed(host: str
 @pytest.mark.parametrize(("host", "start"), [("127.0.0.1", "http://127.0.0.1:"), ("::1", "http://[::1]:")])
 def test_address_in_the_log_is_a_url(host: str, start: str) -> None:
     with listen(host, 0) as listener:
-        assert url_of(listener) == f"{start}{listener.getsockname()[1]}"
+        assert shown(listener) == f"{start}{listener.getsockname()[1]}"
 
 
 def test_two_listeners_share_a_port_if_both_want_to() -> None:

@@ -39,7 +39,7 @@ def there(bridge: Any, store: SQLiteStore) -> Iterator[Core]:
     """Another gateway."""
     core = Core(bridge, store, Limits(), Seal(bytes(KEY_SIZE)))
     yield core
-    core._closing.set()
+    core._housekeeper.close()
 
 
 def post(core: Core, *texts: str, delay: int | None = None) -> list[str]:

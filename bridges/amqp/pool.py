@@ -36,6 +36,8 @@ class Pool:
         self._lock = threading.Lock()
         self._closed = False
         self._failed: tuple[float, BridgeUnavailable] | None = None
+        #: Exchanges that went well: as long as there are some the broker is there, whatever became of one connection.
+        self._exchanges = 0
         self._trial = threading.Lock()
 
     @property
@@ -62,6 +64,8 @@ class Pool:
     def put(self, link: Link) -> None:
         """Give a link back that is in good order."""
         with self._lock:
+            self._exchanges += 1
+            self._failed = None
             if not self._closed:
                 self._idle.append(link)
                 link = None  # type: ignore[assignment]
@@ -136,6 +140,7 @@ class Pool:
             self._trial.release()
 
     def _try(self) -> Link:
+        before = self._exchanges
         try:
             link = self._connect()
         except CONNECT_ERRORS as error:
@@ -143,7 +148,8 @@ class Pool:
             hung_up = isinstance(error.__cause__ or error, ssl.SSLEOFError)
             hint = "; does it take the gateway's certificate?" if hung_up else ""
             why = refusal(error) or BridgeUnavailable(f"cannot connect to the broker: {error}{hint}")
-            self._failed = (time.monotonic(), why)
+            with self._lock:
+                self._failed = (time.monotonic(), why) if self._exchanges == before else None
             raise type(why)(str(why)) from error
         self._failed = None
         with self._lock:

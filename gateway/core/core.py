@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
-import threading
 from typing import Any
 
 from bridges.base import Bridge
 from gateway.core.bridging import AccessRules
 from gateway.core.claims import Claims
 from gateway.core.dead_letters import DeadLetters
+from gateway.core.housekeeping import Housekeeper
 from gateway.core.ids import IdMaker
 from gateway.core.landing import Landing
 from gateway.core.limits import Limits
@@ -21,23 +20,14 @@ from gateway.core.publishing import Publishing
 from gateway.core.queues import Queues
 from gateway.core.quotas import QueueQuota
 from gateway.core.seal import KEY_SIZE, Seal
-from gateway.metrics import BRIDGE_CALLS, CONNECTIONS, MESSAGES, STORE_CALLS, timed
+from gateway.metrics import BRIDGE_CALLS, STORE_CALLS, timed
 from storage.base import SideStore
-from storage.errors import StoreError
-
-LOG = logging.getLogger(__name__)
 
 #: No queue may be bridged.
 NOTHING_ALLOWED = AccessRules([], admin_mode=False)
 
 #: Bytes of a native message's body at the most, unless the operator says otherwise.
 DEFAULT_MAX_BODY = 1024 * 1024
-
-#: Seconds between two looks at the number of open connections.
-SAMPLING = 5.0
-
-#: The side-store's own housekeeping happens every so many looks: about once a minute.
-MAINTAIN_EVERY = 12
 
 
 class Core:
@@ -71,27 +61,11 @@ class Core:
         self.messages = Messages(
             self.store, self.queues, publishing, landing, self.claims, limits, ids, seal
         )
-        self._closing = threading.Event()
-        self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeper", daemon=True)
-        self._housekeeper.start()
-
-    def _keep_house(self) -> None:
-        rounds = 0
-        while not self._closing.wait(SAMPLING):
-            CONNECTIONS.labels("broker").set(self.bridge.connections())
-            CONNECTIONS.labels("side-store").set(self.store.connections())
-            rounds += 1
-            if rounds % MAINTAIN_EVERY == 0:
-                try:
-                    MESSAGES.labels("expired").inc(self.store.maintain())
-                except StoreError as error:
-                    LOG.warning("housekeeping: %s", error)
-                except Exception:  # it must go on whatever happened once
-                    LOG.exception("housekeeping failed")
+        self._housekeeper = Housekeeper(self.bridge, self.store)
 
     def close(self) -> None:
         """End the housekeeping and give all connections back."""
-        self._closing.set()
+        self._housekeeper.close()
         self.bridge.close()
         self.store.close()
 

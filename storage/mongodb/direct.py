@@ -11,10 +11,9 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pymongo
 from pymongo import MongoClient, WriteConcern
 from pymongo.errors import AutoReconnect, ExecutionTimeout, NetworkTimeout, OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
@@ -30,6 +29,13 @@ IDLE = 1.0
 
 #: Seconds after which the driver is asked again who the primary is.
 LOOK = 1.0
+
+#: Part of the timeout of which it does not matter whether it has passed already; seconds of a command at the least.
+NEARLY_ALL = 0.9
+AT_LEAST = 0.1
+
+#: Part of what is left of the time that making a connection may take: the driver must have some, too.
+CONNECTING = 0.5
 
 #: Seconds for which the driver does everything after no connection could be made.
 PAUSE = 5.0
@@ -60,14 +66,16 @@ class Direct:
     """
 
     def __init__(
-        self, client: MongoClient[dict[str, Any]], uri: str, database: str, concern: WriteConcern, timeout: float
+        self, client: MongoClient[dict[str, Any]], uri: str, database: str, concern: WriteConcern, timeout: float,
+        left: Callable[[], float],
     ):
-        """``concern``: of all writes. ``timeout``: seconds that a command may take."""
+        """``concern``: of all writes. ``timeout``: seconds that a command may take; ``left``: of a call, now."""
         self._client = client
         self._uri = uri
         self._database = database
         self._concern = concern.document
         self._timeout = timeout
+        self._left = left
         self._ms = int(timeout * 1000)
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
@@ -121,7 +129,6 @@ class Direct:
 
     def _command(self, command: dict[str, Any], once: bool = False) -> dict[str, Any] | None:
         """The answer to a command that went well. ``once``: it must not be done twice."""
-        start = time.monotonic()
         connection = self._take()
         if connection is None:
             return None
@@ -131,8 +138,7 @@ class Direct:
         answer, failure = self._try(connection, command)
         if answer is not None or not once or failure not in PERHAPS_DONE:
             return answer
-        with pymongo.timeout(max(AT_LEAST, self._timeout - (time.monotonic() - start))):
-            self._client.admin.command("ping")  # the driver waits for the next primary
+        self._client.admin.command("ping")  # the driver waits for the next primary
         connection = self._take()
         answer = self._try(connection, command)[0] if connection is not None else None
         if answer is None:
@@ -141,7 +147,12 @@ class Direct:
 
     def _try(self, connection: Connection, command: Mapping[str, Any]) -> tuple[dict[str, Any] | None, int | None]:
         """The answer to a command that went well; else None and the error's code, as far as there is one."""
+        left = self._left()
         try:
+            if left < NEARLY_ALL * self._timeout:
+                connection.limit(max(left, AT_LEAST))
+            elif connection.limited:
+                connection.limit(self._timeout)
             answer = connection.command(command)
         except TimeoutError as error:
             self._drop(connection)
@@ -225,9 +236,11 @@ class Direct:
                 uri = parse_uri(self._uri)
                 self._access = Credentials.from_uri(uri), tls_context(uri["options"])
             credentials, tls = self._access
-            connection = Connection(primary, self._timeout, tls)
+            seconds = max(self._left() * CONNECTING, AT_LEAST)
+            until = time.monotonic() + seconds
+            connection = Connection(primary, self._timeout, tls, seconds)
             try:
-                self._greet(connection, credentials)
+                self._greet(connection, credentials, until)
             except BaseException:
                 connection.close()
                 raise
@@ -239,7 +252,11 @@ class Direct:
             self._open += 1
         return connection
 
-    def _greet(self, connection: Connection, credentials: Credentials | None) -> None:
+    def _greet(self, connection: Connection, credentials: Credentials | None, until: float) -> None:
+        def ask(document: Mapping[str, Any]) -> dict[str, Any]:
+            connection.limit(max(until - time.monotonic(), AT_LEAST))
+            return connection.command(document)
+
         hello: dict[str, Any] = {
             "hello": 1,
             "client": {
@@ -250,8 +267,8 @@ class Direct:
         }
         if credentials is not None:
             hello["saslSupportedMechs"] = credentials.name
-        answer = connection.command(hello)
+        answer = ask(hello)
         if not answer.get("isWritablePrimary"):
             raise ValueError(f"{connection.address[0]}:{connection.address[1]} is not the primary any more")
         if credentials is not None:
-            credentials.prove(connection.command, answer.get("saslSupportedMechs", []))
+            credentials.prove(ask, answer.get("saslSupportedMechs", []))

@@ -22,7 +22,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-import pymongo
 from bson import DatetimeMS
 from bson.errors import BSONError
 from oslo_config import cfg
@@ -32,7 +31,8 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, 
 from storage.base import Claim, Message, Queue, SideStore, Stats, message_key, new_incarnation, split_name
 from storage.combining import Combiner
 from storage.errors import LeaseLost, QueueGone, StoreMisconfigured, StoreUnavailable, Unstorable
-from storage.mongodb.direct import AT_LEAST, DUPLICATE_KEY, Direct
+from storage.mongodb.direct import DUPLICATE_KEY, Direct
+from storage.mongodb.reach import MAX_ERROR, Call, Reach
 from storage.mongodb.wire import DATES
 
 T = TypeVar("T")
@@ -42,9 +42,6 @@ DURABLE = WriteConcern(w="majority", j=True)
 
 #: Bytes of bodies that are landed by a direct command at the most; the driver makes several commands of more.
 DIRECTLY = 16 * 1024 * 1024
-
-#: Characters of the driver's error texts that are of use: it appends the state of the whole topology.
-MAX_ERROR = 300
 
 #: Options of the URI that name files (MongoDB's specification of URI options).
 FILES = frozenset({"tlscafile", "tlscertificatekeyfile", "tlscrlfile"})
@@ -122,14 +119,12 @@ class MongoDBStore(SideStore):
             if "@" in uri:  # what the driver shows of a malformed one may be the password
                 text = f"{SHOWN.split(text)[0].strip()} (user and password need : / ? @ % as %3A %2F %3F %40 %25)"
             raise StoreMisconfigured(f"[side_store] uri: {text}") from error
-        self._direct = Direct(self._client, uri, self._database.name, DURABLE, self.timeout)
+        self._reach = Reach(self.timeout, lambda: self._client.admin.command("ping"), self._prepare)
+        self._direct = Direct(self._client, uri, self._database.name, DURABLE, self.timeout, lambda: self._reach.left)
         self._queues = self._database["queues"]
         self._messages = self._database["messages"]
         self._locks = self._database["locks"]
-        self._prepared = False
         self._prepare_lock = threading.Lock()
-        self._down: str | None = None
-        self._trial = threading.Lock()
         self._clock_offset = time.time() - time.monotonic()
         self._clock_read = float("-inf")
         self._clock_error = 0.0
@@ -137,50 +132,33 @@ class MongoDBStore(SideStore):
 
     # -- life ---------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _calls(self) -> Iterator[None]:
+    def _calls(self, most: float | None = None) -> Call:
         """Make indexes on the first call that reaches the server; translate the driver's exceptions.
 
-        Inside of it now() is the server's clock; before the first call it is only this machine's.
-
-        Once a call has waited for its whole timeout in vain, only one at a time goes on trying: the others fail at
-        once instead of waiting too.
+        Inside of it now() is the server's clock; before the first call it is only this machine's. All commands inside,
+        and all calls, have one time limit: the timeout, or ``most`` seconds if that is less.
         """
-        down = self._down
-        if down is not None and not self._trial.acquire(blocking=False):
-            raise StoreUnavailable(down)
-        try:
-            if not self._prepared:
-                self._prepare()
-            yield
-            self._down = None
-        except PyMongoError as error:
-            text = f"MongoDB: {type(error).__name__}: {str(error)[:MAX_ERROR]}"
-            if error.timeout:
-                self._down = text
-            raise StoreUnavailable(text) from error
-        finally:
-            if down is not None:
-                self._trial.release()
+        return self._reach.call(most)
 
     def _directly(self, direct: Callable[[], T | None], driver: Callable[[], T]) -> T:
         """What a direct command comes to; when that is None what the driver does, in what is left of the time."""
-        start = time.monotonic()
         result = direct()
-        if result is not None:
-            return result
-        with pymongo.timeout(max(AT_LEAST, self.timeout - (time.monotonic() - start))):
-            return driver()
+        return driver() if result is None else result
 
     def _prepare(self) -> None:
-        with self._prepare_lock:
-            if self._prepared:
+        if not self._prepare_lock.acquire(timeout=max(0.0, self._reach.left)):
+            raise StoreUnavailable(self._reach.down or "MongoDB: the first call takes too long")
+        try:
+            if self._reach.prepared:
                 return
+            if self._reach.down is not None:  # whoever had the lock has waited for it
+                raise StoreUnavailable(self._reach.down)
             self._read_clock()
             self._messages.create_indexes(list(INDEXES))
             self._queues.create_index([("p", ASCENDING), ("n", ASCENDING)], name="name", unique=True)
             self._locks.create_index([("e", ASCENDING)], name="expiry", expireAfterSeconds=0)
-            self._prepared = True
+        finally:
+            self._prepare_lock.release()
 
     def _read_clock(self) -> None:
         """Measure the offset of the primary's clock: the clock of all gateways, whatever theirs say."""
@@ -466,7 +444,7 @@ class MongoDBStore(SideStore):
     def _list(self, calls: Sequence[tuple[Any, ...]]) -> list[Sequence[Message]]:
         """The same page for all who want it at this moment."""
         q, after, limit, not_from, claimed, delayed = calls[0]
-        with self._calls():
+        with self._calls(self._pages.left):
             now = self.now()
             visible: list[dict[str, Any]] = [{"h": {"$lte": now}}]
             if claimed:
@@ -560,7 +538,7 @@ class MongoDBStore(SideStore):
                 }},
             ])
             counts = {group["_id"]: group["count"] for group in groups}
-        return Stats(**counts, oldest=self._edge(q, ASCENDING), newest=self.newest(q))
+            return Stats(**counts, oldest=self._edge(q, ASCENDING), newest=self.newest(q))
 
     # -- claims -------------------------------------------------------------------------------------------------
 

@@ -44,16 +44,20 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 9}
 class Connection:
     """A connection for one thread at a time, of no use any more after an exception."""
 
-    def __init__(self, address: tuple[str, int], timeout: float, tls: ssl.SSLContext | None):
-        """Connect within ``timeout`` seconds, which each command may then take too. Raises OSError."""
+    def __init__(
+        self, address: tuple[str, int], timeout: float, tls: ssl.SSLContext | None, connecting: float | None = None
+    ):
+        """Connect within ``connecting`` or ``timeout`` seconds; each command may take ``timeout``. Raises OSError."""
         self.address = address
         self.used = time.monotonic()
-        self._timeout = timeout
+        self._usual = self._timeout = timeout
+        #: May commands take less than that now?
+        self.limited = False
         self._number = 0
         self._session = {"id": Binary(uuid4().bytes, UUID_SUBTYPE)}
         self._writes = 0
         self._buffer = bytearray(_RECEIVED)
-        self._socket = socket.create_connection(address, timeout)
+        self._socket = socket.create_connection(address, connecting or timeout)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -62,15 +66,26 @@ class Connection:
                     self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
             if tls is not None:
                 self._socket = tls.wrap_socket(self._socket, server_hostname=address[0])
-            else:
-                # With a timeout of Python's each call would be two system calls, and let go of the GIL twice.
-                limit = struct.pack("ll", int(timeout), int(timeout % 1 * 1_000_000))
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-                self._socket.settimeout(None)
+            self._wait(timeout)
         except BaseException:
             self._socket.close()
             raise
+
+    def limit(self, seconds: float) -> None:
+        """Let each command take so long from now on."""
+        self._wait(seconds)
+        self.limited = seconds != self._usual
+
+    def _wait(self, seconds: float) -> None:
+        self._timeout = seconds
+        if isinstance(self._socket, ssl.SSLSocket):
+            self._socket.settimeout(seconds)
+            return
+        # With a timeout of Python's each call would be two system calls, and let go of the GIL twice.
+        limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        self._socket.settimeout(None)
 
     @property
     def alive(self) -> bool:

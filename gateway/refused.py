@@ -1,0 +1,24 @@
+"""What a configuration is refused with before anything is served: one line for the operator, no traceback."""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+from bridges.errors import BridgeMisconfigured
+from gateway.auth import UnknownStrategy
+from gateway.drivers import UnknownScheme
+from gateway.masking import without_password
+from storage.errors import StoreMisconfigured
+
+
+class CannotServe(Exception):
+    """The service can't start; the text says why and what to do about it."""
+
+
+REFUSALS = (BridgeMisconfigured, CannotServe, StoreMisconfigured, UnknownScheme, UnknownStrategy, ValueError, cfg.Error)
+
+
+def reason(error: BaseException) -> str:
+    """The one line about an exception, without passwords; unexpected ones are named."""
+    text = str(error) if isinstance(error, REFUSALS) else f"{type(error).__name__}: {error}"
+    return without_password(text)
