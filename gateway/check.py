@@ -10,7 +10,7 @@ from oslo_config import cfg
 from bridges.errors import BridgeError
 from gateway.auth import UnknownStrategy, strategy
 from gateway.core.bridging import AccessRules
-from gateway.core.core import read_key
+from gateway.core.seal import read_seal
 from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
 from gateway.masking import without_password
 from gateway.policy import Policy
@@ -46,10 +46,12 @@ def _authentication(conf: Any) -> str:
 
 
 def _encryption(conf: Any) -> str:
-    if not conf.encryption.key:
-        return "no key: queues can't be encrypted"
-    read_key(conf.encryption.key)
-    return "key is set"
+    seal = read_seal(conf.encryption.key, conf.encryption.other_keys)
+    others = ", ".join(key for key in seal.ring.keys if key != seal.key)
+    return (
+        (f"key {seal.key} encrypts" if seal.key else "no key: queues can't be encrypted")
+        + (f"; {others} only to decrypt" if others else "")
+    )
 
 
 def _bridging(conf: Any) -> str:

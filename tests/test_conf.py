@@ -17,7 +17,7 @@ SAMPLE = Path(__file__).parents[1] / "etc" / "marconi.conf.sample"
 OPTIONS = [(section or "DEFAULT", option) for section, options in list_opts() for option in options]
 
 #: Texts for options that are not numbers, booleans or choices.
-TEXTS = {"bind": "127.0.0.9", "hosts": "a:1,b:2", "allow": "a read / queue:b,* * * *"}
+TEXTS = {"bind": "127.0.0.9", "hosts": "a:1,b:2", "allow": "a read / queue:b,* * * *", "other_keys": "a,b"}
 
 
 def another(option: cfg.Opt) -> tuple[str, Any]:
