@@ -1,13 +1,14 @@
 """Rule 9, for encryption: what one gateway can't decrypt blocks, hides and destroys nothing else.
 
 A table of bad case × call: the queue of each call holds three good messages with seven bad ones in front of them,
-between them and behind them. A gateway that can't decrypt the bad ones makes the call; then one that can looks at what
-is left. The good ones are not encrypted: they are posted while the queue's encryption is off.
+between them and behind them. A gateway that can't decrypt the bad ones makes the call; then one that has all keys looks
+at what is left.
 """
 
 import base64
 import sqlite3
-import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import SimpleNamespace
 
@@ -41,13 +42,14 @@ from functional.test_metrics import value_of
 from gateway.core.queues import broker_name
 from gateway.core.seal import key_id
 
-#: Longer than any gateway remembers a queue's metadata.
-REMEMBERED = 1.2
+#: Client-ID of whoever posts the bad messages.
+BAD_CLIENT = str(uuid.uuid4())
 
 OURS, THEIRS = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 ID_OF = {key: key_id(base64.b64decode(key)) for key in (OURS, THEIRS)}
 
-#: The section [encryption] of the gateway that makes the calls; the other one has THEIRS, and posts the bad messages.
+#: The section [encryption] of the gateway that makes the calls. The other one has THEIRS, which it encrypts the bad
+#: messages with, and OURS.
 CASES = {
     "other-key": {"key": OURS},
     "no-key": {"key": ""},
@@ -85,11 +87,10 @@ def start(stack, *layers):
 
 
 def switch(api, queues, value):
-    """Have the queues encrypt or not, at each gateway."""
-    for queue in queues:
-        operation = {"op": "replace", "path": "/metadata/_enable_encrypt_messages", "value": value}
-        assert patch_metadata(api, queue, operation).status_code == 200
-    time.sleep(REMEMBERED)
+    """Have the queues encrypt what this gateway posts, or not."""
+    operation = {"op": "replace", "path": "/metadata/_enable_encrypt_messages", "value": value}
+    with ThreadPoolExecutor(len(queues)) as pool:
+        assert {answer.status_code for answer in pool.map(lambda q: patch_metadata(api, q, operation), queues)} == {200}
 
 
 @pytest.fixture(scope="module", params=[f"{where}:{case}" for where, cases in WHERE.items() for case in cases])
@@ -103,10 +104,11 @@ def table(request, tmp_path_factory):
         mongodb, database = request.getfixturevalue("mongodb"), f"sealed_{where[6:]}_{case}".replace("-", "_")
         options = merge(through(request.getfixturevalue("rabbitmq")), beside(mongodb, database))
     with ExitStack() as stack:
-        theirs = start(stack, options, {"encryption": {"key": THEIRS}})
+        theirs = start(stack, options, {"encryption": {"key": THEIRS, "other_keys": OURS}})
         ours = start(stack, options, {"encryption": CASES[case]})
         other = Api(theirs.url)
         stack.callback(other.close)
+        bad_poster = other.as_client(BAD_CLIENT)
         queues = {call: f"queue-{call}" for call in CALLS}
         made = SimpleNamespace(
             api=other.at(ours.url), other=other, gateway=ours, case=case, queues=queues, bad={}, good={},
@@ -114,21 +116,22 @@ def table(request, tmp_path_factory):
         )
         for call, queue in queues.items():
             letters = {"_max_claim_count": 1, "_dead_letter_queue": "letters"} if call == "dead-letters" else {}
-            create(other, queue, **letters)
+            create(other, queue, _enable_encrypt_messages=case != "native", **letters)
         for part, sealed in ((BAD[:3], True), (GOOD[:1], False), (BAD[3:5], True), (GOOD[1:], False), (BAD[5:], True)):
-            if case != "native":
+            if case == "no-key":
                 switch(other, queues.values(), sealed)
             for queue in queues.values():
                 if sealed and case == "native":
                     forge(request.getfixturevalue("rabbitmq"), other.project, queue, part)
                     made.bad.setdefault(queue, [None] * len(BAD))
                 else:
-                    posted = post(other, queue, *part)
+                    # Without a key nothing good can be encrypted; otherwise it is, by whoever makes the calls.
+                    posted = post(bad_poster if sealed or case == "no-key" else made.api, queue, *part)
                     (made.bad if sealed else made.good).setdefault(queue, []).extend(posted)
         if case == "damaged":
             with sqlite3.connect(folder / "marconi.db") as db:
-                db.execute("UPDATE messages SET b = CAST(substr(b, 1, length(b) - 1) || x'00' AS BLOB) WHERE x <> 0")
-                db.execute("UPDATE messages SET b = x'' WHERE x <> 0 AND s % 2")
+                db.execute("UPDATE messages SET b = CAST(b || x'00' AS BLOB) WHERE u = ?", (BAD_CLIENT,))
+                db.execute("UPDATE messages SET b = x'' WHERE u = ? AND s % 2048 >= 1024", (BAD_CLIENT,))
             db.close()
         if where == "hybrid-landed":
             for queue in queues.values():
