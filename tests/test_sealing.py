@@ -121,6 +121,18 @@ def bodies(messages: Any) -> list[str]:
     return [message.body.decode() for message in messages]
 
 
+def count_calls(target: Any, name: str) -> list[Any]:
+    """The arguments of each call to a method from now on."""
+    call, calls = getattr(target, name), []
+
+    def counted(*args: Any) -> Any:
+        calls.append(args)
+        return call(*args)
+
+    setattr(target, name, counted)
+    return calls
+
+
 def claim(core: Core, info: QueueInfo, limit: int = 20) -> Any:
     return core.messages.claim(info, 60, 60, limit)
 
@@ -259,18 +271,29 @@ def test_one_request_moves_only_so_many(
     pair.put(*["-1"] * 90, bad=True)
     pair.put("1")
     calls: dict[str, Callable[[], Any]] = {
-        "claim": lambda: claim(pair.core, pair.info, 5),
-        "pop": lambda: pair.core.messages.pop(pair.info, 5),
+        "claim": lambda: claim(pair.core, pair.info, 1),
+        "pop": lambda: pair.core.messages.pop(pair.info, 1),
         "list": lambda: pair.core.messages.list(pair.info, None, 5, None, False, False),
     }
-    before = pair.waiting()
+    fetches = count_calls(pair.core.bridge, "fetch")
     assert calls[call]() == []
-    assert 10 <= before - pair.waiting() <= 30
+    assert 10 <= 91 - pair.waiting() <= 30
+    assert len(fetches) <= 5
     for _ in range(20):
         if found := calls[call]():
             break
     assert bodies(found) == ["1"]
     pair.close()
+
+
+@pytest.mark.parametrize("case", ["other-key", "no-key", "other-key-unnamed"], indirect=True)
+def test_each_gateway_tries_a_message_once_and_only_if_it_may_have_the_key(pair: Pair, case: str, where: str) -> None:
+    pair.put("-1", "-2", bad=True)
+    marked = count_calls(pair.core.store, "mark")
+    for _ in range(3):
+        assert claim(pair.core, pair.info) == []
+    # In the broker there is nothing to mark: it lands with the mark.
+    assert len(marked) == (1 if (case, where) == ("other-key-unnamed", "loopback") else 0)
 
 
 @pytest.mark.parametrize("headers", [
@@ -344,6 +367,7 @@ def test_same_sealed_message_twice_lands_once(store: SQLiteStore, bridge: Memory
     assert bodies(core.messages.list(info, None, 5, None, False, False)) == ["1"]
     bridge.publish(info.broker, [sealed])
     assert bodies(core.messages.list(info, None, 5, None, False, False)) == ["1"]
+    assert core.messages.stats(info)[0].free == 1
     core.close()
 
 
