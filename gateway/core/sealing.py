@@ -187,8 +187,7 @@ class Sealing:
         self._logged[info.key] = now
         message, error = failures[0]
         LOG.warning(
-            "queue %s: %d messages are left where they are, as they can't be decrypted; message %s: %s",
-            info.key, len(failures), message.id, error,
+            "queue %s: message %s can't be decrypted and is left where it is: %s", info.key, message.id, error
         )
 
 
