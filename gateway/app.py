@@ -20,10 +20,10 @@ from gateway.audit import Trail
 from gateway.auth import strategy
 from gateway.beside import failed
 from gateway.core.bridging import AccessRules
-from gateway.core.core import Core, read_key
+from gateway.core.core import Core
 from gateway.core.limits import Limits
 from gateway.core.quotas import RateLimit
-from gateway.core.seal import Seal
+from gateway.core.seal import read_seal
 from gateway.dispatch import App, Response, View
 from gateway.drivers import BRIDGES, SIDE_STORES, make
 from gateway.logs import REQUEST_ID, new_request_id
@@ -84,12 +84,11 @@ def rule_of(method: str, route: str) -> str | None:
 def make_core(conf: Any) -> Core:
     """The core with the configured bridge and side-store. Raises what is wrong with the configuration."""
     check_settings(conf)
-    seal = Seal(read_key(conf.encryption.key)) if conf.encryption.key else None
     return Core(
         make(BRIDGES, conf.bridge.uri, conf.bridge),
         make(SIDE_STORES, conf.side_store.uri, conf.side_store),
         Limits.from_options(conf.transport),
-        seal,
+        read_seal(conf.encryption.key, conf.encryption.other_keys),
         AccessRules(conf.bridging.allow, conf.admin_mode),
         conf.bridging.max_body,
         conf.quota.queues,

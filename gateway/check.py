@@ -11,7 +11,7 @@ from gateway import monitor
 from gateway.audit import check_file
 from gateway.auth import strategy
 from gateway.core.bridging import AccessRules
-from gateway.core.core import read_key
+from gateway.core.seal import read_seal
 from gateway.drivers import BRIDGES, SIDE_STORES, make
 from gateway.exposure import check_exposure
 from gateway.listening import UNIX
@@ -81,10 +81,12 @@ def _authentication(conf: Any) -> str:
 
 
 def _encryption(conf: Any) -> str:
-    if not conf.encryption.key:
-        return "no key: queues can't be encrypted"
-    read_key(conf.encryption.key)
-    return "key is set"
+    seal = read_seal(conf.encryption.key, conf.encryption.other_keys)
+    others = ", ".join(key for key in seal.ring.keys if key != seal.key)
+    return (
+        (f"key {seal.key} encrypts" if seal.key else "no key: queues can't be encrypted")
+        + (f"; {others} only to decrypt" if others else "")
+    )
 
 
 def _bridging(conf: Any) -> str:

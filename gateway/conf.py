@@ -197,6 +197,11 @@ ENCRYPTION_OPTS = (
         help="Key for queues with _enable_encrypt_messages: 32 bytes in base64, as made by `openssl rand -base64 32`."
              " None: such queues are refused.",
     ),
+    cfg.ListOpt(
+        "other_keys", default=[], secret=True,
+        help="More keys of that form, separated by commas, that only decrypt: the one before `key` was changed, or the"
+             " one that it will be changed to.",
+    ),
 )
 
 BRIDGING_OPTS = (

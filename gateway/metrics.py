@@ -44,6 +44,11 @@ BRIDGE_CALLS = Histogram(
 STORE_CALLS = Histogram(
     "marconi_side_store_call_seconds", "Time of calls to the side-store.", ["call", "outcome"], buckets=BUCKETS
 )
+UNOPENED = Counter(
+    "marconi_unopened_messages",
+    "Times that a call met an encrypted message that this gateway can't decrypt, by reason: no_key (another gateway may"
+    " have it), damaged.", ["reason"],
+)
 OVER_QUOTA = Counter(
     "marconi_over_quota", "Requests refused because of a limit in [quota], by limit: requests, bytes, queues.",
     ["limit"],

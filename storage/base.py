@@ -34,7 +34,9 @@ class Message:
 
     ``posted``, ``expires`` and ``hidden_until`` are milliseconds; ``hidden_until`` 0 means free. A message that is
     hidden and has a ``claim`` is claimed, one without is delayed. ``claim_ttl`` is in seconds. ``properties``: those of
-    a foreign message, where they are wanted, as a JSON object.
+    a foreign message, where they are wanted, as a JSON object. ``key``: what an ``encrypted`` body is sealed with, as
+    far as that is known: the id of a key, and behind it ``?`` and the id of each ring that could not open it. Both
+    parts may be missing.
     """
 
     id: str
@@ -49,6 +51,18 @@ class Message:
     claim_ttl: int = 0
     claims: int = 0
     properties: bytes | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The keys that a gateway has: ``id`` of all of them together, and the id of each.
+
+    Ids of keys have 16 characters, the first is a ``k``; ids of rings have 8. Neither has a ``?``.
+    """
+
+    id: str
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +231,15 @@ class SideStore(ABC):
             return
 
     @abstractmethod
-    def free(self, q: str, limit: int) -> tuple[list[Message], bool]:
+    def free(self, q: str, limit: int, ring: Ring | None = None) -> tuple[list[Message], bool]:
         """The oldest free messages, and whether somebody holds the landing lease now.
 
         Messages whose claim or delay is over are put back among the free ones first. When ``limit`` messages are
         found the second value may be False without having been looked up: the backlog is not needed then. Raises
         QueueGone when there are fewer because the queue has been deleted.
+
+        ``ring`` leaves out the encrypted messages that its keys don't open, as far as their ``key`` tells: it is that
+        of another key, or names the ring.
         """
 
     @abstractmethod
@@ -241,11 +258,13 @@ class SideStore(ABC):
         not_from: str | None = None,
         claimed: bool = False,
         delayed: bool = False,
+        ring: Ring | None = None,
     ) -> Sequence[Message]:
         """At most ``limit`` living messages with ``seq`` > ``after``, in that order. Not to be changed: calls of
         several threads may get the same ones.
 
-        ``not_from`` leaves out one client's messages; hidden ones are shown only on ``claimed`` or ``delayed``.
+        ``not_from`` leaves out one client's messages; hidden ones are shown only on ``claimed`` or ``delayed``;
+        ``ring`` is that of free.
         """
 
     @abstractmethod
@@ -255,6 +274,10 @@ class SideStore(ABC):
     @abstractmethod
     def known(self, q: str, ids: Sequence[str]) -> set[str]:
         """Those of the ids that land would leave out: they have landed, or have a tombstone. Raises QueueGone."""
+
+    @abstractmethod
+    def mark(self, q: str, messages: Sequence[Message]) -> None:
+        """Store the ``key`` of encrypted messages; nothing happens to those that are gone."""
 
     @abstractmethod
     def newest(self, q: str) -> Message | None:

@@ -22,6 +22,7 @@ from storage.base import (
     Claim,
     Message,
     Queue,
+    Ring,
     SideStore,
     Stats,
     message_key,
@@ -76,6 +77,10 @@ UNSTORABLE = (sqlite3.DataError, OverflowError, UnicodeEncodeError)
 #: What the statements below are put together from are constants and question marks, never input: hence nosec B608.
 COLUMNS = "id, p, e, b, u, x, s, h, c, ct, n, r"
 QUEUE = "name, metadata, version, q, incarnation"
+
+#: Column x is 0 or 1 for a message that is not encrypted, or with nobody knows what, and else text: its key. Not by
+#: this ring is what bears the id of another key, or the ring's own.
+NOT_BY_RING = "typeof(x) = 'text' AND ((substr(x, 1, 1) = 'k' AND substr(x, 1, 16) NOT IN ({})) OR instr(x, ?) > 0)"
 
 
 class SQLiteStore(SideStore):
@@ -392,13 +397,14 @@ class SQLiteStore(SideStore):
                 "INSERT INTO messages SELECT ?1, ?2, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
                 " WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE q = ?1 AND id = ?2) ON CONFLICT (q, id) DO NOTHING",
                 (q, m.id, m.seq, m.hidden_until, m.claim, m.claim_ttl, m.claims, m.posted, m.expires, m.client,
-                 m.encrypted, m.body, m.properties),
+                 m.key if m.encrypted and m.key else m.encrypted, m.body, m.properties),
             ).rowcount:
                 left_out.add(m.id)
         return left_out
 
-    def free(self, q: str, limit: int) -> tuple[list[Message], bool]:
+    def free(self, q: str, limit: int, ring: Ring | None = None) -> tuple[list[Message], bool]:
         now = self.now()
+        opened, marks = _opened_by(ring)
         with self._read() as db:
             over = db.execute("SELECT 1 FROM messages WHERE q = ? AND h > 0 AND h <= ? LIMIT 1", (q, now)).fetchone()
         if over:
@@ -410,8 +416,9 @@ class SQLiteStore(SideStore):
             self._write(change)
         with self._read() as db:
             rows = db.execute(
-                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND h = 0 AND e > ? ORDER BY s LIMIT ?",  # nosec B608
-                (q, now, limit),
+                f"SELECT {COLUMNS} FROM messages WHERE q = ? AND h = 0 AND e > ?{opened}"  # nosec B608
+                " ORDER BY s LIMIT ?",
+                (q, now, *marks, limit),
             )
             messages = [_message(row) for row in rows]
             lease = db.execute("SELECT owner IS NOT NULL AND until > ? FROM leases WHERE q = ?", (now, q)).fetchone()
@@ -445,13 +452,14 @@ class SQLiteStore(SideStore):
         not_from: str | None = None,
         claimed: bool = False,
         delayed: bool = False,
+        ring: Ring | None = None,
     ) -> Sequence[Message]:
-        call = (q, after, limit, not_from, claimed, delayed)
+        call = (q, after, limit, not_from, claimed, delayed, ring)
         return self._pages.do(call, key=call)
 
     def _list(self, calls: Sequence[tuple[Any, ...]]) -> list[Sequence[Message]]:
         """The same page for all who want it at this moment."""
-        q, after, limit, not_from, claimed, delayed = calls[0]
+        q, after, limit, not_from, claimed, delayed, ring = calls[0]
         now = self.now()
         where = "q = ? AND s > ? AND e > ?"
         values: list[Any] = [q, after, now]
@@ -464,6 +472,9 @@ class SQLiteStore(SideStore):
         if not delayed:
             where += " AND (h <= ? OR c IS NOT NULL)"
             values.append(now)
+        opened, marks = _opened_by(ring)
+        where += opened
+        values += marks
         with self._read() as db:
             rows = db.execute(
                 f"SELECT {COLUMNS} FROM messages WHERE {where} ORDER BY s LIMIT ?", (*values, limit)  # nosec B608
@@ -487,6 +498,14 @@ class SQLiteStore(SideStore):
                 (q, *ids, q, *ids),
             )
             return {row[0] for row in rows}
+
+    def mark(self, q: str, messages: Sequence[Message]) -> None:
+        def change(db: sqlite3.Connection) -> None:
+            db.executemany(
+                "UPDATE messages SET x = ? WHERE q = ? AND id = ?", [(m.key or True, q, m.id) for m in messages]
+            )
+
+        self._write(change)
 
     def newest(self, q: str) -> Message | None:
         return self._edge(q, "DESC")
@@ -593,10 +612,20 @@ def _queue(row: tuple[Any, ...]) -> Queue:
     return Queue(name, metadata, version, message_key(q, incarnation))
 
 
+def _opened_by(ring: Ring | None) -> tuple[str, list[str]]:
+    """A condition, and its values: what a ring may open."""
+    if ring is None:
+        return "", []
+    return f" AND NOT ({NOT_BY_RING.format(_marks(ring.keys))})", [*ring.keys, f"?{ring.id}"]
+
+
 def _marks(values: Sequence[str]) -> str:
     return ",".join("?" * len(values))
 
 
 def _message(row: tuple[Any, ...]) -> Message:
     id_, posted, expires, body, client, encrypted, seq, hidden, claim, ttl, claims, properties = row
-    return Message(id_, posted, expires, body, client, bool(encrypted), seq, hidden, claim, ttl, claims, properties)
+    key = encrypted if isinstance(encrypted, str) else ""
+    return Message(
+        id_, posted, expires, body, client, bool(encrypted), seq, hidden, claim, ttl, claims, properties, key
+    )

@@ -8,12 +8,15 @@ from uuid import uuid4
 
 import pytest
 
-from storage.base import Claim, Message, SideStore
+from storage.base import Claim, Message, Ring, SideStore
 from storage.errors import LeaseLost, QueueGone, Unstorable
 from tests.threads import together
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
+
+#: Ids of keys; the last would be a number without its letter.
+KEYS = ("kaaaaaaaaaaaaaa0", "kaaaaaaaaaaaaaa1", "k123456789012345")
 
 #: Threads that do the same thing at the same moment.
 CROWD = 8
@@ -475,6 +478,42 @@ class SideStoreSuite:
         )
         assert store.land(q, [message]) == set()
         assert store.get_messages(q, ["id"]) == [message]
+
+    @pytest.mark.parametrize("key", ["", KEYS[0], f"{KEYS[0]}?0123abcd", "?0123abcd?12345678"])
+    def test_key_of_an_encrypted_message_is_kept(self, store: SideStore, q: str, key: str) -> None:
+        message = new(store, "id", seq=1, encrypted=True, key=key)
+        store.land(q, [message])
+        assert store.get_messages(q, ["id"]) == [message]
+
+    def test_ring_leaves_out_what_it_does_not_open(self, store: SideStore, q: str) -> None:
+        ring = Ring("0123abcd", KEYS[:2])
+        opened = {"plain": "", "one": KEYS[0], "two": KEYS[1], "unknown": "", "tried": "?12345678",
+                  "mine-tried": f"{KEYS[1]}?12345678"}
+        closed = {"third": KEYS[2], "failed": "?0123abcd", "failed-too": "?12345678?0123abcd",
+                  "damaged": f"{KEYS[0]}?0123abcd", "not-mine": f"{KEYS[2]}?12345678"}
+        for id_, key in [*closed.items(), *opened.items()]:
+            add(store, q, id_, encrypted=id_ != "plain", key=key)
+
+        assert ids_of(store.free(q, 100)[0]) == [*closed, *opened]
+        assert ids_of(store.free(q, 100, ring)[0]) == [*opened]
+        assert ids_of(store.free(q, 2, ring)[0]) == ["plain", "one"]
+        assert ids_of(store.list_messages(q, 0, 100, ring=ring)) == [*opened]
+        assert ids_of(store.list_messages(q, 0, 100)) == [*closed, *opened]
+        assert ids_of(store.free(q, 100, Ring("87654321", ()))[0]) == [
+            "failed", "failed-too", "plain", "unknown", "tried"
+        ]
+
+    def test_ring_is_no_reason_to_miss_the_lease(self, store: SideStore, q: str) -> None:
+        add(store, q, "closed", encrypted=True, key=KEYS[0])
+        store.acquire_lease(q, "us", 60)
+        assert store.free(q, 10, Ring("0123abcd", ())) == ([], True)
+
+    def test_mark_changes_the_key_alone(self, store: SideStore, q: str) -> None:
+        message, other = add(store, q, "id", "other", encrypted=True)
+        message.key = "?0123abcd"
+        store.mark(q, [message, new(store, "gone", encrypted=True, key="?0123abcd")])
+        assert store.list_messages(q, 0, 10) == [message, other]
+        assert ids_of(store.free(q, 10, Ring("0123abcd", KEYS))[0]) == ["other"]
 
     def test_defaults_are_kept(self, store: SideStore, q: str) -> None:
         message = new(store, "id", seq=1)

@@ -9,8 +9,11 @@ import pytest
 
 from functional.services.ports import free_port
 from gateway.check import check, without_password
+from gateway.core.seal import key_id
 
 Configured = Callable[..., Any]
+
+KEY = base64.b64encode(bytes(range(32))).decode()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
@@ -41,7 +44,19 @@ def test_key_is_checked_and_not_shown(configured: Configured, capsys: pytest.Cap
     key = base64.b64encode(bytes(range(32))).decode()
     assert check(configured(encryption={"key": key})) is True
     out = capsys.readouterr().out
-    assert "key is set" in out and key not in out
+    assert f"key {key_id(bytes(range(32)))} encrypts" in out and key not in out
+
+
+def test_ids_of_keys_that_only_decrypt_are_shown(
+    configured: Configured, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two, three = (bytes([number]) * 32 for number in range(3))
+    others = ",".join(base64.b64encode(key).decode() for key in (two, three))
+    assert check(configured(encryption={"key": base64.b64encode(one).decode(), "other_keys": others})) is True
+    only = f"{key_id(two)}, {key_id(three)} only to decrypt"
+    assert lines(capsys)["encryption"] == f"ok key {key_id(one)} encrypts; {only}"
+    assert check(configured(encryption={"other_keys": others})) is True
+    assert lines(capsys)["encryption"] == f"ok no key: queues can't be encrypted; {only}"
 
 
 @pytest.mark.parametrize(
@@ -55,6 +70,10 @@ def test_key_is_checked_and_not_shown(configured: Configured, capsys: pytest.Cap
         ({"transport": {"max_message_ttl": 600}}, "configuration", "default_message_ttl = 3600 is above"),
         ({"oslo_policy": {"policy_file": "/none.yaml"}}, "policy", "there is no /none.yaml"),
         ({"encryption": {"key": "AAEC"}}, "encryption", "3 bytes, not 32"),
+        ({"encryption": {"other_keys": f"{KEY}, AAEC"}}, "encryption", "other_keys, number 2 has 3 bytes, not 32"),
+        ({"encryption": {"other_keys": "!"}}, "encryption", "other_keys, number 1 is not base64"),
+        ({"encryption": {"key": KEY, "other_keys": KEY}}, "encryption", "other_keys, number 1 is the same key as key"),
+        ({"encryption": {"other_keys": f"{KEY},{KEY}"}}, "encryption", "is the same key as other_keys, number 1"),
         ({"bridge": {"uri": "redis://localhost"}}, "bridge", "no driver for 'redis'"),
         ({"bridge": {"uri": "loopback://x"}}, "bridge", "takes no address"),
         ({"bridge": {"uri": "amqp://host:port/"}}, "bridge", "host[:port]"),

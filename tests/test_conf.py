@@ -19,7 +19,7 @@ OPTIONS = [(section or "DEFAULT", option) for section, options in list_opts() fo
 #: Texts for options that are not numbers, booleans or choices.
 TEXTS = {
     "bind": "127.0.0.9", "prefix": "/another", "socket_mode": "600", "hosts": "a:1,b:2",
-    "allow": "a read / queue:b,* * * *",
+    "allow": "a read / queue:b,* * * *", "other_keys": "a,b",
 }
 
 

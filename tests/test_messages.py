@@ -8,11 +8,12 @@ import pytest
 from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable, OutcomeUnknown
 from gateway.core.core import Core
-from gateway.core.errors import Busy, Forbidden, InvalidInput
-from gateway.core.landing import CIPHER_HEADER, CLIENT_HEADER
+from gateway.core.errors import Forbidden, InvalidInput
+from gateway.core.landing import CLIENT_HEADER
 from gateway.core.limits import Limits
 from gateway.core.messages import Post
 from gateway.core.queues import QueueInfo
+from gateway.core.seal import CIPHER_HEADER
 from storage.base import Message
 from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore
@@ -106,14 +107,6 @@ class TestPost:
         assert CIPHER_HEADER in batch.envelopes[0].headers
         bridge.requeue(batch)
         assert bodies(claim(core, info)) == ['"secret"']
-
-    def test_message_that_cannot_be_opened_is_no_answer(
-        self, core: Core, bridge: MemoryBridge, info: QueueInfo
-    ) -> None:
-        headers = {CLIENT_HEADER: "c", CIPHER_HEADER: "AES-256-GCM"}
-        bridge.publish(info.broker, [Envelope(b"forged", "id", 60_000, headers=headers)])
-        with pytest.raises(Busy, match="can't be decrypted"):
-            listing(core, info)
 
 
 class TestRead:

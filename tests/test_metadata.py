@@ -60,6 +60,17 @@ def test_encryption_needs_a_key() -> None:
     assert rules.check({"_enable_encrypt_messages": False}) == {"_enable_encrypt_messages": False}
 
 
+def test_rest_of_an_encrypted_queues_metadata_can_be_changed_without_a_key() -> None:
+    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
+    old = {"_enable_encrypt_messages": True}
+    assert rules.patch(old, [{"op": "add", "path": "/metadata/a", "value": 1}]) == old | {"a": 1}
+    for before, value in (({}, True), (old, 1), (old, "true")):
+        with pytest.raises(InvalidInput):
+            rules.patch(before, [{"op": "add", "path": "/metadata/_enable_encrypt_messages", "value": value}])
+    with pytest.raises(InvalidInput, match="bridge's target"):
+        rules.patch(old, [{"op": "add", "path": "/metadata/_bridge", "value": {"target": {"exchange": "x"}}}])
+
+
 @pytest.mark.parametrize(("size", "fits"), [(100, True), (101, False)])
 def test_size_is_limited(size: int, fits: bool) -> None:
     rules = MetadataRules(Limits(max_queue_metadata=100), can_encrypt=False, can_bridge=True)

@@ -27,7 +27,7 @@ BROKEN: list[dict[str, dict[str, str]]] = [
         "mongodb://user:{}@h/a.b", "mongodb://user:{}@h/db?w=x&wtimeoutMS=y", "mongodb://user:{}@\u2100/",
     )
 ] + [
-    {"encryption": {"key": "{}"}}, {"encryption": {"key": "{}ü"}},
+    {"encryption": {"key": "{}"}}, {"encryption": {"key": "{}ü"}}, {"encryption": {"other_keys": "{},{}"}},
     {"DEFAULT": {"auth_strategy": "x"}, "signed_url": {"secret_key": "{}"}},
 ]
 

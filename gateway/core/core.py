@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
 from bridges.base import Bridge
@@ -19,7 +17,8 @@ from gateway.core.metadata import MetadataRules
 from gateway.core.publishing import Publishing
 from gateway.core.queues import Queues
 from gateway.core.quotas import QueueQuota
-from gateway.core.seal import KEY_SIZE, Seal
+from gateway.core.seal import Seal
+from gateway.core.sealing import Sealing
 from gateway.metrics import BRIDGE_CALLS, STORE_CALLS, timed
 from storage.base import SideStore
 
@@ -51,15 +50,17 @@ class Core:
         self.store: Any = timed(store, STORE_CALLS)
         self.limits = limits
         ids = IdMaker()
-        rules = MetadataRules(limits, can_encrypt=seal is not None, can_bridge=bridge.reaches_foreign)
+        seal = seal or Seal()
+        sealing = Sealing(seal, self.store)
+        rules = MetadataRules(limits, can_encrypt=bool(seal.key), can_bridge=bridge.reaches_foreign)
         quota = QueueQuota(max_queues, self.store) if max_queues else None
         self.queues = Queues(self.bridge, self.store, rules, access, quota)
         publishing = Publishing(self.bridge, self.store)
-        landing = Landing(self.bridge, self.store, ids, max_body)
+        landing = Landing(self.bridge, self.store, ids, max_body, sealing)
         dead_letters = DeadLetters(self.store, self.queues, publishing, ids)
         self.claims = Claims(self.store, self.queues, landing, dead_letters, limits)
         self.messages = Messages(
-            self.store, self.queues, publishing, landing, self.claims, limits, ids, seal
+            self.store, self.queues, publishing, landing, self.claims, limits, ids, sealing
         )
         self._housekeeper = Housekeeper(self.bridge, self.store)
 
@@ -68,14 +69,3 @@ class Core:
         self._housekeeper.close()
         self.bridge.close()
         self.store.close()
-
-
-def read_key(text: str) -> bytes:
-    """The encryption key from its configured form. Raises ValueError."""
-    try:
-        key = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"[encryption] key is not base64: {error}") from error
-    if len(key) != KEY_SIZE:
-        raise ValueError(f"[encryption] key has {len(key)} bytes, not {KEY_SIZE}")
-    return key

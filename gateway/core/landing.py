@@ -27,7 +27,8 @@ from gateway.core.locks import SharedLock
 from gateway.core.oslo import unwrap
 from gateway.core.poison import LARGEST, Aside, PoisonQueues, check_size, land_storable
 from gateway.core.queues import QueueInfo
-from gateway.core.seal import CIPHER
+from gateway.core.seal import Seal
+from gateway.core.sealing import SKIPPED, SKIPPING, Sealing, is_sealed
 from gateway.metrics import MESSAGES
 from storage.base import LEASE_MARGIN, LEASE_RETRY, TAG_BITS, Claim, Message, SideStore, number
 from storage.errors import LeaseLost, StoreError
@@ -37,8 +38,6 @@ LOG = logging.getLogger(__name__)
 #: AMQP header with the Client-ID of the poster, for echo.
 CLIENT_HEADER = "marconi-client"
 
-#: AMQP header that names the cipher of a sealed body.
-CIPHER_HEADER = "marconi-cipher"
 
 #: Seconds within which a claimer begins to fetch after it began to look for a lease, and for which a lister that has
 #: just got the lease waits for such claimers in other processes.
@@ -84,12 +83,15 @@ class _Lease:
 class Landing:
     """The way from a bridge to a side-store."""
 
-    def __init__(self, bridge: Bridge, store: SideStore, ids: IdMaker, max_body: int):
+    def __init__(
+        self, bridge: Bridge, store: SideStore, ids: IdMaker, max_body: int, sealing: Sealing | None = None
+    ):
         self._bridge = bridge
         self._poison = PoisonQueues(bridge)
         self._store = store
         self._ids = ids
         self._max_body = max_body
+        self._sealing = sealing or Sealing(Seal(), store)
         self._owner = uuid4().hex
         # Claimers land without a lease: their positions are told apart by a tag for each process.
         self._tag = 1 + secrets.randbelow((1 << TAG_BITS) - 1)
@@ -148,13 +150,14 @@ class Landing:
     ) -> None:
         deadline = time.monotonic() + LANDING_BUDGET
         looks = 0
+        skipped = 0
         while len(got) < limit:
             looked = time.monotonic()
             if looked > deadline:
                 if not got:
                     raise Busy("messages of this queue are being landed for others; try again")
                 return
-            found, leased = self._store.free(info.key, limit - len(got))
+            found, leased = self._sealing.free(info, limit - len(got))
             wanted = accept(found) if found else []
             taken = self._store.claim(info.key, wanted, claim) if wanted else []
             got += taken
@@ -170,9 +173,16 @@ class Landing:
             looks += 1
             if time.monotonic() - looked > SETTLING and looks < LOOKS:
                 continue  # a lister may have begun meanwhile
-            batch = info.fetch(limit - len(got))
+            batch = info.fetch(SKIPPING if skipped else limit - len(got))
             if not batch.envelopes:
                 return
+            if skipped or not self._sealing.opens(info, batch.envelopes):
+                # What can't be opened here is for others: it lands free, and what is behind it comes after it.
+                skipped += len(batch.envelopes)
+                self._land_in_turn(info, batch, deadline)
+                if skipped >= SKIPPED:
+                    return
+                continue
             if time.monotonic() - looked > SLOW_FETCH and self._overtakes(info, batch, limit - len(got), deadline):
                 self._land_in_turn(info, batch, deadline)
                 continue
@@ -192,7 +202,7 @@ class Landing:
         """Are there free messages in front of a batch, which a lister has fetched since the claimer looked?"""
         with _given_back(info, batch):
             while True:
-                found, leased = self._store.free(info.key, limit)
+                found, leased = self._sealing.free(info, limit)
                 if found or not leased:
                     return _is_behind(info, batch, found)
                 if time.monotonic() > deadline:
@@ -372,7 +382,6 @@ class Landing:
                 taken_again()
                 prepare([message for message, _ in landing])
 
-
     def _settle(self, info: QueueInfo, batch: Batch, poison: Sequence[Aside]) -> None:
         """Acknowledge what is stored or on its way to a client. If that fails the broker delivers it again: what has
         landed lands only once, and what was consumed comes twice, as after any crash. Raises the BridgeError if all of
@@ -400,7 +409,8 @@ class Landing:
                 continue
             if message.id in landing:
                 other = landing[message.id][0]
-                if _is_ours(info, envelope) or (_comes_again(info, envelope) and other.body == message.body):
+                again = message.encrypted or _comes_again(info, envelope)  # no two sealed bodies are alike
+                if _is_ours(info, envelope) or (again and other.body == message.body):
                     continue
                 message.id = self._ids.make(now)[0]
             if message.expires > now:
@@ -423,7 +433,8 @@ class Landing:
         there = {m.id: m.body for m in self._store.get_messages(info.key, [message.id for message, _ in foreign])}
         return [
             (message, envelope) for message, envelope in foreign
-            if not _comes_again(info, envelope) or there.get(message.id, message.body) != message.body
+            if not (message.encrypted or _comes_again(info, envelope))
+            or there.get(message.id, message.body) != message.body
         ]
 
     def message(self, info: QueueInfo, envelope: Envelope, now: int) -> Message:
@@ -439,7 +450,7 @@ class Landing:
         else:
             # A native producer's clock is unknown and its timestamp optional: the ttl runs from the landing.
             posted, expires = now, now + ttl
-        sealed = bridging is None and envelope.headers.get(CIPHER_HEADER) == CIPHER
+        sealed = bridging is None and is_sealed(envelope)
         # What a gateway has posted it has checked then, by limits that are not those of native messages.
         body = envelope.body if sealed else to_json(envelope, LARGEST if client is not None else self._max_body)
         message = Message(
@@ -450,6 +461,7 @@ class Landing:
             client=client if isinstance(client, str) else "",
             encrypted=sealed,
             properties=properties(envelope) if bridging and bridging.properties else None,
+            key=self._sealing.key_of(info.project, id_, envelope) if sealed else "",
         )
         check_size(message)
         return message

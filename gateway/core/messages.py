@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -22,9 +22,9 @@ from gateway.core.landing import SETTLING, Landing
 from gateway.core.limits import MIN_CLAIM_TTL, MIN_MESSAGE_TTL, Limits
 from gateway.core.publishing import Publishing
 from gateway.core.queues import QueueInfo, Queues
-from gateway.core.seal import Seal
+from gateway.core.sealing import SKIPPED, Sealing
 from gateway.metrics import MESSAGES
-from storage.base import Message, SideStore, Stats
+from storage.base import Message, Ring, SideStore, Stats
 from storage.errors import QueueGone, StoreError
 
 LOG = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Messages:
         claims: Claims,
         limits: Limits,
         ids: IdMaker,
-        seal: Seal | None,
+        sealing: Sealing,
     ):
         self._store = store
         self._queues = queues
@@ -97,7 +97,7 @@ class Messages:
         self._claims = claims
         self._limits = limits
         self._ids = ids
-        self._seal = seal
+        self._sealing = sealing
 
     # -- post ---------------------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Messages:
                 raise InvalidInput("properties are for queues that are bridged to a target")
             message = Message(id_, now, now + ttl * 1000, post.body, client)
             if settings.encrypt:
-                self._close(project, message)
+                self._sealing.close(project, message)
             if delay:
                 message.hidden_until = now + delay * 1000
             (delayed if delay else direct).append(message)
@@ -228,28 +228,32 @@ class Messages:
         if after is None:
             return []
 
-        def read() -> Iterable[Message]:
+        def stored(after: int, limit: int, ring: Ring | None) -> Sequence[Message]:
             return self._store.list_messages(
-                info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed
+                info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed, ring=ring
             )
 
         self._queues.attend(info)
-        page = [*read()]
+        page = self._sealing.page(info, stored, after, limit)
+        skipped = 0
         # To ask for the depth first spares those who poll an empty queue the lease. A message that is just being
         # landed by others is missed here, but not for good: its position is behind this page.
         if len(page) < limit and info.lands and after < MAX_POSITION and info.bridge.depth(info.broker):
 
             def wanted(landed: Sequence[Message]) -> int:
+                nonlocal skipped
                 if landed:
-                    page.extend(m for m in landed if m.client != not_from and m.seq > after)
+                    opened = self._sealing.opened(info, landed)
+                    skipped += len(landed) - len(opened)
+                    page.extend(m for m in opened if m.client != not_from and m.seq > after)
                 else:
-                    page[:] = read()
-                return limit - len(page)
+                    page[:] = self._sealing.page(info, stored, after, limit)
+                return limit - len(page) if skipped < SKIPPED else 0
 
             complete = self._landing.land_free(info, wanted, to_the_end=False)
             if not page and not complete:
                 raise Busy("the messages in front of the wanted ones are still being landed; try again")
-        return self._opened(info, page[:limit])
+        return page[:limit]
 
     def _look(
         self, info: QueueInfo, marker: str | None, limit: int, not_from: str | None, claimed: bool, delayed: bool
@@ -260,16 +264,19 @@ class Messages:
         """
         self._queues.attend(info)
 
-        def landed(after: int) -> Sequence[Message]:
+        def stored(after: int, limit: int, ring: Ring | None) -> Sequence[Message]:
             return self._store.list_messages(
-                info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed
+                info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed, ring=ring
             )
+
+        def landed(after: int) -> list[Message]:
+            return self._sealing.page(info, stored, after, limit)
 
         peeked = PEEK_MARKER.match(marker or "")
         after = 0 if peeked else self._position(info, marker)
         if after is None:
             return []
-        page = [] if peeked else [*landed(after)]
+        page = [] if peeked else landed(after)
         if len(page) == limit:
             return page
         look = _Look(self._shown(info), skip=int(peeked[1]) if peeked else 0, count=limit - len(page))
@@ -319,7 +326,7 @@ class Messages:
                 # Another gateway may have had one in its hands, on the way from the broker to the side-store.
                 time.sleep(SETTLING)
                 found |= {message.id: message for message in self._store.get_messages(info.key, missing)}
-        return self._opened(info, [found[id_] for id_ in dict.fromkeys(ids) if id_ in found])
+        return self._sealing.found(info, [found[id_] for id_ in dict.fromkeys(ids) if id_ in found])
 
     def _may_wait(self, info: QueueInfo, ids: Sequence[str]) -> set[str]:
         """Those of the ids that may be of messages which have not landed yet.
@@ -466,7 +473,8 @@ class Messages:
         the broker has does not land, which would be for nothing.
         """
         claim_id = uuid4().hex
-        popped = self._claims.take(info, claim_id, MIN_CLAIM_TTL, 0, limit, consume=True)
+        taken = self._claims.take(info, claim_id, MIN_CLAIM_TTL, 0, limit, consume=True)
+        popped = self._sealing.opened(info, taken)  # what has no claim is gone from here on
         claimed = [message.id for message in popped if message.claim is not None]
         if claimed:
             try:
@@ -483,7 +491,7 @@ class Messages:
             if message.claim is not None:  # it was ours, not the client's
                 message.claim = None
                 message.claims -= 1
-        return self._opened(info, popped)
+        return popped
 
     def _without_lost(self, info: QueueInfo, popped: Sequence[Message], deleted: int) -> Sequence[Message]:
         """What was popped, less the messages that others may hold: the claim was over before only ``deleted`` of them
@@ -506,11 +514,11 @@ class Messages:
 
     def claim(self, info: QueueInfo, ttl: int | None, grace: int | None, limit: int) -> Sequence[Message]:
         """Claim messages (see Claims.create) and open their bodies."""
-        return self._opened(info, self._claims.create(info, ttl, grace, limit))
+        return self._sealing.opened(info, self._claims.create(info, ttl, grace, limit))
 
     def claimed(self, info: QueueInfo, claim_id: str) -> Sequence[Message]:
         """The messages that a claim still holds, at least one, with their bodies open."""
-        return self._opened(info, self._claims.get(info, claim_id))
+        return self._sealing.found(info, self._claims.get(info, claim_id))
 
     def purge(self, project: str, name: str) -> None:
         """Remove all messages of a queue."""
@@ -524,26 +532,6 @@ class Messages:
             self._store.purge(info.key)
         self._publishing.forget(info.key)
         return True
-
-    # -- sealed bodies ------------------------------------------------------------------------------------------
-
-    def _close(self, project: str, message: Message) -> None:
-        if self._seal is None:
-            raise InvalidInput("This queue encrypts its messages, but this service has no encryption key")
-        message.body = self._seal.close(message.body, _seal_context(project, message))
-        message.encrypted = True
-
-    def _opened(self, info: QueueInfo, messages: Sequence[Message]) -> Sequence[Message]:
-        return [self._open(info, message) if message.encrypted else message for message in messages]
-
-    def _open(self, info: QueueInfo, message: Message) -> Message:
-        if self._seal is None:
-            raise Busy("messages of this queue are encrypted, and this gateway has no encryption key")
-        try:
-            body = self._seal.open(message.body, _seal_context(info.project, message))
-        except ValueError as error:
-            raise Busy(f"message {message.id} can't be decrypted: {error}") from error
-        return replace(message, body=body, encrypted=False)
 
 
 class _Look:
@@ -576,10 +564,6 @@ class _Look:
         # With one found the next page begins behind it, so nothing is out of reach.
         self.cut = bool(self.found) and (self._size >= LOOK_BYTES or time.monotonic() > self._until)
         return not self.cut
-
-
-def _seal_context(project: str, message: Message) -> str:
-    return f"{project}/{message.id}"
 
 
 def _all_of(count: int) -> Callable[[Sequence[Message]], int]:

@@ -75,12 +75,15 @@ class MetadataRules:
             bridging.KEY: self._check_bridge,
         }
 
-    def check(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """The metadata to store: reserved keys checked, those that are null left to their default."""
+    def check(self, metadata: Mapping[str, Any], *, encrypts: bool = False) -> dict[str, Any]:
+        """The metadata to store: reserved keys checked, those that are null left to their default.
+
+        ``encrypts``: the queue does already, so a gateway without a key may change the rest of its metadata.
+        """
         kept = {}
         for key, value in metadata.items():
             check = self._checks.get(key)
-            if check is not None:
+            if check is not None and not (encrypts and key == "_enable_encrypt_messages" and value is True):
                 if value is None:
                     continue
                 try:
@@ -138,7 +141,7 @@ class MetadataRules:
                 raise InvalidInput(f"Operation {op!r} needs a member 'value'", "Invalid metadata")
             else:
                 patched[key] = operation["value"]
-        return self.check(patched)
+        return self.check(patched, encrypts=metadata.get("_enable_encrypt_messages") is True)
 
     def _check_bridge(self, value: Any) -> None:
         if not self._can_bridge:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from bridges.base import Bridge, Envelope
-from gateway.core.landing import CIPHER_HEADER, CLIENT_HEADER
+from gateway.core.landing import CLIENT_HEADER
 from gateway.core.queues import QueueInfo
-from gateway.core.seal import CIPHER
+from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER
 from storage.base import Message, SideStore
 
 #: Queues whose newest post this process remembers, for statistics.
@@ -60,6 +60,9 @@ def _envelope(message: Message) -> Envelope:
     content_type = "application/json"
     if message.encrypted:
         headers[CIPHER_HEADER] = CIPHER
+        key = message.key.partition("?")[0]
+        if key:
+            headers[KEY_HEADER] = key
         content_type = "application/octet-stream"
     return Envelope(
         body=message.body,

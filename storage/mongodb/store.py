@@ -25,10 +25,10 @@ from urllib.parse import parse_qsl
 from bson import DatetimeMS
 from bson.errors import BSONError
 from oslo_config import cfg
-from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, WriteConcern
+from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, UpdateOne, WriteConcern
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
-from storage.base import Claim, Message, Queue, SideStore, Stats, message_key, new_incarnation, split_name
+from storage.base import Claim, Message, Queue, Ring, SideStore, Stats, message_key, new_incarnation, split_name
 from storage.combining import Combiner
 from storage.errors import LeaseLost, QueueGone, StoreMisconfigured, StoreUnavailable, Unstorable
 from storage.mongodb.direct import DUPLICATE_KEY, Direct
@@ -386,13 +386,13 @@ class MongoDBStore(SideStore):
             if "s" not in documents[index] or positions.get(documents[index]["_id"]) != documents[index]["s"]
         ]
 
-    def free(self, q: str, limit: int) -> tuple[list[Message], bool]:
+    def free(self, q: str, limit: int, ring: Ring | None = None) -> tuple[list[Message], bool]:
         with self._calls():
             while True:
                 now = self.now()
                 documents = self._find(
-                    {"q": q, "h": {"$gte": LEASE_FREE, "$lte": now}, "e": {"$gt": DatetimeMS(now)}}, limit,
-                    sort={"h": DESCENDING, "s": ASCENDING}, hint="visibility",
+                    {"q": q, "h": {"$gte": LEASE_FREE, "$lte": now}, "e": {"$gt": DatetimeMS(now)}} | _opened_by(ring),
+                    limit, sort={"h": DESCENDING, "s": ASCENDING}, hint="visibility",
                 )
                 if not documents or documents[0]["h"] <= 0:
                     break
@@ -437,13 +437,14 @@ class MongoDBStore(SideStore):
         not_from: str | None = None,
         claimed: bool = False,
         delayed: bool = False,
+        ring: Ring | None = None,
     ) -> Sequence[Message]:
-        call = (q, after, limit, not_from, claimed, delayed)
+        call = (q, after, limit, not_from, claimed, delayed, ring)
         return self._pages.do(call, key=call)
 
     def _list(self, calls: Sequence[tuple[Any, ...]]) -> list[Sequence[Message]]:
         """The same page for all who want it at this moment."""
-        q, after, limit, not_from, claimed, delayed = calls[0]
+        q, after, limit, not_from, claimed, delayed, ring = calls[0]
         with self._calls(self._pages.left):
             now = self.now()
             visible: list[dict[str, Any]] = [{"h": {"$lte": now}}]
@@ -452,6 +453,7 @@ class MongoDBStore(SideStore):
             if delayed:
                 visible.append({"c": None})
             query: dict[str, Any] = {"q": q, "s": {"$gt": after}, "e": {"$gt": DatetimeMS(now)}, "$or": visible}
+            query |= _opened_by(ring)
             if not_from is not None:
                 query["u"] = {"$ne": not_from}
             documents = self._find(query, limit, sort={"s": ASCENDING}, hint="position")
@@ -471,6 +473,13 @@ class MongoDBStore(SideStore):
             raise QueueGone(q)
         known.discard("")
         return known
+
+    def mark(self, q: str, messages: Sequence[Message]) -> None:
+        with self._calls():
+            self._messages.bulk_write(
+                [UpdateOne({"_id": f"{q}/{m.id}", **LANDED}, {"$set": {"x": m.key or True}}) for m in messages],
+                ordered=False,
+            )
 
     def newest(self, q: str) -> Message | None:
         return self._edge(q, DESCENDING)
@@ -621,6 +630,14 @@ def _queue(document: Mapping[str, Any]) -> Queue:
     )
 
 
+def _opened_by(ring: Ring | None) -> dict[str, Any]:
+    """A condition: what a ring may open. Not so is what bears the id of another key, or the ring's own."""
+    if ring is None:
+        return {}
+    others = f"(?!{'|'.join(ring.keys)})" if ring.keys else ""
+    return {"x": {"$not": {"$regex": rf"^{others}k|\?{ring.id}"}}}
+
+
 def _document(q: str, m: Message) -> dict[str, Any]:
     """Rare fields are left out when they say nothing; the names are short because every document repeats them."""
     document: dict[str, Any] = {
@@ -631,14 +648,15 @@ def _document(q: str, m: Message) -> dict[str, Any]:
         document["c"] = m.claim
         document["t"] = m.claim_ttl
     if m.encrypted:
-        document["x"] = True
+        document["x"] = m.key or True
     if m.properties is not None:
         document["r"] = m.properties
     return document
 
 
 def _message(d: Mapping[str, Any]) -> Message:
+    x = d.get("x", False)
     return Message(
-        _id_of(d), d["p"], int(d["e"]), d["b"], d["u"], d.get("x", False),
-        d["s"], d["h"], d.get("c"), d.get("t", 0), d["n"], d.get("r"),
+        _id_of(d), d["p"], int(d["e"]), d["b"], d["u"], bool(x),
+        d["s"], d["h"], d.get("c"), d.get("t", 0), d["n"], d.get("r"), x if isinstance(x, str) else "",
     )

@@ -18,8 +18,8 @@ from bridges.errors import BridgeMisconfigured
 from gateway.auth.base import Unauthenticated
 from gateway.auth.basic import BasicAuth, read_users
 from gateway.core.bridging import AccessRules, parse
-from gateway.core.core import read_key
 from gateway.core.errors import Forbidden
+from gateway.core.seal import read_key
 from gateway.masking import without_password
 from storage.errors import StoreMisconfigured
 from storage.mongodb import MongoDBStore
