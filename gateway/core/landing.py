@@ -107,6 +107,16 @@ class Landing:
                 lock = self._locks[info.key] = SharedLock()
             return lock
 
+    def is_landing(self, info: QueueInfo) -> bool:
+        """Is another thread landing free messages, some of which may be neither in the broker nor in the side-store?"""
+        lock = self._locks.get(info.key)
+        return lock is not None and lock.owned
+
+    def await_others(self, info: QueueInfo) -> None:
+        """Wait for the threads that are landing free messages. Raises Busy."""
+        with self._lock(info).shared(LANDING_BUDGET):
+            pass
+
     # -- claimed ------------------------------------------------------------------------------------------------
 
     def claim(

@@ -29,6 +29,11 @@ class SharedLock:
         self._sharers = 0
         self._owned = False
 
+    @property
+    def owned(self) -> bool:
+        """Does somebody hold it alone?"""
+        return self._owned
+
     @contextmanager
     def shared(self, timeout: float) -> Iterator[None]:
         """Hold together with other sharers. Raises Busy after ``timeout`` seconds."""

@@ -234,11 +234,18 @@ class Messages:
             )
 
         self._queues.attend(info)
+        landing = self._landing.is_landing(info)
         page = self._sealing.page(info, stored, after, limit)
         skipped = 0
-        # To ask for the depth first spares those who poll an empty queue the lease. A message that is just being
-        # landed by others is missed here, but not for good: its position is behind this page.
-        if len(page) < limit and info.lands and after < MAX_POSITION and info.bridge.depth(info.broker):
+        if len(page) == limit or not info.lands or after >= MAX_POSITION:
+            return page
+        # To ask for the depth first spares those who poll an empty queue the lease. A message that another gateway is
+        # just landing is missed here, but not for good: its position is behind this page.
+        if not info.bridge.depth(info.broker):
+            if landing or self._landing.is_landing(info):
+                self._landing.await_others(info)
+                return self._sealing.page(info, stored, after, limit)
+        else:
 
             def wanted(landed: Sequence[Message]) -> int:
                 nonlocal skipped

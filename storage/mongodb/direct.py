@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bson.errors import BSONError
 from pymongo import MongoClient, WriteConcern
 from pymongo.errors import AutoReconnect, ExecutionTimeout, NetworkTimeout, OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
@@ -53,6 +54,10 @@ PERHAPS_DONE = frozenset({None, 6, 7, 89, 91, 189, 9001, 11600, 11602})
 
 #: Seconds that the driver gets at least after a direct command has failed.
 AT_LEAST = 0.1
+
+#: What no document can be made of, and what stands for its error code: that of a bad value.
+UNSENDABLE = (BSONError, OverflowError, UnicodeEncodeError)
+NOTHING_DONE = 2
 
 #: What goes wrong with a connection, or with making one.
 BROKEN = (OSError, ValueError, KeyError, Refused, PyMongoError)
@@ -154,6 +159,9 @@ class Direct:
             elif connection.limited:
                 connection.limit(self._timeout)
             answer = connection.command(command)
+        except UNSENDABLE:  # nothing was sent; the driver says what is wrong
+            self._put(connection)
+            return None, NOTHING_DONE
         except TimeoutError as error:
             self._drop(connection)
             raise NetworkTimeout(str(error)) from error
