@@ -199,6 +199,9 @@ def clock_stepped(place: Place) -> Iterator[str]:
         gateway.step_clock(0)
 
 
+#: Kinds that last longer than others, see LONG in run.py.
+LONG = frozenset({"worker paused for longer than a lease", "gateway paused for longer than a lease"})
+
 #: All kinds of faults by name.
 KINDS: dict[str, Fault] = {
     "broker killed": _killed(Place.broker),
@@ -213,8 +216,10 @@ KINDS: dict[str, Fault] = {
     "primary cut off from its set": _links(_primary_to_members, _cut),
     "worker killed": worker_killed,
     "worker paused": worker_paused,
+    "worker paused for longer than a lease": worker_paused,
     "gateway killed": _killed(Place.gateway),
     "gateway paused": _paused(Place.gateway),
+    "gateway paused for longer than a lease": _paused(Place.gateway),
     "gateway cut off from brokers": _links(_gateway_to_brokers, _cut),
     "gateway stalled from brokers": _links(_gateway_to_brokers, _stalled),
     "slow links to brokers": _links(_gateway_to_brokers, _slow),

@@ -10,15 +10,18 @@ from random import Random
 
 from functional.faults.checker import FINAL, Report, check
 from functional.faults.clients import PAGE, Claimer, Client, Lister, Popper, Probe, Producer, Reader, Sweeper
-from functional.faults.cluster import HEALTHY_TIMEOUT, Cluster
+from functional.faults.cluster import HEALTHY_TIMEOUT, TIMEOUT, Cluster
 from functional.faults.history import LIST, Call, Fault, History, Seen
-from functional.faults.kinds import KINDS, Place, possible
+from functional.faults.kinds import KINDS, LONG, Place, possible
 from functional.http import Api
 from functional.wait import wait_until
 
 #: Seconds that a fault lasts, and that the cluster has rest after it has recovered, from and to.
 LASTS = 1.5, 7.0
 RESTS = 0.5, 2.0
+
+#: Seconds that a pause lasts which is to be longer than a lease: that is the side-store's timeout and five more.
+LASTS_LONG = TIMEOUT + 6.0, 15.0
 
 #: Seconds of load before the first fault, and after the last one.
 CALM = 3.0
@@ -91,7 +94,7 @@ def _strike(
                 victim = stack.enter_context(KINDS[name](place))
                 begun.append((name, victim, at))
                 say(f"{name}: {victim}")
-                time.sleep(random.uniform(*LASTS))
+                time.sleep(random.uniform(*(LASTS_LONG if name in LONG else LASTS)))
         cluster.until_up()
         mended = history.now()
         try:
