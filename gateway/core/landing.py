@@ -41,15 +41,15 @@ CLIENT_HEADER = "marconi-client"
 
 #: Seconds within which a claimer begins to fetch after it began to look for a lease, and for which a lister that has
 #: just got the lease waits for such claimers in other processes.
-SETTLING = 0.01
+SETTLING = 0.02
 
 #: Times that a claimer finds no lease, but too slowly, before it fetches all the same: a side-store that always answers
 #: slowly must not keep it from the backlog.
 LOOKS = 3
 
-#: Seconds after which a claimer that has fetched looks for a lease once more: so slow are links or brokers then that a
-#: lister may have begun later and fetched before.
-SLOW_FETCH = 0.1
+#: Seconds after which a claimer that has fetched looks for a lease once more: a lister may have begun later and fetched
+#: before. No lister does that within SETTLING.
+SLOW_FETCH = SETTLING
 
 #: Seconds that one request spends at most on landing messages before it answers with what it has.
 LANDING_BUDGET = 4.0
