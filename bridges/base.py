@@ -121,6 +121,10 @@ class Bridge(ABC):
         """Connections open now, for the metrics."""
         return 0
 
+    def describe(self) -> str:
+        """Where the messages wait, for the operator: of the URI what is no secret."""
+        return ""
+
     # -- foreign ------------------------------------------------------------------------------------------------
 
     def at(self, vhost: str | None) -> Bridge:

@@ -115,6 +115,10 @@ class SideStore(ABC):
         """Connections open now, for the metrics."""
         return 0
 
+    def describe(self) -> str:
+        """Where the data are, for the operator: of the URI what is no secret."""
+        return ""
+
     # -- queues -------------------------------------------------------------------------------------------------
 
     @abstractmethod

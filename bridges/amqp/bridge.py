@@ -7,21 +7,20 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
-from urllib.parse import quote, unquote, urlsplit
 from weakref import WeakValueDictionary
 
 import amqp
 from amqp.exceptions import NotFound
 from cachetools import LRUCache, TTLCache
-from kombu import Connection
 from oslo_config import cfg
 
 from bridges.amqp.frames import UNREADABLE
 from bridges.amqp.link import DELIVERY_COUNT, LINK_ERRORS, Link
 from bridges.amqp.pool import Pool
 from bridges.amqp.refusals import refusal
-from bridges.amqp.uri import broker_uris, tls_options
+from bridges.amqp.uri import EXTERNAL, PLAIN, check_login, connection, read_uri, tls_options
 from bridges.base import Batch, Binding, Bridge, Envelope
 from bridges.errors import (
     BridgeUnavailable,
@@ -102,18 +101,27 @@ class AMQPBridge(Bridge):
             "prefetch", default=100, min=1, max=2000,
             help="AMQP: messages that are fetched from a broker queue in one go at the most.",
         ),
+        cfg.StrOpt(
+            "login_method", default=PLAIN, choices=[PLAIN, EXTERNAL],
+            help="AMQP: how the gateway logs in: PLAIN with user and password of uri, or EXTERNAL by the certificate"
+                 " in tls_cert_file (RabbitMQ needs its plugin rabbitmq_auth_mechanism_ssl).",
+        ),
         cfg.StrOpt("tls_ca_file", help="AMQP over TLS: CA certificates (PEM) that the broker's is checked against."),
         cfg.StrOpt("tls_cert_file", help="AMQP over TLS: the gateway's own certificate (PEM)."),
         cfg.StrOpt("tls_key_file", help="AMQP over TLS: key of the gateway's own certificate (PEM)."),
         cfg.BoolOpt("tls_insecure", default=False, help="AMQP over TLS: don't check the broker's certificate."),
     )
 
-    def __init__(self, uri: str, options: Any):
+    def __init__(self, uri: str, options: Any, vhost: str | None = None):
+        """``vhost``: instead of the URI's."""
         self.timeout = options.timeout
         self._options = options
         self._uri = uri
-        self._uris = broker_uris(uri, options.hosts)
-        self._tls = tls_options(options) if uri.startswith("amqps:") else None
+        self._target = read_uri(uri, options.hosts)
+        if vhost is not None:
+            self._target = replace(self._target, vhost=vhost)
+        check_login(options, self._target)
+        self._tls = tls_options(options) if self._target.tls else None
         self._publishers = Pool(lambda: self._connect(confirm=True), options.pool_size, self.timeout)
         # An alarm makes RabbitMQ stop reading from connections that publish; fetching goes on on others.
         self._fetchers = Pool(lambda: self._connect(confirm=False), options.pool_size, self.timeout)
@@ -136,14 +144,12 @@ class AMQPBridge(Bridge):
             if self._keeper is None:
                 self._keeper = threading.Thread(target=self._keep, name="amqp-keeper", daemon=True)
                 self._keeper.start()
-        connection = Connection(
-            random.sample(self._uris, len(self._uris)),  # nosec B311  # spread over the cluster
-            ssl=self._tls or False,
-            connect_timeout=self.timeout,
-            heartbeat=self._options.heartbeat,
-            transport_options={"client_properties": {"connection_name": "marconi"}},
-        )
-        return Link(connection, len(self._uris), self.timeout, confirm=confirm)
+        brokers = self._target.brokers
+        connections = [
+            connection(self._target, broker, self._options, self._tls)
+            for broker in random.sample(brokers, len(brokers))  # nosec B311  # spread over the cluster
+        ]
+        return Link(connections, self.timeout, confirm=confirm)
 
     def _keep(self) -> None:
         """Tick idle connections three times in a heartbeat."""
@@ -164,6 +170,9 @@ class AMQPBridge(Bridge):
     def connections(self) -> int:
         own = self._publishers.open + self._fetchers.open
         return own + sum(other.connections() for other in list(self._others.values()))
+
+    def describe(self) -> str:
+        return str(self._target)
 
     def ping(self) -> None:
         # Nothing less than a message shows an alarm. This one reaches no queue, and is confirmed all the same.
@@ -358,12 +367,11 @@ class AMQPBridge(Bridge):
         with self._keeper_lock:
             other = self._others.get(vhost)
             if other is None:
-                uri = urlsplit(self._uri)._replace(path=f"/{quote(vhost, safe='')}").geturl()
-                other = self._others[vhost] = AMQPBridge(uri, self._options)
+                other = self._others[vhost] = AMQPBridge(self._uri, self._options, vhost)
             return other
 
     def own_vhost(self) -> str:
-        return unquote(urlsplit(self._uris[0]).path[1:])
+        return self._target.vhost
 
     def exists(self, queue: str) -> bool:
         with _translated(), self._fetchers.link() as link:

@@ -19,6 +19,7 @@ from amqp import spec
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from cachetools import LRUCache
 from kombu import Connection
+from kombu.exceptions import OperationalError
 
 from bridges.amqp.encoder import encode
 from bridges.amqp.frames import readable
@@ -63,9 +64,12 @@ EXCHANGES = 4
 
 
 class Link:
-    """``connection`` is a kombu connection that is not open yet; ``timeout`` bounds each call, in seconds."""
+    """``connections`` are kombu's that are not open yet, to brokers of a cluster: the first that can be opened counts.
 
-    def __init__(self, connection: Connection, hosts: int, timeout: float, *, confirm: bool):
+    ``timeout`` bounds each call, in seconds.
+    """
+
+    def __init__(self, connections: Sequence[Connection], timeout: float, *, confirm: bool):
         self.timeout = timeout
         self.blocked = False
         self.last_tag = 0
@@ -79,11 +83,8 @@ class Link:
         self._unconfirmed: set[int] = set()
         self._nacked = False
         self._returned = 0
-        connection.ensure_connection(
-            max_retries=hosts - 1, interval_start=0, interval_step=0, interval_max=0, timeout=timeout,
-        )
-        self._kombu = connection
-        self._amqp: amqp.Connection = connection.connection
+        self._kombu = _first_open(connections, timeout)
+        self._amqp: amqp.Connection = self._kombu.connection
         self._until: float | None = None
         self._quick = self._quicken()
         self._amqp.on_inbound_frame = readable(self._amqp.on_inbound_frame)
@@ -476,6 +477,23 @@ class Link:
         self.channel.basic_qos(0, 1, False)
 
 
+def _first_open(connections: Sequence[Connection], timeout: float) -> Connection:
+    """Open the first connection that can be; none is begun after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    for connection in connections[:-1]:
+        try:
+            return _opened(connection)
+        except OPEN_ERRORS:
+            if time.monotonic() >= deadline:
+                raise
+    return _opened(connections[-1])
+
+
+def _opened(connection: Connection) -> Connection:
+    connection.ensure_connection(max_retries=0, interval_start=0, interval_step=0, interval_max=0)
+    return connection
+
+
 def _timeval(seconds: float) -> bytes:
     """As the kernel wants it: a struct timeval."""
     return struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
@@ -483,3 +501,6 @@ def _timeval(seconds: float) -> bytes:
 
 #: What py-amqp and kombu raise when the broker is gone, refuses, or is too slow.
 LINK_ERRORS: tuple[type[Exception], ...] = (amqp.exceptions.AMQPError, OSError, socket.timeout)
+
+#: The same while a connection is opened: kombu wraps some.
+OPEN_ERRORS: tuple[type[Exception], ...] = (*LINK_ERRORS, OperationalError)
