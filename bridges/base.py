@@ -91,7 +91,8 @@ class Bridge(ABC):
     def publish(self, queue: str, envelopes: Sequence[Envelope]) -> None:
         """Return when the broker has confirmed every message, on a majority's disk where the queue is replicated.
 
-        Raises QueueMissing when there is no such queue, OutcomeUnknown when a confirm did not come in time.
+        Raises QueueMissing when there is no such queue, MessageTooLarge and QueueFull when the broker refuses, and
+        OutcomeUnknown when a confirm did not come in time.
         """
 
     @abstractmethod

@@ -20,15 +20,18 @@ from bridges.amqp.frames import UNREADABLE
 from bridges.amqp.link import DELIVERY_COUNT, LINK_ERRORS, Link
 from bridges.amqp.pool import Pool
 from bridges.amqp.refusals import refusal
+from bridges.amqp.sizes import Sizes
 from bridges.amqp.uri import EXTERNAL, PLAIN, check_login, connection, read_uri, tls_options
 from bridges.base import Batch, Binding, Bridge, Envelope
 from bridges.errors import (
     BridgeUnavailable,
     BrokerBlocked,
     ExchangeMissing,
+    MessageTooLarge,
     OutcomeUnknown,
     PropertiesTooLarge,
     PublishBlocked,
+    QueueFull,
     QueueMissing,
     Unroutable,
 )
@@ -125,6 +128,7 @@ class AMQPBridge(Bridge):
         self._publishers = Pool(lambda: self._connect(confirm=True), options.pool_size, self.timeout)
         # An alarm makes RabbitMQ stop reading from connections that publish; fetching goes on on others.
         self._fetchers = Pool(lambda: self._connect(confirm=False), options.pool_size, self.timeout)
+        self._sizes = Sizes()
         self._create_lock = threading.Lock()
         self._may_consume: TTLCache[str, bool] = TTLCache(NATURES_AT_MOST, NATURE_KNOWN_FOR)
         # Where a consumer got nothing of what waited: another one would take messages and give them back once more,
@@ -237,6 +241,11 @@ class AMQPBridge(Bridge):
     def publish_to(self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool) -> None:
         start = time.monotonic()
 
+        def probe(size: int) -> None:
+            self._publish("", PING_KEY, [Envelope(bytes(size))], start + self.timeout, mandatory=False)
+
+        self._sizes.check([len(envelope.body) for envelope in envelopes], probe)
+
         def publish(share: float) -> None:
             self._publish(exchange, routing_key, envelopes, start + self.timeout * share, mandatory)
 
@@ -250,6 +259,8 @@ class AMQPBridge(Bridge):
             # The same message ids: what arrives twice lands once.
             try:
                 publish(1)
+            except QueueFull as error:  # the first copy may be in another queue, or in this one
+                raise QueueFull(str(error)) from error
             except BridgeUnavailable as error:
                 raise unknown from error
 
@@ -259,7 +270,7 @@ class AMQPBridge(Bridge):
         link = self._publishers.take()
         try:
             link.publish(exchange, routing_key, envelopes, deadline, mandatory)
-        except (Unroutable, PropertiesTooLarge):
+        except (Unroutable, PropertiesTooLarge, QueueFull):
             self._publishers.put(link)
             raise
         except NotFound as error:
@@ -268,6 +279,8 @@ class AMQPBridge(Bridge):
         except LINK_ERRORS as error:
             self._publishers.drop(link)
             if (refused := refusal(error)) is not None:
+                if isinstance(refused, MessageTooLarge):
+                    self._sizes.learn(refused)
                 raise refused from error
             raise OutcomeUnknown(f"the connection to the broker broke before it confirmed: {error}") from error
         except BridgeUnavailable:

@@ -23,8 +23,9 @@ from kombu.exceptions import OperationalError
 
 from bridges.amqp.encoder import encode
 from bridges.amqp.frames import readable
+from bridges.amqp.refusals import is_down
 from bridges.base import Envelope
-from bridges.errors import BrokerBlocked, OutcomeUnknown, PublishBlocked, QueueMissing, Unroutable
+from bridges.errors import BrokerBlocked, OutcomeUnknown, PublishBlocked, QueueFull, QueueMissing, Unroutable
 
 #: Header that RabbitMQ adds to messages of quorum queues.
 DELIVERY_COUNT = "x-delivery-count"
@@ -45,6 +46,9 @@ READ_AHEAD = 64 * 1024
 _ACK_START = struct.Struct(">BHIHH").pack
 _ACK_ARGUMENTS = struct.Struct(">QB").unpack_from
 _ACK_PAYLOAD, _ACK_FRAME = 13, 21
+
+#: Reply code of a return that is not for want of a queue.
+RESOURCE_ERROR = 506
 
 #: Queues of which a link remembers that its consumers get their messages at once.
 PROMPT_AT_MOST = 1000
@@ -81,7 +85,7 @@ class Link:
         self._owed = False
         self._published = 0
         self._unconfirmed: set[int] = set()
-        self._nacked = False
+        self._nacked = 0
         self._returned = 0
         self._kombu = _first_open(connections, timeout)
         self._amqp: amqp.Connection = self._kombu.connection
@@ -176,7 +180,7 @@ class Link:
     ) -> None:
         """Send a batch in one write and wait for all its confirms, till ``deadline`` (monotonic seconds).
 
-        Raises Unroutable, and amqp's NotFound when there is no such exchange; the channel is of no use then.
+        Raises Unroutable, QueueFull, and amqp's NotFound when there is no such exchange; the channel is of no use then.
         """
         self.check_not_blocked()
         frames = encode(
@@ -185,7 +189,7 @@ class Link:
         first = self._published + 1
         self._published += len(envelopes)
         self._unconfirmed = set(range(first, self._published + 1))
-        self._nacked, self._returned = False, 0
+        self._nacked = self._returned = 0
         self._amqp.transport.write(frames)
         self._amqp.bytes_sent += 1  # keeps py-amqp's heartbeat from being sent on top
         self._until = deadline
@@ -206,7 +210,11 @@ class Link:
         if self._returned:
             raise Unroutable(f"{self._returned} of {len(envelopes)} messages")
         if self._nacked:
-            raise OutcomeUnknown("the broker has refused some of the messages")
+            total = len(envelopes)
+            raise QueueFull(
+                f"the broker did not take {self._nacked} of {total} messages: a queue is full, or fails",
+                partly=bool(exchange) or self._nacked < total,
+            )
 
     def _take_acks(self) -> bool:
         """Handle the confirms that are next in what has been received, of which there may be one for each message:
@@ -234,11 +242,12 @@ class Link:
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
         # What was published before an alarm may be nacked after it: that is no news of this batch.
-        self._nacked = self._nacked or any(t <= tag if multiple else t == tag for t in self._unconfirmed)
+        self._nacked += sum(t <= tag if multiple else t == tag for t in self._unconfirmed)
         self._on_ack(tag, multiple)
 
     def _on_return(self, error: Exception, exchange: str, routing_key: str, message: Any) -> None:
-        self._returned += 1
+        # Broker-J returns what a full queue does not take, too, and nacks it besides.
+        self._returned += getattr(error, "reply_code", None) != RESOURCE_ERROR
 
     # -- queues -------------------------------------------------------------------------------------------------
 
@@ -246,16 +255,20 @@ class Link:
         """Messages that wait in the queue, or None when there is no such queue."""
         try:
             return self.channel.queue_declare(queue, passive=True).message_count
-        except NotFound:
+        except NotFound as error:
             self._reopened()
+            if is_down(error):
+                raise
             return None
 
     def declare(self, queue: str, arguments: dict[str, Any]) -> bool:
         """Make a durable queue; False when there is one already that is not like that."""
         try:
             self.channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
-        except PreconditionFailed:
+        except PreconditionFailed as error:
             self._reopened()
+            if "inequivalent arg" not in str(error):  # a limit, or a type of queues that the broker does not make
+                raise
             return False
         return True
 
@@ -301,6 +314,8 @@ class Link:
                 self.unheard = owed and len(deliveries) > 1
         except NotFound as error:
             self._reopened()
+            if is_down(error):
+                raise
             raise QueueMissing(queue) from error
         return self._fetched(deliveries)
 

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 
 from bridges.amqp.link import LINK_ERRORS, Link
 from bridges.amqp.refusals import refusal
-from bridges.errors import BridgeUnavailable
+from bridges.errors import BridgeUnavailable, BrokerRefused
 
 #: What a connection attempt raises; kombu wraps some of it.
 CONNECT_ERRORS: tuple[type[Exception], ...] = (*LINK_ERRORS, OperationalError)
@@ -142,7 +142,10 @@ class Pool:
             # Of TLS 1.3's alerts, which come after the handshake, often only the end of the connection is seen.
             hung_up = isinstance(error.__cause__ or error, ssl.SSLEOFError)
             hint = "; does it take the gateway's certificate?" if hung_up else ""
-            why = refusal(error) or BridgeUnavailable(f"cannot connect to the broker: {error}{hint}")
+            refused = refusal(error)
+            why = BridgeUnavailable(f"cannot connect to the broker: {error}{hint}")
+            if isinstance(refused, BrokerRefused):
+                why = refused
             self._failed = (time.monotonic(), why)
             raise type(why)(str(why)) from error
         self._failed = None

@@ -56,6 +56,14 @@ ssl_options.verify = verify_peer
 ssl_options.fail_if_no_peer_cert = true
 """
 
+#: The name in the certificate is the user's.
+EXTERNAL_CONFIG = """\
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = AMQPLAIN
+auth_mechanisms.3 = EXTERNAL
+ssl_cert_login_from = common_name
+"""
+
 
 def find_scripts() -> Path:
     """The folder of the scripts rabbitmq-server and rabbitmqctl."""
@@ -101,12 +109,14 @@ class RabbitMQ(Service):
     """One node, on its own or (see `join`) in a cluster with others of this process.
 
     With `tls`, an authority's file and what it has signed for the node, it listens on another port for TLS too.
+    `external`: whoever shows a certificate may log in by it.
     """
 
-    def __init__(self, tls: tuple[Path, Pair] | None = None) -> None:
+    def __init__(self, tls: tuple[Path, Pair] | None = None, external: bool = False) -> None:
         self._scripts = find_scripts()
         super().__init__("rabbitmq")
         self._tls = tls
+        self._external = external
         self.tls_port = free_port()
         self.port = free_port()
         self.node = f"marconi-{self.port}@localhost"
@@ -184,7 +194,9 @@ class RabbitMQ(Service):
             ca, pair = self._tls
             config.write_text(CONFIG + TLS_CONFIG.format(port=self.tls_port, ca=ca, pair=pair))
         plugins = self.folder / "enabled_plugins"
-        plugins.write_text("[].\n")
+        plugins.write_text("[rabbitmq_auth_mechanism_ssl].\n" if self._external else "[].\n")
+        if self._external:
+            config.write_text(config.read_text() + EXTERNAL_CONFIG)
         empty = self.folder / "rabbitmq-env.conf"
         empty.touch()
         return _without_erlang_settings() | {

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from uuid import uuid4
 
+from bridges.errors import MessageTooLarge, QueueFull
 from gateway.core.errors import QuotaExceeded
 from gateway.core.ids import IdMaker, made_at
 from gateway.core.publishing import Publishing
@@ -44,7 +45,10 @@ class DeadLetters:
             if letters.settings.bridging is not None:
                 LOG.warning("queue %s: its dead-letter queue is bridged, which it can't be", info.key)
                 return free
-            self._move(info, dead, letters)
+            try:
+                self._move(info, dead, letters)
+            except (MessageTooLarge, QueueFull) as error:  # these wait, and hold up no others
+                LOG.warning("queue %s: to its dead-letter queue: %s", info.key, error)
         return [message for message in free if message.claims < most]
 
     def _move(self, info: QueueInfo, dead: list[Message], target: QueueInfo) -> None:
