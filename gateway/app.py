@@ -79,9 +79,12 @@ def rule_of(method: str, route: str) -> str | None:
 def make_core(conf: Any) -> Core:
     """The core with the configured bridge and side-store. Raises what is wrong with the configuration."""
     seal = Seal(read_key(conf.encryption.key)) if conf.encryption.key else None
+    bridge = make(BRIDGES, conf.bridge.uri, conf.bridge)
+    store = make(SIDE_STORES, conf.side_store.uri, conf.side_store)
+    store.prepare()
     return Core(
-        make(BRIDGES, conf.bridge.uri, conf.bridge),
-        make(SIDE_STORES, conf.side_store.uri, conf.side_store),
+        bridge,
+        store,
         Limits.from_options(conf.transport),
         seal,
         AccessRules(conf.bridging.allow, conf.admin_mode),

@@ -60,10 +60,13 @@ def _bridging(conf: Any) -> str:
 
 def _reach(group: str, options: Any) -> str:
     driver = make(group, options.uri, options)
+    where = driver.describe() or f"{options.uri.partition('://')[0]}://"
     try:
+        if group == SIDE_STORES:
+            driver.prepare()
         driver.ping()
     except FAULTS as error:
-        raise ValueError(f"{options.uri}: {error}") from error
+        raise ValueError(f"{where}: {error}") from error
     finally:
         driver.close()
-    return without_password(options.uri)
+    return where

@@ -115,6 +115,10 @@ class SideStore(ABC):
         """Connections open now, for the metrics."""
         return 0
 
+    def prepare(self) -> None:
+        """Called once at the start. Raises StoreMisconfigured for what can't get better by itself."""
+        return None
+
     def describe(self) -> str:
         """Where the data are, for the operator: of the URI what is no secret."""
         return ""

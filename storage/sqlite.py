@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from oslo_config import cfg
 
 from storage.base import Claim, Message, Queue, SideStore, Stats, number, split_key
 from storage.combining import Combiner
 from storage.errors import StoreMisconfigured, StoreUnavailable
+from storage.sqlite_path import PREFIX, check_file, read_path
 
 T = TypeVar("T")
 
@@ -64,15 +64,7 @@ class SQLiteStore(SideStore):
     )
 
     def __init__(self, uri: str, options: Any):
-        try:
-            parts = urlsplit(uri)
-            if parts.netloc or len(parts.path) < 2 or parts.query:
-                raise ValueError
-        except ValueError:  # not a word of the URI itself: it may have a password, which does not belong there
-            raise StoreMisconfigured(
-                "[side_store] uri is no SQLite URI: write sqlite:///relative/path or sqlite:////absolute/path"
-            ) from None
-        self.path = unquote(parts.path[1:])
+        self.path = read_path(uri)
         self.timeout = options.timeout
         self._local = threading.local()
         self._changes: Combiner[Callable[[sqlite3.Connection], Any], Any] = Combiner(self._change, self.timeout)
@@ -156,6 +148,21 @@ class SQLiteStore(SideStore):
             db.execute("DELETE FROM leases WHERE q = ''")
 
         self._write(change)
+
+    def prepare(self) -> None:
+        """Open the file once: what goes wrong does not get better by itself. A busy file may."""
+        check_file(self.path)
+        try:
+            db = self._connect()
+            with self._open_lock:
+                self._open.remove(db)
+            db.close()  # not kept: the process may fork
+        except (sqlite3.Error, OSError) as error:
+            if getattr(error, "sqlite_errorcode", None) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise StoreMisconfigured(f"[side_store] uri: {self._unavailable(error)}") from error
+
+    def describe(self) -> str:
+        return f"{PREFIX}{self.path}"
 
     def close(self) -> None:
         with self._open_lock:

@@ -12,13 +12,11 @@ Collection ``messages`` holds three kinds of documents, told apart by ``h``:
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
 
 import pymongo
 from bson import DatetimeMS
@@ -28,8 +26,9 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from storage.base import Claim, Message, Queue, SideStore, Stats, split_key
 from storage.combining import Combiner
-from storage.errors import StoreMisconfigured, StoreUnavailable
+from storage.errors import StoreUnavailable
 from storage.mongodb.direct import DUPLICATE_KEY, Direct
+from storage.mongodb.uri import check_uri, complaint, describe
 from storage.mongodb.wire import DATES
 
 T = TypeVar("T")
@@ -45,12 +44,6 @@ DIRECTLY = 16 * 1024 * 1024
 
 #: Characters of the driver's error texts that are of use: it appends the state of the whole topology.
 MAX_ERROR = 300
-
-#: Options of the URI that name files (MongoDB's specification of URI options).
-FILES = frozenset({"tlscafile", "tlscertificatekeyfile", "tlscrlfile"})
-
-#: Behind which the driver's errors show a piece of the URI.
-SHOWN = re.compile(r"[:'\"]")
 
 LEASE_HELD = -1
 LEASE_FREE = -2
@@ -89,7 +82,7 @@ class MongoDBStore(SideStore):
 
     def __init__(self, uri: str, options: Any):
         self.timeout = options.timeout
-        _check_files(uri)
+        check_uri(uri)
         try:
             self._client: MongoClient[dict[str, Any]] = MongoClient(
                 uri,
@@ -104,10 +97,8 @@ class MongoDBStore(SideStore):
                 codec_options=DATES,
             )
         except (PyMongoError, ValueError, OSError) as error:
-            text = str(error)
-            if "@" in uri:  # what the driver shows of a malformed one may be the password
-                text = f"{SHOWN.split(text)[0].strip()} (user and password need : / ? @ % as %3A %2F %3F %40 %25)"
-            raise StoreMisconfigured(f"[side_store] uri: {text}") from error
+            raise complaint(error) from None
+        self._described = describe(uri, self._database.name)
         self._direct = Direct(self._client, uri, self._database.name, DURABLE, self.timeout)
         self._queues = self._database["queues"]
         self._messages = self._database["messages"]
@@ -119,6 +110,9 @@ class MongoDBStore(SideStore):
         self._clock_read = float("-inf")
         self._clock_error = 0.0
         self._pages: Combiner[tuple[Any, ...], Sequence[Message]] = Combiner(self._list, self.timeout)
+
+    def describe(self) -> str:
+        return self._described
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -477,16 +471,6 @@ class MongoDBStore(SideStore):
     def release_claim(self, q: str, claim_id: str) -> None:
         with self._calls():
             self._messages.update_many({"c": claim_id, "q": q}, {"$set": {"h": 0}, "$unset": {"c": 1, "t": 1}})
-
-
-def _check_files(uri: str) -> None:
-    """Raises StoreMisconfigured with the name of a file that can't be read, which the driver does not tell."""
-    for option, file in parse_qsl(uri.partition("?")[2]):
-        if option.lower() in FILES:
-            try:
-                open(file, "rb").close()
-            except OSError as error:
-                raise StoreMisconfigured(f"[side_store] uri: {option}: {error}") from error
 
 
 #: What tells a landed message from a lease and a tombstone.
