@@ -9,11 +9,14 @@ from oslo_config import cfg
 
 from bridges.errors import BridgeError
 from gateway.auth import UnknownStrategy, strategy
+from gateway.conf import all_opts
 from gateway.core.bridging import AccessRules
 from gateway.core.core import read_key
 from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
+from gateway.logs import printable
 from gateway.masking import without_password
 from gateway.policy import Policy
+from gateway.preflight import check_address, check_appendable, check_logging, unknown_options
 from storage.errors import StoreError
 
 #: What can be wrong with a configuration or with what it leads to.
@@ -23,6 +26,7 @@ FAULTS = (BridgeError, StoreError, UnknownStrategy, UnknownScheme, ValueError, c
 def check(conf: Any) -> bool:
     """Print a line for each part; True if all is well."""
     parts: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("configuration", lambda: _configuration(conf)),
         ("authentication", lambda: _authentication(conf)),
         ("policy", lambda: Policy(conf).describe()),
         ("encryption", lambda: _encryption(conf)),
@@ -31,14 +35,23 @@ def check(conf: Any) -> bool:
         ("side-store", lambda: _reach(SIDE_STORES, conf.side_store)),
     )
     well = True
-    print(f"{'configuration':<15} ok      {', '.join(conf.config_file or conf.default_config_files) or 'no file'}")
     for name, run in parts:
         try:
             outcome, text = "ok", run()
         except FAULTS as error:
-            outcome, text, well = "FAILED", without_password(str(error)), False
+            outcome, text, well = "FAILED", printable(without_password(str(error))), False
         print(f"{name:<15} {outcome:<7} {text}")
+    for text in unknown_options(conf, all_opts()):
+        print(f"{'configuration':<15} {'WARNING':<7} {printable(text)}")
     return well
+
+
+def _configuration(conf: Any) -> str:
+    check_logging(conf)
+    if conf.audit.file:
+        check_appendable("[audit] file", conf.audit.file)
+    check_address(conf.wsgi.bind)
+    return ", ".join(conf.config_file or conf.default_config_files) or "no file"
 
 
 def _authentication(conf: Any) -> str:

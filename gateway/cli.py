@@ -6,17 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from oslo_config import cfg
-
-from bridges.errors import BridgeMisconfigured
 from gateway import __version__
-from gateway.auth import UnknownStrategy
 from gateway.bench.options import add_arguments as add_bench_arguments
 from gateway.conf import load
-from gateway.drivers import UnknownScheme
+from gateway.logs import printable
 from gateway.masking import without_password
-from gateway.serve import CannotServe, serve
-from storage.errors import StoreMisconfigured
+from gateway.serve import MISCONFIGURED, serve
 
 EPILOG = """\
 Without --config-file, marconi.conf is looked for in ~/.marconi, ~, /etc/marconi and /etc; without any file the
@@ -63,10 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return 0 if check(conf) else 1
         return serve(conf)
-    except (
-        BridgeMisconfigured, CannotServe, StoreMisconfigured, UnknownScheme, UnknownStrategy, ValueError, cfg.Error,
-    ) as error:
-        print(f"marconi: {without_password(str(error))}", file=sys.stderr)
+    except MISCONFIGURED as error:
+        print(f"marconi: {printable(without_password(str(error)))}", file=sys.stderr)
         return 1
 
 

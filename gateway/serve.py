@@ -13,9 +13,18 @@ import tempfile
 import time
 from typing import Any
 
+from oslo_config import cfg
+
+from bridges.errors import BridgeMisconfigured
 from gateway.affinity import pin
+from gateway.auth import UnknownStrategy
+from gateway.conf import all_opts
+from gateway.drivers import UnknownScheme
 from gateway.listening import drop_new_connections, listen
-from gateway.logs import configure
+from gateway.logs import configure, printable
+from gateway.masking import without_password
+from gateway.preflight import unknown_options
+from storage.errors import StoreMisconfigured
 
 LOG = logging.getLogger(__name__)
 
@@ -37,9 +46,17 @@ class CannotServe(Exception):
     """The service can't start; the text says why and what to do about it."""
 
 
+#: What is raised for a configuration that can't work, with a text for the operator.
+MISCONFIGURED = (
+    BridgeMisconfigured, CannotServe, StoreMisconfigured, UnknownScheme, UnknownStrategy, ValueError, cfg.Error,
+)
+
+
 def serve(conf: Any) -> int:
     """Serve until a signal ends it; the exit status."""
     configure(conf)
+    for unknown in unknown_options(conf, all_opts()):
+        LOG.warning("%s", unknown)
     _check_exposure(conf)
     listener = _listen(conf.wsgi.bind, conf.wsgi.port, conf.wsgi.reuse_port)
     if conf.wsgi.workers == 1:
@@ -94,6 +111,8 @@ class Supervisor:
         self._listener = listener
         self._workers: set[int] = set()
         self._stopping = False
+        self._first: int | None = None
+        self._misconfigured = False
         self._metrics = tempfile.mkdtemp(prefix="marconi-metrics-")
         # prometheus_client reads this when it is imported, so it is set before gateway.app is.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = self._metrics
@@ -107,17 +126,22 @@ class Supervisor:
                 while len(self._workers) < self._conf.wsgi.workers and not self._stopping:
                     self._spawn()
                 for pid, status in self._reap():
+                    if pid == self._first and os.waitstatus_to_exitcode(status) == os.EX_CONFIG:
+                        self._misconfigured = self._stopping = True  # so are the others, and those after them
+                        break
                     LOG.error("worker %d died (status %d), replacing it", pid, os.waitstatus_to_exitcode(status))
                     time.sleep(RESPAWN_DELAY)
                 time.sleep(WATCH_STEP)
-            return self._end()
+            return self._end() or int(self._misconfigured)
         finally:
             shutil.rmtree(self._metrics, ignore_errors=True)
 
     def _spawn(self) -> None:
+        first = self._first is None
         pid = os.fork()
         if pid:
             self._workers.add(pid)
+            self._first = self._first or pid
             return
         status = 1
         try:
@@ -125,6 +149,10 @@ class Supervisor:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             _work(self._conf, self._listener)
             status = 0
+        except MISCONFIGURED as error:
+            if first:
+                print(f"marconi: {printable(without_password(str(error)))}", file=sys.stderr)
+            status = os.EX_CONFIG
         except Exception:
             LOG.exception("worker failed")
         finally:

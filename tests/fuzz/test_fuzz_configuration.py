@@ -2,6 +2,10 @@
 
 import base64
 import contextlib
+import io
+import logging
+import re
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,15 +16,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bridges.amqp import AMQPBridge
 from bridges.amqp.uri import read_uri
-from bridges.errors import BridgeMisconfigured
+from bridges.errors import BridgeError, BridgeMisconfigured
+from gateway.api.errors import answer
 from gateway.auth.base import Unauthenticated
 from gateway.auth.basic import BasicAuth, read_users
 from gateway.core.bridging import AccessRules, parse
 from gateway.core.core import read_key
 from gateway.core.errors import Forbidden
+from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
 from gateway.masking import without_password
-from storage.errors import StoreMisconfigured
+from storage.errors import StoreError, StoreMisconfigured
 from storage.mongodb import MongoDBStore
 from storage.sqlite import SQLiteStore
 from tests.fuzz.fuzzing import fuzzed, headers, near, parsed, texts
@@ -120,6 +127,60 @@ def test_secrets_in_uris_are_masked(uri: str) -> None:
 def test_a_password_is_masked_wherever_it_stands(before: str, password: str) -> None:
     uri = f"amqp://user:{quote(password.encode('utf-8', 'replace'), safe='')}{SECRET}@host:5672/v"
     assert SECRET not in without_password(f"{before} {uri}: {before}")
+
+
+#: Passwords that no word of ours has in it, with every character that means something to somebody.
+passwords = st.text("ZXQ;:$%#?/@&=+ ,[]{}<>()!*'\"\\^~|`\u00e9\u4e2d\u2028", min_size=4, max_size=24).filter(
+    lambda text: len(re.findall("[ZXQ\u00e9\u4e2d]", text)) >= 3
+)
+
+
+def pieces_of(password: str) -> list[str]:
+    """Of a password what is long enough not to be somewhere by chance."""
+    return [piece for piece in [password, *re.split(r"[^ZXQ\u00e9\u4e2d]+", password)] if len(piece) >= 3]
+
+
+@fuzzed
+@given(
+    st.sampled_from(["amqp", "amqps", "mongodb", "sqlite", "loopback", "redis", ""]), passwords, st.booleans(),
+    st.sampled_from(["127.0.0.1:9/v", "h:port/v", "[::1/v", "127.0.0.1:9/?tls=x", "127.0.0.1:9/?a=b", "", "h/a.b"]),
+)
+@example("amqp", "QQQ0;ZZZ9", False, "127.0.0.1:9/v")
+@example("mongodb", "QQQ?ZZZ=XXX", False, "127.0.0.1:9/v")
+def test_no_piece_of_a_password_is_in_errors_logs_or_warnings(
+    scheme: str, password: str, escaped: bool, rest: str
+) -> None:
+    """What the commands say of a broker or store that can't be used, and what the logs have of a call to it."""
+    written = quote(password, safe="") if escaped else password
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    logging.getLogger().addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            for group, kind in ((BRIDGES, AMQPBridge), (SIDE_STORES, MongoDBStore)):
+                options = SimpleNamespace(**{option.dest: option.default for option in kind.OPTS})
+                options.timeout = 0.1
+                try:
+                    driver = make(group, f"{scheme}://user:{written}@{rest}", options)
+                except (BridgeError, StoreError, UnknownScheme) as error:
+                    said.write(f"{error}\n")
+                    logging.getLogger("test").error("x", exc_info=error)
+                    continue
+                said.write(driver.describe() + repr(driver))
+                try:
+                    driver.ping()
+                except (BridgeError, StoreError) as error:
+                    answer(error)
+                    said.write(f"{error!r}\n")
+                    logging.getLogger("test").error("x", exc_info=error)
+                finally:
+                    driver.close()
+    finally:
+        logging.getLogger().removeHandler(handler)
+    text = said.getvalue() + "".join(str(warning.message) for warning in warned)
+    # Source lines of tracebacks are no secrets; values are.
+    assert [piece for piece in pieces_of(password) if piece in text] == []
 
 
 hashes = st.from_regex(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}", fullmatch=True)
