@@ -1,4 +1,4 @@
-"""From `[bridge] uri` to what kombu connects with."""
+"""From `[bridge] uri` to what py-amqp connects with."""
 
 import ssl
 from pathlib import Path
@@ -64,6 +64,7 @@ def test_what_can_be_told_apart_need_not_be_escaped(text: str) -> None:
         ("amqp://u:a:b@host/v", ("host", 5672, "v", "u", "a:b")),
         ("amqp://u:p@[::1]:5673/v", ("::1", 5673, "v", "u", "p")),
         ("amqp://u:p@[2001:DB8::1]/v", ("2001:db8::1", 5672, "v", "u", "p")),
+        ("amqp://u:p@[fe80::1%25eth0]:1/v", ("fe80::1%eth0", 1, "v", "u", "p")),
         ("amqp://u:p@localhost/v", ("localhost", 5672, "v", "u", "p")),
         ("amqp://u:p@b\u00fccher.example/v", ("b\u00fccher.example", 5672, "v", "u", "p")),
         ("amqp://host/v", ("host", 5672, "v", "guest", "guest")),

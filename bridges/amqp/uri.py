@@ -138,7 +138,9 @@ def connection(target: Target, broker: Address, options: Any, tls: dict[str, Any
         connect_timeout=options.timeout,
         heartbeat=options.heartbeat,
         transport_options={
-            "host": str(broker), "userid": target.user, "password": target.password, "virtual_host": target.vhost,
+            # Without brackets: py-amqp takes the port from behind the last colon, and knows no zone in brackets.
+            "host": f"{broker.host}:{broker.port}",
+            "userid": target.user, "password": target.password, "virtual_host": target.vhost,
             "login_method": options.login_method, "client_properties": {"connection_name": "marconi"},
         },
     )

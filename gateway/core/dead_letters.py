@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from uuid import uuid4
 
-from bridges.errors import MessageTooLarge, QueueFull
+from bridges.errors import BrokerRefused, MessageTooLarge, QueueFull
 from gateway.core.errors import QuotaExceeded
 from gateway.core.ids import IdMaker, made_at
 from gateway.core.publishing import Publishing
@@ -42,12 +42,15 @@ class DeadLetters:
             except QuotaExceeded:
                 LOG.warning("queue %s: its dead-letter queue would be one more than the project may have", info.key)
                 return free
+            except BrokerRefused as error:  # a limit of the broker, say
+                LOG.warning("queue %s: its dead-letter queue can't be made: %s", info.key, error)
+                return free
             if letters.settings.bridging is not None:
                 LOG.warning("queue %s: its dead-letter queue is bridged, which it can't be", info.key)
                 return free
             try:
                 self._move(info, dead, letters)
-            except (MessageTooLarge, QueueFull) as error:  # these wait, and hold up no others
+            except (BrokerRefused, MessageTooLarge, QueueFull) as error:  # these wait, and hold up no others
                 LOG.warning("queue %s: to its dead-letter queue: %s", info.key, error)
         return [message for message in free if message.claims < most]
 

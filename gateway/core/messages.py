@@ -174,9 +174,10 @@ class Messages:
             raise _too_large(error) from error
         except QueueFull as error:
             LOG.warning("exchange %s: %s", target.exchange, error)
+            kept = "other queues may have them: a message posted once more may arrive there twice"
             raise Busy(
                 f"A queue of the broker that takes messages of exchange {target.exchange!r} is full and has refused"
-                " some; other queues may have them: a message posted once more may arrive there twice"
+                f" some; {kept if error.partly else 'none was enqueued'}"
             ) from error
         except LimitReached:
             raise
