@@ -74,7 +74,7 @@ def check_address(host: str) -> None:
 
 
 def unknown_options(conf: Any, options: list[tuple[str | None, Any]]) -> Iterator[str]:
-    """What is written in the configuration files and read by nobody: most likely misspelled.
+    """What is written in the configuration files or the environment and read by nobody: most likely misspelled.
 
     ``options``: all there are, by section; no values are shown, they may be secrets.
     """
@@ -96,6 +96,15 @@ def unknown_options(conf: Any, options: list[tuple[str | None, Any]]) -> Iterato
             for name in values:
                 if name.replace("-", "_") not in known[section]:
                     yield f"{file}: there is no option [{section}] {name}{_near(name, known[section])}"
+    by_capitals = {section.upper(): section for section in known}
+    for variable in sorted(os.environ):
+        capitals, separator, name = variable.removeprefix("OS_").partition("__")
+        section = by_capitals.get(capitals, "")
+        if not variable.startswith("OS_") or not separator or not section or section in NOT_OURS:
+            continue
+        if name.lower() not in known[section]:
+            near = _near(name.lower(), known[section])
+            yield f"environment: there is no option for {variable}: [{section}] {name.lower()}{near}"
 
 
 def _near(name: str, names: Any) -> str:

@@ -29,6 +29,7 @@ def options(**more: object) -> dict[str, dict[str, object]]:
     [
         ({"auth_type": ""}, "auth_type is not set"),
         ({"auth_type": "carrier-pigeon"}, "carrier-pigeon"),
+        ({"cafile": "/none.pem"}, "cafile: .*/none.pem"),
         ({"memcached_servers": "127.0.0.1:1", "memcache_security_strategy": "MAC"}, "memcache_secret_key"),
     ],
 )

@@ -144,6 +144,17 @@ def test_misspelled_options_are_told(
     assert out.count("WARNING") == 2 and SECRET not in out
 
 
+def test_misspelled_variables_are_told(
+    configured: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    configured()
+    for name in ("OS_WSGI__THREAD", "OS_AUTH_URL", "OS_OTHER__THING", "OS_WSGI__THREADS"):
+        monkeypatch.setenv(name, "7")
+    assert main(["check", "--config-file", str(tmp_path / "marconi.conf")]) == 0
+    out = capsys.readouterr().out
+    assert "OS_WSGI__THREAD: [wsgi] thread; is it threads?" in out and out.count("WARNING") == 1
+
+
 def test_what_is_in_the_sample_is_known(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     text = (Path(__file__).parents[1] / "etc" / "marconi.conf.sample").read_text()
     file = tmp_path / "marconi.conf"

@@ -58,6 +58,12 @@ class KeystoneAuth(AuthStrategy):
             raise ValueError(f"[{GROUP}] {error}") from error
         if self._plugin is None:
             raise ValueError(f"[{GROUP}] auth_type is not set; auth_strategy = keystone needs it, usually as password")
+        for name in ("cafile", "certfile", "keyfile"):
+            if file := getattr(options, name):
+                try:
+                    open(file, "rb").close()
+                except OSError as error:  # later it would look as if Keystone were down
+                    raise ValueError(f"[{GROUP}] {name}: {error}") from error
         self._url = getattr(self._plugin, "auth_url", None) or ""
         timeout = options.http_connect_timeout or TIMEOUT
         forced = {
