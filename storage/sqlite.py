@@ -46,6 +46,12 @@ CREATE TABLE IF NOT EXISTS leases (
 ) WITHOUT ROWID;
 """
 
+#: Errors of SQLite that don't get better by themselves.
+LASTING = frozenset({
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOTADB,
+})
+
 #: Seconds between two tries to switch a new file to write-ahead logging.
 WAL_RETRY = 0.01
 
@@ -150,16 +156,18 @@ class SQLiteStore(SideStore):
         self._write(change)
 
     def prepare(self) -> None:
-        """Open the file once: what goes wrong does not get better by itself. A busy file may."""
+        """Open the file once, and keep nothing open: the process may fork. A full disk or a busy file may pass."""
         check_file(self.path)
         try:
             db = self._connect()
-            with self._open_lock:
-                self._open.remove(db)
-            db.close()  # not kept: the process may fork
         except (sqlite3.Error, OSError) as error:
-            if getattr(error, "sqlite_errorcode", None) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            code = getattr(error, "sqlite_errorcode", None)
+            if code is None or code & 0xFF in LASTING:
                 raise StoreMisconfigured(f"[side_store] uri: {self._unavailable(error)}") from error
+            return
+        with self._open_lock:
+            self._open.remove(db)
+        db.close()
 
     def describe(self) -> str:
         return f"{PREFIX}{self.path}"

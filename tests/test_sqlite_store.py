@@ -247,3 +247,21 @@ def test_start_leaves_nothing_open(path: Path) -> None:
     assert store.connections() == 0 and path.exists()
     store.ping()
     store.close()
+
+
+@pytest.mark.parametrize(("code", "refused"), [
+    (sqlite3.SQLITE_FULL, False), (sqlite3.SQLITE_BUSY, False), (sqlite3.SQLITE_IOERR, False),
+    (sqlite3.SQLITE_CANTOPEN, True), (sqlite3.SQLITE_READONLY | 1 << 8, True), (sqlite3.SQLITE_NOTADB, True),
+])
+def test_start_waits_for_nobody_to_make_room(
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: int, refused: bool
+) -> None:
+    def fail() -> None:
+        error = sqlite3.OperationalError("x")
+        error.sqlite_errorcode = code
+        raise error
+
+    store = open_store(path)
+    monkeypatch.setattr(store, "_connect", fail)
+    with pytest.raises(StoreMisconfigured) if refused else contextlib.nullcontext():
+        store.prepare()
