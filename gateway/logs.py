@@ -35,7 +35,7 @@ def configure(conf: Any) -> None:
     check_logging(conf)
     try:
         log.setup(conf, "marconi")
-    except (log.LogConfigError, OSError, RuntimeError, ImportError, TypeError, ValueError) as error:
+    except Exception as error:  # handlers that are configured may raise anything
         raise ValueError(f"the log can't be set up as configured: {error}") from error
     logging.setLogRecordFactory(Record)
     for handler in logging.getLogger().handlers:

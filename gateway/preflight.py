@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import difflib
 import errno
 import importlib.util
+import logging
 import os
 import socket
 import sys
@@ -39,11 +41,12 @@ def check_appendable(option: str, path: str) -> None:
 def check_logging(conf: Any) -> None:
     """Raises ValueError if the log can't go where it should."""
     if conf.log_config_append:
-        try:
-            open(conf.log_config_append, "rb").close()
-        except OSError as error:
-            raise ValueError(f"log_config_append: {error}") from error
+        _check_log_config(conf.log_config_append)
         return  # the rest does not count
+    for pair in conf.default_log_levels:
+        level = pair.partition("=")[2]
+        if not level.isdecimal() and level not in logging.getLevelNamesMapping():
+            raise ValueError(f"default_log_levels: {pair!r} is not of the form logger=LEVEL")
     name = conf.log_file
     if name is None and conf.log_dir:
         name = "marconi.log"
@@ -56,6 +59,21 @@ def check_logging(conf: Any) -> None:
         raise ValueError("use_syslog: nothing listens: there is no /dev/log")
     if conf.publish_errors and importlib.util.find_spec("oslo_messaging") is None:
         raise ValueError("publish_errors: the library oslo.messaging is missing")
+
+
+def _check_log_config(path: str) -> None:
+    """Raises ValueError if it can't be what logging.config.fileConfig reads; its handlers are not made."""
+    parser = configparser.RawConfigParser()
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"log_config_append: {error}") from error
+    except configparser.Error as error:
+        raise ValueError(f"log_config_append: {path} is no logging configuration: {type(error).__name__}") from error
+    for section in ("loggers", "handlers", "formatters"):
+        if not parser.has_option(section, "keys"):
+            raise ValueError(f"log_config_append: {path} is no logging configuration: there are no keys in [{section}]")
 
 
 def check_address(host: str) -> None:

@@ -41,6 +41,11 @@ BROKEN: list[tuple[dict[str, dict[str, object]], str]] = [
     ({"DEFAULT": {"log_dir": "{}/none"}}, "log_dir: {}/none/marconi.log: there is no folder"),
     ({"DEFAULT": {"log_file": "{}"}}, "is a folder"),
     ({"DEFAULT": {"log_config_append": "{}/none"}}, "log_config_append"),
+    ({"DEFAULT": {"log_config_append": "{}"}}, "log_config_append"),
+    ({"DEFAULT": {"log_config_append": "{}/marconi.conf"}}, "no logging configuration"),
+    ({"DEFAULT": {"log_config_append": "/dev/null"}}, "there are no keys in [loggers]"),
+    ({"DEFAULT": {"default_log_levels": "amqp=LOUD"}}, "'amqp=LOUD' is not of the form"),
+    ({"DEFAULT": {"default_log_levels": "amqp"}}, "'amqp' is not of the form"),
     ({"audit": {"file": "{}/none/audit"}}, "[audit] file"),
     ({"side_store": {"uri": "sqlite:///:memory:"}}, "a file of its own"),
     ({"side_store": {"uri": "sqlite:////proc/none/x.db"}}, "/proc/none"),
@@ -83,6 +88,14 @@ def test_what_can_not_work_is_one_line(
     } | ({} if "wsgi" in sections else {"wsgi": {"port": 0}}))
     assert complaint.replace("{}", str(tmp_path)) in said
     assert not (tmp_path / "none").exists()
+
+
+def test_logging_configuration_that_fails_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "logging.conf"
+    file.write_text("[loggers]\nkeys = root\n[handlers]\nkeys = h\n[formatters]\nkeys =\n"
+                    "[logger_root]\nhandlers = h\n[handler_h]\nclass = no.such.Handler\nargs = (1/0,)\n")
+    said = run(capsys, tmp_path, "serve", {"DEFAULT": {"log_config_append": str(file)}, "wsgi": {"port": 0}})
+    assert "the log can't be set up as configured" in said
 
 
 @pytest.mark.parametrize("text", [
