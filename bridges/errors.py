@@ -48,11 +48,15 @@ class QueueFull(BridgeUnavailable):
 
 
 class MessageTooLarge(BridgeError):
-    """A message is larger than the broker takes, ``limit`` bytes if that is known; nothing was enqueued."""
+    """A message is larger than the broker takes, ``limit`` bytes if that is known; nothing was enqueued.
 
-    def __init__(self, description: str, limit: int | None = None):
+    With ``partly`` messages in front of it may have been: where the broker's limit could not be asked for before.
+    """
+
+    def __init__(self, description: str, limit: int | None = None, partly: bool = False):
         super().__init__(description)
         self.limit = limit
+        self.partly = partly
 
 
 class QueueMissing(BridgeError):

@@ -168,6 +168,17 @@ class TestSizes:
         sizes.check([10, 1000], self.probe)
         assert probed == [1024]
 
+    def test_probe_that_is_not_permitted_stops_no_post(self) -> None:
+        probed, sizes = [], Sizes()
+
+        def probe(size: int) -> None:
+            probed.append(size)
+            raise BrokerRefused("access to exchange 'amq.default' refused")
+
+        for _ in range(3):
+            sizes.check([10, 5000], probe)
+        assert len(probed) == 1
+
     def test_single_message_is_its_own_probe(self) -> None:
         probed, sizes = self.broker(1000), Sizes()
         sizes.check([5000], self.probe)

@@ -179,15 +179,19 @@ class AMQPBridge(Bridge):
         return str(self._target)
 
     def ping(self) -> None:
-        # Nothing less than a message shows an alarm. This one reaches no queue, and is confirmed all the same.
+        # Nothing less than a message shows an alarm.
+        self._publish_to_nobody(0)
+        with _translated(), self._fetchers.link() as link:
+            link.round_trip()
+
+    def _publish_to_nobody(self, size: int) -> None:
+        """Publish a message of so many bytes that reaches no queue, and is confirmed all the same."""
         try:
-            self._publish("", PING_KEY, [Envelope(b"")], time.monotonic() + self.timeout, mandatory=False)
+            self._publish("", PING_KEY, [Envelope(bytes(size))], time.monotonic() + self.timeout, mandatory=False)
         except PublishBlocked as error:
             raise BrokerBlocked(str(error)) from error
         except OutcomeUnknown as error:
             raise BridgeUnavailable(str(error)) from error
-        with _translated(), self._fetchers.link() as link:
-            link.round_trip()
 
     # -- queues -------------------------------------------------------------------------------------------------
 
@@ -241,10 +245,7 @@ class AMQPBridge(Bridge):
     def publish_to(self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool) -> None:
         start = time.monotonic()
 
-        def probe(size: int) -> None:
-            self._publish("", PING_KEY, [Envelope(bytes(size))], start + self.timeout, mandatory=False)
-
-        self._sizes.check([len(envelope.body) for envelope in envelopes], probe)
+        self._sizes.check([len(envelope.body) for envelope in envelopes], self._publish_to_nobody)
 
         def publish(share: float) -> None:
             self._publish(exchange, routing_key, envelopes, start + self.timeout * share, mandatory)
@@ -281,6 +282,7 @@ class AMQPBridge(Bridge):
             if (refused := refusal(error)) is not None:
                 if isinstance(refused, MessageTooLarge):
                     self._sizes.learn(refused)
+                    refused.partly = len(envelopes) > 1
                 raise refused from error
             raise OutcomeUnknown(f"the connection to the broker broke before it confirmed: {error}") from error
         except BridgeUnavailable:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from bridges.errors import MessageTooLarge
+from bridges.errors import BrokerRefused, MessageTooLarge
 
 #: Seconds for which it is remembered: the limit may be changed.
 KNOWN_FOR = 60.0
@@ -45,6 +45,8 @@ class Sizes:
                 self.learn(error)
                 _compare(largest, error.limit if error.limit is not None else 0)
                 return
+            except BrokerRefused:
+                pass  # the user may publish to his target alone: there is no way to ask
             with self._lock:
                 self._fits, self._until = max(self._fits, size), time.monotonic() + KNOWN_FOR
 

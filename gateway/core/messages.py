@@ -522,6 +522,7 @@ def _too_large(error: MessageTooLarge) -> InvalidInput:
     """What the broker finds too large is the client's mistake."""
     LOG.warning("publish: %s", error)
     limit = f", {error.limit} bytes" if error.limit is not None else ""
+    enqueued = "those in front of it may have been enqueued" if error.partly else "none was enqueued"
     return InvalidInput(
-        f"A message is larger than the message broker takes{limit}; none was enqueued", "Invalid request body"
+        f"A message is larger than the message broker takes{limit}; {enqueued}", "Invalid request body"
     )
