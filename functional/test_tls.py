@@ -93,6 +93,12 @@ def test_server_of_a_wrong_authority_is_refused(world: World, tmp_path: Path) ->
     assert_failed(found, *["certificate verify failed: self-signed certificate in certificate chain"] * 2)
 
 
+def test_check_of_the_server_can_be_switched_off(world: World, tmp_path: Path) -> None:
+    options = world.options(ca=world.other.file)
+    options["bridge"] |= {"tls_insecure": True, "uri": options["bridge"]["uri"].replace("127.0.0.1", "localhost")}
+    assert check(tmp_path, options)["bridge"].startswith("ok")
+
+
 def test_server_under_another_name_is_refused(world: World, tmp_path: Path) -> None:
     elsewhere = world.own.sign("elsewhere", address="127.0.0.2")
     with RabbitMQ((world.own.file, elsewhere)) as rabbitmq:

@@ -134,7 +134,8 @@ def connection(target: Target, broker: Address, options: Any, tls: dict[str, Any
     """
     return Connection(
         transport="pyamqp",
-        ssl={**tls, "server_hostname": None if options.tls_insecure else broker.host} if tls is not None else False,
+        # Without a name there is no check of it; for None kombu would put one.
+        ssl=tls if not tls or options.tls_insecure else {**tls, "server_hostname": broker.host},
         connect_timeout=options.timeout,
         heartbeat=options.heartbeat,
         transport_options={
