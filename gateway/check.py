@@ -16,7 +16,7 @@ from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
 from gateway.logs import printable
 from gateway.masking import without_password
 from gateway.policy import Policy
-from gateway.preflight import check_address, check_appendable, check_logging, unknown_options
+from gateway.preflight import check_address, check_appendable, check_logging, check_trusted_proxy, unknown_options
 from storage.errors import StoreError
 
 #: What can be wrong with a configuration or with what it leads to.
@@ -51,6 +51,7 @@ def _configuration(conf: Any) -> str:
     if conf.audit.file:
         check_appendable("[audit] file", conf.audit.file)
     check_address(conf.wsgi.bind)
+    check_trusted_proxy(conf.wsgi.trusted_proxy)
     return ", ".join(conf.config_file or conf.default_config_files) or "no file"
 
 

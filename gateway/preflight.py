@@ -6,6 +6,7 @@ import configparser
 import difflib
 import errno
 import importlib.util
+import ipaddress
 import logging
 import os
 import socket
@@ -89,6 +90,18 @@ def check_address(host: str) -> None:
     except (OSError, UnicodeError) as error:
         if getattr(error, "errno", None) != errno.EADDRINUSE:
             raise ValueError(f"[wsgi] bind = {host}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def check_trusted_proxy(value: str | None) -> None:
+    """Raises ValueError for what no proxy's address is ever equal to: a network, a name, another way to write one."""
+    if value in (None, "*", "localhost"):  # the last is what connects to a Unix socket
+        return
+    try:
+        well = str(ipaddress.ip_address(str(value))) == value
+    except ValueError:
+        well = False
+    if not well:
+        raise ValueError("[wsgi] trusted_proxy is no address of one proxy, as 192.0.2.1 or 2001:db8::1, and not *")
 
 
 def unknown_options(conf: Any, options: list[tuple[str | None, Any]]) -> Iterator[str]:

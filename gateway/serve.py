@@ -23,7 +23,7 @@ from gateway.drivers import UnknownScheme
 from gateway.listening import drop_new_connections, listen
 from gateway.logs import configure, printable
 from gateway.masking import without_password
-from gateway.preflight import unknown_options
+from gateway.preflight import check_trusted_proxy, unknown_options
 from storage.errors import StoreMisconfigured
 
 LOG = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ MISCONFIGURED = (
 def serve(conf: Any) -> int:
     """Serve until a signal ends it; the exit status."""
     configure(conf)
+    check_trusted_proxy(conf.wsgi.trusted_proxy)
     for unknown in unknown_options(conf, all_opts()):
         LOG.warning("%s", unknown)
     _check_exposure(conf)

@@ -52,6 +52,7 @@ def check_file(path: str) -> None:
 
 
 def _complaint(path: str) -> str | None:
+    path = os.path.realpath(path)
     if os.path.isdir(path):
         return "is a folder; name a file in it"
     if os.path.lexists(path):

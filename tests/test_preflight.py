@@ -52,6 +52,8 @@ BROKEN: list[tuple[dict[str, dict[str, object]], str]] = [
     ({"side_store": {"uri": "sqlite:///{}/"}}, "is a folder"),
     ({"wsgi": {"bind": "192.0.2.1", "allow_unauthenticated_remote": True}}, "192.0.2.1"),
     ({"wsgi": {"threads": "many"}}, "threads"),
+    ({"wsgi": {"port": 0, "trusted_proxy": "10.0.0.0/8"}}, "trusted_proxy"),
+    ({"wsgi": {"port": 0, "trusted_proxy": "proxy.example.org"}}, "trusted_proxy"),
     ({"wsgi": {"port": 99999}}, "port"),
     ({"bridge": {"timeout": "soon"}}, "timeout"),
     ({"DEFAULT": {"admin_mode": "perhaps"}}, "admin_mode"),

@@ -223,7 +223,7 @@ NO_FILES = [
     ("sqlite:///{}/new/", "is a folder"), ("sqlite:///.", "is a folder"), ("sqlite:///..", "is a folder"),
     ("sqlite:////", "is a folder"), ("sqlite:////dev/null", "no regular file"), ("sqlite:///{}/text", "no SQLite file"),
     ("sqlite:///{}/text/x.db", "is no folder"), ("sqlite:///{}/text/x/y.db", "is no folder"),
-    ("sqlite:///{}/gone", "no regular file"),
+    ("sqlite:///{}/gone", "unable to open"),
 ]
 
 
@@ -239,6 +239,12 @@ def test_what_can_not_be_opened_is_refused_at_the_start() -> None:
     store = SQLiteStore("sqlite:////proc/none/marconi.db", SimpleNamespace(timeout=1.0))
     with pytest.raises(StoreMisconfigured, match="/proc/none"):
         store.prepare()
+
+
+def test_link_to_a_file_that_is_to_come_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
+    open_store(tmp_path / "link.db").prepare()
+    assert (tmp_path / "real.db").is_file()
 
 
 def test_start_leaves_nothing_open(path: Path) -> None:
