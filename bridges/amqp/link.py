@@ -37,6 +37,9 @@ PROMPT = 0.002
 #: Seconds after which a wait for the broker looks at the clock: it may take so much longer than it should.
 SLICE = 0.1
 
+#: Seconds that a wait lasts at the least whose time is up: 0 would mean something else to sockets.
+LEAST_WAIT = 0.001
+
 #: Bytes that are read in one go at the most, if not more are wanted.
 READ_AHEAD = 64 * 1024
 
@@ -63,10 +66,15 @@ EXCHANGES = 4
 
 
 class Link:
-    """``connection`` is a kombu connection that is not open yet; ``timeout`` bounds each call, in seconds."""
+    """``connection`` is a kombu connection that is not open yet; ``timeout`` bounds each wait, in seconds.
 
-    def __init__(self, connection: Connection, hosts: int, timeout: float, *, confirm: bool):
+    ``until`` (monotonic seconds), where it is set, ends all waits of what is done now, however many there are: first
+    of all the opening.
+    """
+
+    def __init__(self, connection: Connection, hosts: int, timeout: float, until: float, *, confirm: bool):
         self.timeout = timeout
+        self.until: float | None = until
         self.blocked = False
         self.last_tag = 0
         self._prefetch = 0
@@ -80,11 +88,11 @@ class Link:
         self._nacked = False
         self._returned = 0
         connection.ensure_connection(
-            max_retries=hosts - 1, interval_start=0, interval_step=0, interval_max=0, timeout=timeout,
+            max_retries=hosts - 1, interval_start=0, interval_step=0, interval_max=0,
+            timeout=max(until - time.monotonic(), LEAST_WAIT),
         )
         self._kombu = connection
         self._amqp: amqp.Connection = connection.connection
-        self._until: float | None = None
         self._quick = self._quicken()
         self._amqp.on_inbound_frame = readable(self._amqp.on_inbound_frame)
         self._amqp.on_blocked = self._on_blocked
@@ -108,13 +116,14 @@ class Link:
         sock: socket.socket = transport.sock
         sock.settimeout(self.timeout)
         if type(sock) is not socket.socket:  # TLS
+            self._hurry(transport, sock)
             return False
         sock.settimeout(None)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self.timeout))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(min(SLICE, self.timeout)))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(min(SLICE, self.timeout)))
 
         def receive(wanted: int) -> bytes:
-            until = self._until or time.monotonic() + self.timeout
+            until = self.until or time.monotonic() + self.timeout
             while True:
                 try:
                     return sock.recv(max(wanted, READ_AHEAD))
@@ -122,8 +131,39 @@ class Link:
                     if time.monotonic() >= until:
                         raise TimeoutError("timed out") from None
 
+        def write(data: bytes) -> None:
+            sent = 0
+            until = None
+            while True:
+                with suppress(BlockingIOError):
+                    sent += sock.send(memoryview(data)[sent:] if sent else data)
+                if sent == len(data):
+                    return
+                # A broker that is short of something may take a little now and then, and go on so for long.
+                until = until or self.until or time.monotonic() + self.timeout
+                if time.monotonic() >= until:
+                    raise TimeoutError("timed out")
+
         transport._quick_recv = receive
+        transport._write = write
         return True
+
+    def _hurry(self, transport: Any, sock: socket.socket) -> None:
+        """Have reads through TLS end in time: each would wait for its own timeout."""
+        read: Callable[[int], bytes] = transport._quick_recv
+
+        def receive(wanted: int) -> bytes:
+            usual = sock.gettimeout()
+            left = self.until - time.monotonic() if self.until is not None else self.timeout
+            if usual is None or left >= usual:
+                return read(wanted)
+            sock.settimeout(max(left, LEAST_WAIT))
+            try:
+                return read(wanted)
+            finally:
+                sock.settimeout(usual)
+
+        transport._quick_recv = receive
 
     def _open_channel(self) -> amqp.Channel:
         self._prefetch = 0
@@ -185,9 +225,9 @@ class Link:
         self._published += len(envelopes)
         self._unconfirmed = set(range(first, self._published + 1))
         self._nacked, self._returned = False, 0
+        self.until = deadline
         self._amqp.transport.write(frames)
         self._amqp.bytes_sent += 1  # keeps py-amqp's heartbeat from being sent on top
-        self._until = deadline
         try:
             while self._unconfirmed:
                 if self.blocked:
@@ -201,7 +241,7 @@ class Link:
                     elif not self._take_acks():
                         self._amqp.blocking_read()
         finally:
-            self._until = None
+            self.until = None
         if self._returned:
             raise Unroutable(f"{self._returned} of {len(envelopes)} messages")
         if self._nacked:
