@@ -22,6 +22,7 @@ from bridges.amqp.link import DELIVERY_COUNT, LEAST_WAIT, LINK_ERRORS, Link
 from bridges.amqp.pool import Pool
 from bridges.amqp.refusals import refusal
 from bridges.amqp.uri import broker_uris, tls_options
+from bridges.amqp.vhosts import VHosts
 from bridges.base import Batch, Binding, Bridge, Envelope
 from bridges.errors import (
     BridgeUnavailable,
@@ -112,8 +113,10 @@ class AMQPBridge(Bridge):
         cfg.BoolOpt("tls_insecure", default=False, help="AMQP over TLS: don't check the broker's certificate."),
     )
 
-    def __init__(self, uri: str, options: Any):
+    def __init__(self, uri: str, options: Any, root: AMQPBridge | None = None):
+        """``root``: the bridge that this one, for another virtual host, belongs to."""
         self.timeout = options.timeout
+        self._root = root or self
         self._options = options
         self._uri = uri
         self._uris = broker_uris(uri, options.hosts)
@@ -133,13 +136,10 @@ class AMQPBridge(Bridge):
         self._closing = threading.Event()
         self._keeper_lock = threading.Lock()
         self._keeper: threading.Thread | None = None
-        self._others: dict[str, AMQPBridge] = {}
+        self._vhosts = VHosts(self._other)
 
     def _connect(self, until: float, *, confirm: bool) -> Link:
-        with self._keeper_lock:
-            if self._keeper is None:
-                self._keeper = threading.Thread(target=self._keep, name="amqp-keeper", daemon=True)
-                self._keeper.start()
+        self._root._start_keeper()
         connection = Connection(
             random.sample(self._uris, len(self._uris)),  # nosec B311  # spread over the cluster
             ssl=self._tls or False,
@@ -153,25 +153,33 @@ class AMQPBridge(Bridge):
         """When a call that begins now must have ended, in monotonic seconds."""
         return time.monotonic() + self.timeout
 
+    def _start_keeper(self) -> None:
+        with self._keeper_lock:
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._keep, name="amqp-keeper", daemon=True)
+                self._keeper.start()
+
     def _keep(self) -> None:
-        """Tick idle connections three times in a heartbeat."""
+        """Tick idle connections three times in a heartbeat, those of other virtual hosts too."""
         while not self._closing.wait(self._options.heartbeat / 3):
-            for pool in (self._publishers, self._fetchers):
-                try:
-                    pool.tick()
-                except Exception:  # it must go on whatever happened once
-                    LOG.exception("keeping idle connections alive failed")
+            for bridge in (self, *self._vhosts.all()):
+                for pool in (bridge._publishers, bridge._fetchers):
+                    try:
+                        pool.tick()
+                    except Exception:  # it must go on whatever happened once
+                        LOG.exception("keeping idle connections alive failed")
+            self._vhosts.close_idle()
 
     def close(self) -> None:
         self._closing.set()
         self._publishers.close()
         self._fetchers.close()
-        for other in list(self._others.values()):
+        for other in self._vhosts.all():
             other.close()
 
     def connections(self) -> int:
         own = self._publishers.open + self._fetchers.open
-        return own + sum(other.connections() for other in list(self._others.values()))
+        return own + sum(other.connections() for other in self._vhosts.all())
 
     def ping(self) -> None:
         # Nothing less than a message shows an alarm. This one reaches no queue, and is confirmed all the same.
@@ -377,12 +385,12 @@ class AMQPBridge(Bridge):
     def at(self, vhost: str | None) -> Bridge:
         if vhost is None or vhost == self.own_vhost():
             return self
-        with self._keeper_lock:
-            other = self._others.get(vhost)
-            if other is None:
-                uri = urlsplit(self._uri)._replace(path=f"/{quote(vhost, safe='')}").geturl()
-                other = self._others[vhost] = AMQPBridge(uri, self._options)
-            return other
+        bridge: AMQPBridge = self._vhosts.at(vhost)
+        return bridge
+
+    def _other(self, vhost: str) -> AMQPBridge:
+        uri = urlsplit(self._uri)._replace(path=f"/{quote(vhost, safe='')}").geturl()
+        return AMQPBridge(uri, self._options, self)
 
     def own_vhost(self) -> str:
         return unquote(urlsplit(self._uris[0]).path[1:])

@@ -30,6 +30,9 @@ KNOWN_FOR = 1.0
 #: Queues that a process knows at the same time.
 KNOWN_AT_MOST = 20_000
 
+#: Virtual hosts that a process knows the bridges of at the same time.
+VHOSTS_KNOWN = 64
+
 #: Length limit of an AMQP short string, and so of a queue name on the broker (AMQP 0-9-1, 4.2.5.3).
 MAX_BROKER_NAME = 255
 
@@ -110,7 +113,8 @@ class Queues:
         self._rules = rules
         self._access = access
         self._quota = quota
-        self._vhosts: dict[str, Bridge] = {}
+        # Asked for again each second: the bridge gives up what nobody asks for.
+        self._vhosts: TTLCache[str, Bridge] = TTLCache(VHOSTS_KNOWN, KNOWN_FOR)
         self._attended: TTLCache[str, bool] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
         #: What acts on a queue that does not exist yet.
         self.default_settings = rules.resolve({})
@@ -166,9 +170,10 @@ class Queues:
         if vhost is None or vhost == self._bridge.own_vhost():
             return self._bridge
         with self._lock:
-            if vhost not in self._vhosts:
-                self._vhosts[vhost] = timed(self._bridge.at(vhost), BRIDGE_CALLS)
-            return self._vhosts[vhost]
+            bridge: Bridge | None = self._vhosts.get(vhost)
+            if bridge is None:
+                bridge = self._vhosts[vhost] = timed(self._bridge.at(vhost), BRIDGE_CALLS)
+            return bridge
 
     def attend(self, info: QueueInfo) -> None:
         """Look after what a bridged queue reads from, at most once in KNOWN_FOR seconds.
