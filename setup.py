@@ -13,7 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["gateway*", "bridges*", "storage*"]),
-    # Those with an upper version are used inside, or overridden: what has no promise can change with each minor version.
+    # Those with an upper version are used inside, or overridden: what has no promise may change with a minor version.
     # tests/test_dependencies.py has the names; look at them, and at the tests, before a bound is raised.
     install_requires=[
         "amqp>=5.2,<5.5",
