@@ -19,8 +19,9 @@ from storage.base import MOST_METADATA, Queue, SideStore
 #: What can be a part of a queue's name.
 PART_OF_NAME = re.compile(r"[A-Za-z0-9_.-]{0,64}\Z")
 
-#: Queues, and bytes of their metadata, that are read at once while metadata is compared.
-STEP = 200
+#: Queues that are read at once while metadata is compared, at first and at most, and bytes of their metadata. The next
+#: step asks for as many as fit if they are as large as those of the last one.
+FIRST_STEP, STEP = 20, 1000
 STEP_BYTES = 1024 * 1024
 
 #: Steps that any request may make; only those who look further need a turn.
@@ -115,12 +116,14 @@ class QueueLists:
         """The project's queues from the page's beginning on, or all to count them, a few at a time."""
         deadline = time.monotonic() + self._store.timeout
         after = "" if wanted.count else wanted.after
-        steps = 0
+        steps, most = 0, min(FIRST_STEP, STEP)
         with ExitStack() as turn:
-            while found := self._store.list_queues(wanted.project, after, STEP, wanted.part, STEP_BYTES):
+            while found := self._store.list_queues(wanted.project, after, most, wanted.part, STEP_BYTES):
                 yield from found
                 after = found[-1].name
                 steps += 1
+                size = sum(len(queue.metadata) for queue in found) // len(found)
+                most = max(1, min(STEP, STEP_BYTES // max(1, size)))
                 if steps == FREE_STEPS:
                     turn.enter_context(self._gate.turn())
                 if time.monotonic() > deadline:

@@ -56,9 +56,6 @@ SHOWN = re.compile(r"[:'\"]")
 #: Seconds for counting the messages of all queues.
 VOLUME_SECONDS = 2.0
 
-#: Queues that the server sends at once: a megabyte of metadata, while a batch of the driver's own size has 16.
-QUEUES_AT_ONCE = 20
-
 LEASE_HELD = -1
 LEASE_FREE = -2
 
@@ -248,7 +245,7 @@ class MongoDBStore(SideStore):
         self, project: str, after: str, limit: int, part: str = "", most_bytes: int = MOST_METADATA
     ) -> list[Queue]:
         with self._calls(), self._queues.find(
-            _named(project, after, part), limit=limit, sort=[("n", ASCENDING)], batch_size=QUEUES_AT_ONCE
+            _named(project, after, part), limit=limit, sort=[("n", ASCENDING)], batch_size=limit
         ) as found:
             return within_bytes((_queue(document) for document in found), most_bytes)
 
