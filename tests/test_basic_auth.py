@@ -44,8 +44,10 @@ def auth(users: Path) -> BasicAuth:
     return make(users)
 
 
-def make(file: Any) -> BasicAuth:
-    return BasicAuth(SimpleNamespace(basic=SimpleNamespace(htpasswd_file=file and str(file))))
+def make(file: Any, threads: int = 8) -> BasicAuth:
+    return BasicAuth(SimpleNamespace(
+        basic=SimpleNamespace(htpasswd_file=file and str(file)), wsgi=SimpleNamespace(threads=threads)
+    ))
 
 
 def rewrite(file: Path, text: str) -> None:
@@ -225,6 +227,13 @@ def test_few_threads_check_passwords(auth: BasicAuth, monkeypatch: pytest.Monkey
         go_on.set()
         for attacker in attackers:
             attacker.join()
+
+
+@pytest.mark.parametrize(("threads", "busy"), [(1, 1), (2, 1), (4, 2), (7, 2), (8, 4), (64, 4)])
+def test_passwords_keep_half_of_the_threads_at_most(users: Path, threads: int, busy: int) -> None:
+    gate = make(users, threads)._passwords._gate
+    assert gate._room._value == busy
+    assert gate._turns._value >= 1
 
 
 def test_importing_hashes_nothing() -> None:

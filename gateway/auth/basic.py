@@ -57,7 +57,7 @@ class BasicAuth(AuthStrategy):
         self._stamp: tuple[int, int] | None = None
         self._users: dict[str, User] = {}
         self._highest_cost = USUAL_COST
-        self._passwords = Passwords()
+        self._passwords = Passwords(conf.wsgi.threads)
         self._salt = secrets.token_bytes(32)
         self._right: TTLCache[bytes, Identity] = TTLCache(REMEMBERED_AT_MOST, REMEMBERED_FOR)
         self._wrong: TTLCache[bytes, bool] = TTLCache(REFUSED_AT_MOST, REFUSED_FOR)

@@ -22,13 +22,19 @@ USUAL_COST = 12
 #: slow on purpose: with all threads at it nobody else would be served.
 AT_ONCE, WAITING, PATIENCE = 2, 2, 1.0
 
+#: With fewer threads than 8 the first two are one in so many of them.
+SHARE = 4
+
 
 class Passwords:
     """Checks passwords of a file's users. A wrong one takes as long as the file's highest cost, whoever it is for."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
+        """``threads``: those that serve requests."""
+        few = threads // SHARE
         self._gate = Gate(
-            AT_ONCE, WAITING, PATIENCE, "Many passwords are being checked now; try again in a moment"
+            max(1, min(AT_ONCE, few)), min(WAITING, few), PATIENCE,
+            "Many passwords are being checked now; try again in a moment",
         )
 
     def right(self, password: str, user: bytes | None, highest: int) -> bool:
