@@ -129,7 +129,10 @@ class Bridge(ABC):
     # -- foreign ------------------------------------------------------------------------------------------------
 
     def at(self, vhost: str | None) -> Bridge:
-        """The bridge for another virtual host of the same broker; None is its own. Belongs to this one."""
+        """The bridge for another virtual host of the same broker; None is its own. Belongs to this one.
+
+        Ask for it again after some seconds: what is not asked for may be closed.
+        """
         raise NotImplementedError
 
     def own_vhost(self) -> str:

@@ -11,12 +11,22 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 from oslo_config import cfg
 
-from storage.base import Claim, Message, Queue, SideStore, Stats, number, split_key
+from storage.base import (
+    MOST_METADATA,
+    Claim,
+    Message,
+    Queue,
+    SideStore,
+    Stats,
+    number,
+    split_key,
+    within_bytes,
+)
 from storage.combining import Combiner
 from storage.errors import StoreMisconfigured, StoreUnavailable
 from storage.sqlite_path import PREFIX, check_file, read_path
@@ -54,6 +64,9 @@ LASTING = frozenset({
 
 #: Seconds between two tries to switch a new file to write-ahead logging.
 WAL_RETRY = 0.01
+
+#: Steps of SQLite between two looks at the clock, in statements that may read all there is: some milliseconds.
+INSTRUCTIONS = 100_000
 
 #: What the statements below are put together from are constants and question marks, never input: hence nosec B608.
 COLUMNS = "id, p, e, b, u, x, s, h, c, ct, n, r"
@@ -227,17 +240,33 @@ class SQLiteStore(SideStore):
 
         self._write(change)
 
-    def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
+    def list_queues(
+        self, project: str, after: str, limit: int, part: str = "", most_bytes: int = MOST_METADATA
+    ) -> list[Queue]:
+        with self._read() as db, closing(db.execute(
+            "SELECT name, metadata, version FROM queues WHERE project = ? AND name > ? AND instr(name, ?)"
+            " ORDER BY name LIMIT ?",
+            (project, after, part, limit),
+        )) as rows:
+            return within_bytes((Queue(*row) for row in rows), most_bytes)
+
+    def list_names(self, project: str, after: str, limit: int, part: str = "") -> list[str]:
         with self._read() as db:
             rows = db.execute(
-                "SELECT name, metadata, version FROM queues WHERE project = ? AND name > ? ORDER BY name LIMIT ?",
-                (project, after, limit),
+                "SELECT name FROM queues WHERE project = ? AND name > ? AND instr(name, ?) ORDER BY name LIMIT ?",
+                (project, after, part, limit),
             )
-            return [Queue(*row) for row in rows]
+            return [name for (name,) in rows]
 
-    def count_queues(self, project: str) -> int:
+    def count_queues(self, project: str, part: str = "") -> int:
         with self._read() as db:
-            return db.execute("SELECT count(*) FROM queues WHERE project = ?", (project,)).fetchone()[0]
+            return db.execute(
+                "SELECT count(*) FROM queues WHERE project = ? AND instr(name, ?)", (project, part)
+            ).fetchone()[0]
+
+    def queue_keys(self, after: str, limit: int) -> list[str]:
+        with self._read() as db:
+            return [q for (q,) in db.execute("SELECT q FROM queues WHERE q > ? ORDER BY q LIMIT ?", (after, limit))]
 
     # -- landing ------------------------------------------------------------------------------------------------
 
@@ -456,14 +485,27 @@ class SQLiteStore(SideStore):
         self._write(change)
 
     def stats(self, q: str) -> Stats:
+        free, claimed, delayed = self._counts("q = ? AND ", (q,))
+        return Stats(free, claimed, delayed, self._edge(q, "ASC"), self.newest(q))
+
+    def volume(self) -> Stats:
+        return Stats(*self._counts("", ()))
+
+    def _counts(self, condition: str, values: tuple[str, ...]) -> tuple[int, int, int]:
+        """Living messages that fulfil a condition: free, claimed and delayed ones. Takes no longer than ``timeout``."""
         now = self.now()
+        deadline = time.monotonic() + self.timeout
         with self._read() as db:
-            total, claimed, delayed = db.execute(
-                "SELECT count(*), coalesce(sum(h > :now AND c IS NOT NULL), 0),"
-                " coalesce(sum(h > :now AND c IS NULL), 0) FROM messages WHERE q = :q AND e > :now",
-                {"q": q, "now": now},
-            ).fetchone()
-        return Stats(total - claimed - delayed, claimed, delayed, self._edge(q, "ASC"), self.newest(q))
+            db.set_progress_handler(lambda: time.monotonic() > deadline, INSTRUCTIONS)
+            try:
+                total, claimed, delayed = db.execute(
+                    "SELECT count(*), coalesce(sum(h > ? AND c IS NOT NULL), 0),"  # nosec B608
+                    f" coalesce(sum(h > ? AND c IS NULL), 0) FROM messages WHERE {condition}e > ?",
+                    (now, now, *values, now),
+                ).fetchone()
+            finally:
+                db.set_progress_handler(None, 0)
+        return total - claimed - delayed, claimed, delayed
 
     # -- claims -------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from bridges.amqp.pool import Pool
 from bridges.amqp.refusals import refusal
 from bridges.amqp.sizes import Sizes
 from bridges.amqp.uri import EXTERNAL, PLAIN, check_login, connection, read_uri, tls_options
+from bridges.amqp.vhosts import VHosts
 from bridges.base import Batch, Binding, Bridge, Envelope
 from bridges.errors import (
     BridgeUnavailable,
@@ -40,6 +41,10 @@ LOG = logging.getLogger(__name__)
 
 #: Share of the timeout that the first try to publish gets; a second one with the same message ids has the rest.
 FIRST_TRY = 0.5
+
+#: Shares of the timeout that must be left for a publish to begin, and for a second try: what is sent without the time
+#: to be confirmed has an unknown outcome, is sent again by the client, and adds to what the broker is slow with.
+LEAST_LEFT, SECOND_TRY = 0.1, 0.25
 
 #: Routing key on the default exchange that leads to no queue.
 PING_KEY = "marconi-ping"
@@ -115,9 +120,10 @@ class AMQPBridge(Bridge):
         cfg.BoolOpt("tls_insecure", default=False, help="AMQP over TLS: don't check the broker's certificate."),
     )
 
-    def __init__(self, uri: str, options: Any, vhost: str | None = None):
-        """``vhost``: instead of the URI's."""
+    def __init__(self, uri: str, options: Any, vhost: str | None = None, root: AMQPBridge | None = None):
+        """``vhost``: instead of the URI's; ``root``: the bridge that this one belongs to then."""
         self.timeout = options.timeout
+        self._root = root or self
         self._options = options
         self._uri = uri
         self._target = read_uri(uri, options.hosts)
@@ -125,9 +131,9 @@ class AMQPBridge(Bridge):
             self._target = replace(self._target, vhost=vhost)
         check_login(options, self._target)
         self._tls = tls_options(options) if self._target.tls else None
-        self._publishers = Pool(lambda: self._connect(confirm=True), options.pool_size, self.timeout)
+        self._publishers = Pool(lambda until: self._connect(until, confirm=True), options.pool_size, self.timeout)
         # An alarm makes RabbitMQ stop reading from connections that publish; fetching goes on on others.
-        self._fetchers = Pool(lambda: self._connect(confirm=False), options.pool_size, self.timeout)
+        self._fetchers = Pool(lambda until: self._connect(until, confirm=False), options.pool_size, self.timeout)
         self._sizes = Sizes()
         self._create_lock = threading.Lock()
         self._may_consume: TTLCache[str, bool] = TTLCache(NATURES_AT_MOST, NATURE_KNOWN_FOR)
@@ -141,53 +147,63 @@ class AMQPBridge(Bridge):
         self._closing = threading.Event()
         self._keeper_lock = threading.Lock()
         self._keeper: threading.Thread | None = None
-        self._others: dict[str, AMQPBridge] = {}
+        self._vhosts = VHosts(self._other)
 
-    def _connect(self, *, confirm: bool) -> Link:
-        with self._keeper_lock:
-            if self._keeper is None:
-                self._keeper = threading.Thread(target=self._keep, name="amqp-keeper", daemon=True)
-                self._keeper.start()
+    def _connect(self, until: float, *, confirm: bool) -> Link:
+        self._root._start_keeper()
         brokers = self._target.brokers
         connections = [
             connection(self._target, broker, self._options, self._tls)
             for broker in random.sample(brokers, len(brokers))  # nosec B311  # spread over the cluster
         ]
-        return Link(connections, self.timeout, confirm=confirm)
+        return Link(connections, self.timeout, until, confirm=confirm)
+
+    def _deadline(self) -> float:
+        """When a call that begins now must have ended, in monotonic seconds."""
+        return time.monotonic() + self.timeout
+
+    def _start_keeper(self) -> None:
+        with self._keeper_lock:
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._keep, name="amqp-keeper", daemon=True)
+                self._keeper.start()
 
     def _keep(self) -> None:
-        """Tick idle connections three times in a heartbeat."""
+        """Tick idle connections three times in a heartbeat, those of other virtual hosts too."""
         while not self._closing.wait(self._options.heartbeat / 3):
-            for pool in (self._publishers, self._fetchers):
-                try:
-                    pool.tick()
-                except Exception:  # it must go on whatever happened once
-                    LOG.exception("keeping idle connections alive failed")
+            for bridge in (self, *self._vhosts.all()):
+                for pool in (bridge._publishers, bridge._fetchers):
+                    try:
+                        pool.tick()
+                    except Exception:  # it must go on whatever happened once
+                        LOG.exception("keeping idle connections alive failed")
+            self._vhosts.close_idle()
 
     def close(self) -> None:
         self._closing.set()
         self._publishers.close()
         self._fetchers.close()
-        for other in list(self._others.values()):
+        for other in self._vhosts.all():
             other.close()
 
     def connections(self) -> int:
         own = self._publishers.open + self._fetchers.open
-        return own + sum(other.connections() for other in list(self._others.values()))
+        return own + sum(other.connections() for other in self._vhosts.all())
 
     def describe(self) -> str:
         return str(self._target)
 
     def ping(self) -> None:
         # Nothing less than a message shows an alarm.
-        self._publish_to_nobody(0)
-        with _translated(), self._fetchers.link() as link:
+        deadline = self._deadline()
+        self._publish_to_nobody(0, deadline)
+        with _translated(), self._fetchers.link(deadline) as link:
             link.round_trip()
 
-    def _publish_to_nobody(self, size: int) -> None:
+    def _publish_to_nobody(self, size: int, deadline: float) -> None:
         """Publish a message of so many bytes that reaches no queue, and is confirmed all the same."""
         try:
-            self._publish("", PING_KEY, [Envelope(bytes(size))], time.monotonic() + self.timeout, mandatory=False)
+            self._publish("", PING_KEY, [Envelope(bytes(size))], deadline, mandatory=False)
         except PublishBlocked as error:
             raise BrokerBlocked(str(error)) from error
         except OutcomeUnknown as error:
@@ -197,10 +213,11 @@ class AMQPBridge(Bridge):
 
     def create(self, queue: str) -> None:
         # One at a time: declaring one new quorum queue from several connections at once makes RabbitMQ 3.10 stall.
+        deadline = self._deadline()
         if not self._create_lock.acquire(timeout=self.timeout):
             raise BridgeUnavailable("other queues are being made, and the broker is slow to answer")
         try:
-            with _translated(), self._fetchers.link() as link:
+            with _translated(), self._fetchers.link(deadline) as link:
                 self._create(link, queue)
         finally:
             self._create_lock.release()
@@ -243,34 +260,42 @@ class AMQPBridge(Bridge):
             raise QueueMissing(queue) from error
 
     def publish_to(self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool) -> None:
-        start = time.monotonic()
-
-        self._sizes.check([len(envelope.body) for envelope in envelopes], self._publish_to_nobody)
-
-        def publish(share: float) -> None:
-            self._publish(exchange, routing_key, envelopes, start + self.timeout * share, mandatory)
-
+        deadline = self._deadline()
+        self._sizes.check(
+            [len(envelope.body) for envelope in envelopes], lambda size: self._publish_to_nobody(size, deadline)
+        )
         try:
-            publish(FIRST_TRY)
+            self._publish(exchange, routing_key, envelopes, deadline, mandatory, FIRST_TRY)
         except PublishBlocked:
             raise  # so is every other connection, and when the alarm is over each would enqueue what it was sent
         except OutcomeUnknown as unknown:
-            if time.monotonic() - start >= self.timeout:
+            if deadline - time.monotonic() < self.timeout * SECOND_TRY:
                 raise
             # The same message ids: what arrives twice lands once.
             try:
-                publish(1)
+                self._publish(exchange, routing_key, envelopes, deadline, mandatory)
             except QueueFull as error:  # the first copy may be in another queue, or in this one
                 raise QueueFull(str(error)) from error
             except BridgeUnavailable as error:
                 raise unknown from error
 
     def _publish(
-        self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], deadline: float, mandatory: bool
+        self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], deadline: float, mandatory: bool,
+        share: float = 1.0,
     ) -> None:
-        link = self._publishers.take()
+        """Publish, and wait for confirms for a ``share`` of the timeout, till ``deadline`` (monotonic seconds).
+
+        Whatever it waits for before it sends counts. Raises OutcomeUnknown only when it has sent something.
+        """
+        latest = deadline - self.timeout * LEAST_LEFT
+        link = self._publishers.take(latest)
+        now = time.monotonic()
+        if now > latest:
+            self._publishers.put(link)
+            raise BridgeUnavailable("no connection to the broker was free in time; nothing was sent")
+        until = min(deadline, now + self.timeout * share)
         try:
-            link.publish(exchange, routing_key, envelopes, deadline, mandatory)
+            link.publish(exchange, routing_key, envelopes, until, mandatory)
         except (Unroutable, PropertiesTooLarge, QueueFull):
             self._publishers.put(link)
             raise
@@ -297,8 +322,9 @@ class AMQPBridge(Bridge):
         self._publishers.put(link)
 
     def fetch(self, queue: str, limit: int) -> Batch:
+        deadline = self._deadline()
         if limit == 1:
-            return self._fetch(queue, Link.fetch, limit)
+            return self._fetch(queue, Link.fetch, limit, deadline)
         # One at a time: two that see the same messages waiting would together ask for more than there are.
         with self._fetching_lock:
             lock = self._fetching.setdefault(queue, _QueueLock())
@@ -314,15 +340,17 @@ class AMQPBridge(Bridge):
         if not lock.mutex.acquire(timeout=self.timeout):
             raise BridgeUnavailable(f"other fetches from queue {queue} are waiting, and the broker is slow to answer")
         try:
-            return self._fetch(queue, fetch, limit)
+            return self._fetch(queue, fetch, limit, deadline)
         finally:
             lock.mutex.release()
 
-    def _fetch(self, queue: str, how: Callable[[Link, str, int], list[amqp.Message]], limit: int) -> AMQPBatch:
+    def _fetch(
+        self, queue: str, how: Callable[[Link, str, int], list[amqp.Message]], limit: int, deadline: float
+    ) -> AMQPBatch:
         with self._fetching_lock:
             limit = min(limit, self._fitting.get(queue, self._options.prefetch))
         with _translated():
-            link = self._fetchers.take()
+            link = self._fetchers.take(deadline)
             try:
                 deliveries = how(link, queue, limit)
             except QueueMissing:
@@ -355,6 +383,7 @@ class AMQPBridge(Bridge):
         assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
         if batch.link is not None:
             link, batch.link = batch.link, None
+            link.until = self._deadline()
             with _translated():
                 try:
                     link.ack()
@@ -367,6 +396,7 @@ class AMQPBridge(Bridge):
         assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
         if batch.link is not None:
             link, batch.link = batch.link, None
+            link.until = self._deadline()
             try:
                 link.restore(batch.queue, len(batch.envelopes))
             except LINK_ERRORS:
@@ -379,11 +409,11 @@ class AMQPBridge(Bridge):
     def at(self, vhost: str | None) -> Bridge:
         if vhost is None or vhost == self.own_vhost():
             return self
-        with self._keeper_lock:
-            other = self._others.get(vhost)
-            if other is None:
-                other = self._others[vhost] = AMQPBridge(self._uri, self._options, vhost)
-            return other
+        bridge: AMQPBridge = self._vhosts.at(vhost)
+        return bridge
+
+    def _other(self, vhost: str) -> AMQPBridge:
+        return AMQPBridge(self._uri, self._options, vhost, self)
 
     def own_vhost(self) -> str:
         return self._target.vhost
@@ -403,22 +433,23 @@ class AMQPBridge(Bridge):
                 raise ExchangeMissing(binding.exchange) from error
 
     def fetch_foreign(self, queue: str, limit: int) -> Batch:
-        consume = self._consumable(queue)
+        deadline = self._deadline()
+        consume = self._consumable(queue, deadline)
         if consume is None:
             return AMQPBatch([], None, queue)
 
         def fetch(link: Link, queue: str, limit: int) -> list[amqp.Message]:
             return link.fetch_foreign(queue, limit, consume)
 
-        return self._fetch(queue, fetch, limit)
+        return self._fetch(queue, fetch, limit, deadline)
 
-    def _consumable(self, queue: str) -> bool | None:
+    def _consumable(self, queue: str, deadline: float) -> bool | None:
         """Link.may_consume, remembered for a while; None when nothing is there to fetch."""
         with self._fetching_lock:  # cachetools' caches are not thread-safe
             consume = self._may_consume.get(queue)
         if consume is None:
             try:
-                with _translated(), self._fetchers.link() as link:
+                with _translated(), self._fetchers.link(deadline) as link:
                     consume = link.may_consume(queue)
             except QueueMissing:
                 return None
@@ -428,10 +459,10 @@ class AMQPBridge(Bridge):
         return consume
 
     def peek(self, queue: str, limit: int, see: Callable[[Envelope], bool]) -> None:
-        consume = self._consumable(queue)
+        deadline = self._deadline()
+        consume = self._consumable(queue, deadline)
         if consume is None:
             return
-        deadline = time.monotonic() + self.timeout
         waiting = 0
 
         def show(delivery: amqp.Message) -> None:
@@ -442,13 +473,13 @@ class AMQPBridge(Bridge):
 
         try:
             # All on the one link: to wait for a second while holding this would lock up a pool full of those who look.
-            with _translated(), self._fetchers.link() as link:
+            with _translated(), self._fetchers.link(deadline) as link:
                 if waiting := link.depth(queue) or 0:
                     link.look(queue, min(limit, self._options.prefetch), waiting, consume, show)
         except _SeenEnough:
             # The rest is on its way, and may be any amount: the link has been dropped instead of reading it, and the
             # broker puts all of it back.
-            with _translated(), self._fetchers.link() as link:
+            with _translated(), self._fetchers.link(deadline) as link:
                 link.await_depth(queue, waiting)
 
 

@@ -39,6 +39,9 @@ PROMPT = 0.002
 #: Seconds after which a wait for the broker looks at the clock: it may take so much longer than it should.
 SLICE = 0.1
 
+#: Seconds that a wait lasts at the least whose time is up: 0 would mean something else to sockets.
+LEAST_WAIT = 0.001
+
 #: Bytes that are read in one go at the most, if not more are wanted.
 READ_AHEAD = 64 * 1024
 
@@ -70,11 +73,13 @@ EXCHANGES = 4
 class Link:
     """``connections`` are kombu's that are not open yet, to brokers of a cluster: the first that can be opened counts.
 
-    ``timeout`` bounds each call, in seconds.
+    ``timeout`` bounds each wait, in seconds. ``until`` (monotonic seconds), where it is set, ends all waits of what is
+    done now, however many there are: first of all the opening.
     """
 
-    def __init__(self, connections: Sequence[Connection], timeout: float, *, confirm: bool):
+    def __init__(self, connections: Sequence[Connection], timeout: float, until: float, *, confirm: bool):
         self.timeout = timeout
+        self.until: float | None = until
         self.blocked = False
         self.last_tag = 0
         self._prefetch = 0
@@ -87,9 +92,8 @@ class Link:
         self._unconfirmed: set[int] = set()
         self._nacked = 0
         self._returned = 0
-        self._kombu = _first_open(connections, timeout)
+        self._kombu = _first_open(connections, until)
         self._amqp: amqp.Connection = self._kombu.connection
-        self._until: float | None = None
         self._quick = self._quicken()
         self._amqp.on_inbound_frame = readable(self._amqp.on_inbound_frame)
         self._amqp.on_blocked = self._on_blocked
@@ -113,13 +117,14 @@ class Link:
         sock: socket.socket = transport.sock
         sock.settimeout(self.timeout)
         if type(sock) is not socket.socket:  # TLS
+            self._hurry(transport, sock)
             return False
         sock.settimeout(None)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self.timeout))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(min(SLICE, self.timeout)))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(min(SLICE, self.timeout)))
 
         def receive(wanted: int) -> bytes:
-            until = self._until or time.monotonic() + self.timeout
+            until = self.until or time.monotonic() + self.timeout
             while True:
                 try:
                     return sock.recv(max(wanted, READ_AHEAD))
@@ -127,8 +132,39 @@ class Link:
                     if time.monotonic() >= until:
                         raise TimeoutError("timed out") from None
 
+        def write(data: bytes) -> None:
+            sent = 0
+            until = None
+            while True:
+                with suppress(BlockingIOError):
+                    sent += sock.send(memoryview(data)[sent:] if sent else data)
+                if sent == len(data):
+                    return
+                # A broker that is short of something may take a little now and then, and go on so for long.
+                until = until or self.until or time.monotonic() + self.timeout
+                if time.monotonic() >= until:
+                    raise TimeoutError("timed out")
+
         transport._quick_recv = receive
+        transport._write = write
         return True
+
+    def _hurry(self, transport: Any, sock: socket.socket) -> None:
+        """Have reads through TLS end in time: each would wait for its own timeout."""
+        read: Callable[[int], bytes] = transport._quick_recv
+
+        def receive(wanted: int) -> bytes:
+            usual = sock.gettimeout()
+            left = self.until - time.monotonic() if self.until is not None else self.timeout
+            if usual is None or left >= usual:
+                return read(wanted)
+            sock.settimeout(max(left, LEAST_WAIT))
+            try:
+                return read(wanted)
+            finally:
+                sock.settimeout(usual)
+
+        transport._quick_recv = receive
 
     def _open_channel(self) -> amqp.Channel:
         self._prefetch = 0
@@ -190,9 +226,9 @@ class Link:
         self._published += len(envelopes)
         self._unconfirmed = set(range(first, self._published + 1))
         self._nacked = self._returned = 0
+        self.until = deadline
         self._amqp.transport.write(frames)
         self._amqp.bytes_sent += 1  # keeps py-amqp's heartbeat from being sent on top
-        self._until = deadline
         try:
             while self._unconfirmed:
                 if self.blocked:
@@ -206,7 +242,7 @@ class Link:
                     elif not self._take_acks():
                         self._amqp.blocking_read()
         finally:
-            self._until = None
+            self.until = None
         if self._returned:
             raise Unroutable(f"{self._returned} of {len(envelopes)} messages")
         if self._nacked:
@@ -492,19 +528,19 @@ class Link:
         self.channel.basic_qos(0, 1, False)
 
 
-def _first_open(connections: Sequence[Connection], timeout: float) -> Connection:
-    """Open the first connection that can be; none is begun after ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
+def _first_open(connections: Sequence[Connection], until: float) -> Connection:
+    """Open the first connection that can be; none is begun after ``until`` (monotonic seconds)."""
     for connection in connections[:-1]:
         try:
-            return _opened(connection)
+            return _opened(connection, until)
         except OPEN_ERRORS:
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= until:
                 raise
-    return _opened(connections[-1])
+    return _opened(connections[-1], until)
 
 
-def _opened(connection: Connection) -> Connection:
+def _opened(connection: Connection, until: float) -> Connection:
+    connection.connect_timeout = max(until - time.monotonic(), LEAST_WAIT)  # type: ignore[assignment]  # kombu says int
     connection.ensure_connection(max_retries=0, interval_start=0, interval_step=0, interval_max=0)
     return connection
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from bridges.base import Batch, Binding, Bridge
 from bridges.errors import ExchangeMissing, QueueMissing
 from gateway.core.bridging import KEY, AccessRules, parse
 from gateway.core.errors import Conflict, InvalidInput, NotFound
+from gateway.core.listing import QueueLists
 from gateway.core.metadata import MetadataRules, Settings
 from gateway.core.quotas import QueueQuota
 from gateway.metrics import BRIDGE_CALLS, timed
@@ -29,14 +30,14 @@ KNOWN_FOR = 1.0
 #: Queues that a process knows at the same time.
 KNOWN_AT_MOST = 20_000
 
+#: Virtual hosts that a process knows the bridges of at the same time.
+VHOSTS_KNOWN = 64
+
 #: Length limit of an AMQP short string, and so of a queue name on the broker (AMQP 0-9-1, 4.2.5.3).
 MAX_BROKER_NAME = 255
 
 #: Project of the queues that a health check makes; no client can name it, a project has no control characters.
 HEALTH_PROJECT = "\x00health"
-
-#: Queues read in one go while a list is filtered.
-SCAN_PAGE = 200
 
 #: Times that a patch is tried again because somebody else changed the metadata meanwhile.
 PATCH_TRIES = 5
@@ -73,14 +74,6 @@ class QueueInfo:
         """Do lists take messages off the broker? Not off other people's queues, unless they are told to."""
         bridging = self.settings.bridging
         return self.has_backlog and (bridging is None or bridging.lands)
-
-
-@dataclass(frozen=True, slots=True)
-class ListedQueue:
-    """A queue in a list; ``metadata`` as clients see it."""
-
-    name: str
-    metadata: dict[str, Any]
 
 
 def queue_key(project: str, name: str) -> str:
@@ -120,12 +113,14 @@ class Queues:
         self._rules = rules
         self._access = access
         self._quota = quota
-        self._vhosts: dict[str, Bridge] = {}
+        # Asked for again each second: the bridge gives up what nobody asks for.
+        self._vhosts: TTLCache[str, Bridge] = TTLCache(VHOSTS_KNOWN, KNOWN_FOR)
         self._attended: TTLCache[str, bool] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
         #: What acts on a queue that does not exist yet.
         self.default_settings = rules.resolve({})
         self._known: TTLCache[str, QueueInfo | None] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
         self._lock = threading.Lock()
+        self.lists = QueueLists(store, rules)
 
     # -- knowing ------------------------------------------------------------------------------------------------
 
@@ -175,9 +170,10 @@ class Queues:
         if vhost is None or vhost == self._bridge.own_vhost():
             return self._bridge
         with self._lock:
-            if vhost not in self._vhosts:
-                self._vhosts[vhost] = timed(self._bridge.at(vhost), BRIDGE_CALLS)
-            return self._vhosts[vhost]
+            bridge: Bridge | None = self._vhosts.get(vhost)
+            if bridge is None:
+                bridge = self._vhosts[vhost] = timed(self._bridge.at(vhost), BRIDGE_CALLS)
+            return bridge
 
     def attend(self, info: QueueInfo) -> None:
         """Look after what a bridged queue reads from, at most once in KNOWN_FOR seconds.
@@ -314,23 +310,3 @@ class Queues:
         """What has landed of the queue, and about how many messages wait in the broker."""
         waiting = info.bridge.depth(info.broker) if info.has_backlog else 0
         return self._store.stats(info.key), waiting
-
-    # -- many queues --------------------------------------------------------------------------------------------
-
-    def list(self, project: str, after: str, limit: int, matches: Callable[[ListedQueue], bool]) -> list[ListedQueue]:
-        """At most ``limit`` queues behind the name ``after`` that match, by name."""
-        page: list[ListedQueue] = []
-        while len(page) < limit:
-            found = self._store.list_queues(project, after, SCAN_PAGE)
-            listed = (ListedQueue(q.name, self._rules.show(orjson.loads(q.metadata))) for q in found)
-            page += [queue for queue in listed if matches(queue)]
-            if len(found) < SCAN_PAGE:
-                break
-            after = found[-1].name
-        return page[:limit]
-
-    def count(self, project: str, matches: Callable[[ListedQueue], bool] | None) -> int:
-        """Number of the project's queues that match, or of all."""
-        if matches is None:
-            return self._store.count_queues(project)
-        return len(self.list(project, "", KNOWN_AT_MOST, matches))

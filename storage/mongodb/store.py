@@ -12,10 +12,12 @@ Collection ``messages`` holds three kinds of documents, told apart by ``h``:
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pymongo
@@ -24,7 +26,7 @@ from oslo_config import cfg
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, WriteConcern
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
-from storage.base import Claim, Message, Queue, SideStore, Stats, split_key
+from storage.base import MOST_METADATA, Claim, Message, Queue, SideStore, Stats, split_key, within_bytes
 from storage.combining import Combiner
 from storage.errors import StoreUnavailable
 from storage.mongodb.direct import DUPLICATE_KEY, Direct
@@ -44,6 +46,9 @@ DIRECTLY = 16 * 1024 * 1024
 
 #: Characters of the driver's error texts that are of use: it appends the state of the whole topology.
 MAX_ERROR = 300
+
+#: Seconds for counting the messages of all queues.
+VOLUME_SECONDS = 2.0
 
 LEASE_HELD = -1
 LEASE_FREE = -2
@@ -231,13 +236,29 @@ class MongoDBStore(SideStore):
             self._queues.delete_one({"_id": q})
             self._messages.delete_many({"q": q})
 
-    def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
-        with self._calls():
-            return [_queue(d) for d in self._queues.find({"p": project, "n": {"$gt": after}}).sort("n").limit(limit)]
+    def list_queues(
+        self, project: str, after: str, limit: int, part: str = "", most_bytes: int = MOST_METADATA
+    ) -> list[Queue]:
+        with self._calls(), self._queues.find(
+            _named(project, after, part), limit=limit, sort=[("n", ASCENDING)], batch_size=limit
+        ) as found:
+            return within_bytes((_queue(document) for document in found), most_bytes)
 
-    def count_queues(self, project: str) -> int:
+    def list_names(self, project: str, after: str, limit: int, part: str = "") -> list[str]:
         with self._calls():
-            return self._queues.count_documents({"p": project})
+            found = self._queues.find(
+                _named(project, after, part), {"_id": 0, "n": 1}, limit=limit, sort=[("n", ASCENDING)]
+            )
+            return [document["n"] for document in found]
+
+    def count_queues(self, project: str, part: str = "") -> int:
+        with self._calls():
+            return self._queues.count_documents(_named(project, "", part))
+
+    def queue_keys(self, after: str, limit: int) -> list[str]:
+        with self._calls():
+            found = self._queues.find({"_id": {"$gt": after}}, {"_id": 1}, limit=limit, sort=[("_id", ASCENDING)])
+            return [document["_id"] for document in found]
 
     # -- landing ------------------------------------------------------------------------------------------------
 
@@ -432,22 +453,38 @@ class MongoDBStore(SideStore):
 
     def stats(self, q: str) -> Stats:
         with self._calls():
-            now = self.now()
-            groups = self._messages.aggregate([
-                {"$match": {"q": q, "e": {"$gt": DatetimeMS(now)}, **LANDED}},
-                {"$group": {
-                    "_id": {"$switch": {
-                        "branches": [
-                            {"case": {"$lte": ["$h", now]}, "then": "free"},
-                            {"case": {"$eq": [{"$type": "$c"}, "string"]}, "then": "claimed"},
-                        ],
-                        "default": "delayed",
-                    }},
-                    "count": {"$sum": 1},
+            counts = self._counts({"q": q})
+        return replace(counts, oldest=self._edge(q, ASCENDING), newest=self.newest(q))
+
+    def volume(self) -> Stats:
+        # All documents are read: what takes longer than a health check may is not worth the server's time, and does
+        # not mean that the server is down.
+        with self._calls():
+            try:
+                with pymongo.timeout(min(VOLUME_SECONDS, self.timeout)):
+                    return self._counts({})
+            except PyMongoError as error:
+                if not error.timeout:
+                    raise
+                raise StoreUnavailable(f"MongoDB has too many messages to count in {VOLUME_SECONDS} s") from error
+
+    def _counts(self, query: Mapping[str, Any]) -> Stats:
+        """Counts of the living messages that a query finds."""
+        now = self.now()
+        groups = self._messages.aggregate([
+            {"$match": {**query, "e": {"$gt": DatetimeMS(now)}, **LANDED}},
+            {"$group": {
+                "_id": {"$switch": {
+                    "branches": [
+                        {"case": {"$lte": ["$h", now]}, "then": "free"},
+                        {"case": {"$eq": [{"$type": "$c"}, "string"]}, "then": "claimed"},
+                    ],
+                    "default": "delayed",
                 }},
-            ])
-            counts = {group["_id"]: group["count"] for group in groups}
-        return Stats(**counts, oldest=self._edge(q, ASCENDING), newest=self.newest(q))
+                "count": {"$sum": 1},
+            }},
+        ])
+        return Stats(**{group["_id"]: group["count"] for group in groups})
 
     # -- claims -------------------------------------------------------------------------------------------------
 
@@ -496,6 +533,14 @@ def _duplicates(error: BulkWriteError) -> list[int]:
     if error.details["writeConcernErrors"] or any(failure["code"] != DUPLICATE_KEY for failure in failures):
         raise error
     return [failure["index"] for failure in failures]
+
+
+def _named(project: str, after: str, part: str) -> dict[str, Any]:
+    """A query for a project's queues behind the name ``after`` with ``part`` in their name; the index answers it."""
+    name: dict[str, Any] = {"$gt": after}
+    if part:
+        name["$regex"] = re.escape(part)
+    return {"p": project, "n": name}
 
 
 def _queue(document: Mapping[str, Any]) -> Queue:

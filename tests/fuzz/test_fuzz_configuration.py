@@ -207,7 +207,9 @@ def test_a_project_that_can_not_be_written_is_refused(tmp_path: Path, project: s
 
 
 def basic(file: Path) -> BasicAuth:
-    return BasicAuth(SimpleNamespace(basic=SimpleNamespace(htpasswd_file=str(file))))
+    return BasicAuth(SimpleNamespace(
+        basic=SimpleNamespace(htpasswd_file=str(file)), wsgi=SimpleNamespace(threads=8)
+    ))
 
 
 RIGHT = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
