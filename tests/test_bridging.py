@@ -16,7 +16,7 @@ TARGET = {"target": {"exchange": "orders", "routing_key": "new"}}
 def test_parts_are_read() -> None:
     bridging = parse({**TOPIC, **TARGET, "properties": True, "format": "oslo"})
     assert bridging.source is not None and bridging.target is not None
-    assert bridging.source.binding == Binding("nova", ("notifications.*",), {})
+    assert bridging.source.binding == Binding("nova", ("notifications.*",), {}, "topic")
     assert (bridging.target.exchange, bridging.target.routing_key, bridging.target.mandatory) == ("orders", "new", True)
     assert (bridging.properties, bridging.oslo, bridging.lands) == (True, True, True)
 

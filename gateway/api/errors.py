@@ -9,7 +9,7 @@ import orjson
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NoSuchPath
 
-from bridges.errors import BridgeError, BrokerBlocked, BrokerRefused, PublishBlocked
+from bridges.errors import BridgeError, BrokerBlocked, BrokerRefused, PublishBlocked, SourceUnreadable
 from bridges.errors import OutcomeUnknown as PublishOutcomeUnknown
 from gateway.auth.base import IdentityUnavailable, Unauthenticated
 from gateway.core.errors import (
@@ -87,6 +87,8 @@ def answer(error: Exception) -> Answer:
             503, "Service unavailable",
             "The message broker refuses this service what the call needs; the service's operator has to see to it.",
         )
+    if isinstance(error, SourceUnreadable):  # it has become so after the queue was bridged to it
+        return _answer(409, "Conflict", f"What this queue is bridged to can't be read: {error}")
     if isinstance(error, BridgeError):
         LOG.warning("broker: %s", error)
         return _answer(503, "Service unavailable", "The message broker can't be reached now; try again.")

@@ -14,8 +14,8 @@ import orjson
 from cachetools import TTLCache
 
 from bridges.base import Batch, Binding, Bridge
-from bridges.errors import ExchangeMissing, QueueMissing
-from gateway.core.bridging import KEY, AccessRules, parse
+from bridges.errors import ExchangeMissing, QueueMissing, SourceUnreadable
+from gateway.core.bridging import KEY, AccessRules, Source, parse
 from gateway.core.errors import Conflict, InvalidInput, NotFound
 from gateway.core.metadata import MetadataRules, Settings
 from gateway.core.quotas import QueueQuota
@@ -242,10 +242,21 @@ class Queues:
         bridging = info.settings.bridging if info else None
         if info is None or bridging is None:
             self._bridge.create(broker_name(project, name))
-        elif bridging.source is not None and bridging.source.binding is not None:
-            info.bridge.create(info.broker)
-            with suppress(NotFound):  # the exchange may come later
-                self._bind(info.bridge, info.broker, bridging.source.binding)
+        elif bridging.source is not None:
+            self._make_source(info, bridging.source)
+
+    def _make_source(self, info: QueueInfo, source: Source) -> None:
+        """Check what a queue is to read from, and bind it. Raises InvalidInput for what can't be read."""
+        try:
+            if source.binding is None:
+                info.bridge.check_source(info.broker)
+                return
+            info.bridge.check_exchange(source.binding)
+        except SourceUnreadable as error:
+            raise InvalidInput(f"Queue metadata {KEY}: {error}", "Invalid metadata") from error
+        info.bridge.create(info.broker)
+        with suppress(NotFound):  # the exchange may come later
+            self._bind(info.bridge, info.broker, source.binding)
 
     def _check_bridging(
         self, project: str, roles: Sequence[str], old: Mapping[str, Any] | None, new: Mapping[str, Any]
