@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 from oslo_config import cfg
 
@@ -41,6 +42,7 @@ CREATE INDEX IF NOT EXISTS messages_by_claim ON messages (c) WHERE c IS NOT NULL
 CREATE INDEX IF NOT EXISTS messages_by_expiry ON messages (e);
 CREATE TABLE IF NOT EXISTS tombstones (q TEXT, id TEXT, e INTEGER NOT NULL, PRIMARY KEY (q, id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS tombstones_by_expiry ON tombstones (e);
+CREATE TABLE IF NOT EXISTS bridged (q TEXT PRIMARY KEY, mark TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS leases (
     q TEXT PRIMARY KEY, last INTEGER NOT NULL, owner TEXT, until INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -223,6 +225,20 @@ class SQLiteStore(SideStore):
     def count_queues(self, project: str) -> int:
         with self._read() as db:
             return db.execute("SELECT count(*) FROM queues WHERE project = ?", (project,)).fetchone()[0]
+
+    # -- queues that read from an exchange of others -------------------------------------------------------------
+
+    def mark_bridged(self, q: str) -> str:
+        mark = uuid4().hex
+        self._write(lambda db: db.execute("INSERT OR REPLACE INTO bridged VALUES (?, ?)", (q, mark)).rowcount)
+        return mark
+
+    def list_bridged(self, after: str, limit: int) -> list[tuple[str, str]]:
+        with self._read() as db:
+            return db.execute("SELECT q, mark FROM bridged WHERE q > ? ORDER BY q LIMIT ?", (after, limit)).fetchall()
+
+    def unmark_bridged(self, q: str, mark: str) -> None:
+        self._write(lambda db: db.execute("DELETE FROM bridged WHERE q = ? AND mark = ?", (q, mark)).rowcount)
 
     # -- landing ------------------------------------------------------------------------------------------------
 

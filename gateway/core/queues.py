@@ -13,8 +13,9 @@ from urllib.parse import quote
 import orjson
 from cachetools import TTLCache
 
-from bridges.base import Batch, Binding, Bridge
-from bridges.errors import ExchangeMissing, QueueMissing, SourceUnreadable
+from bridges.base import Batch, Bridge
+from bridges.errors import SourceUnreadable
+from gateway.core.binding import Binder, bind
 from gateway.core.bridging import KEY, AccessRules, Source, parse
 from gateway.core.errors import Conflict, InvalidInput, NotFound
 from gateway.core.metadata import MetadataRules, Settings
@@ -126,6 +127,7 @@ class Queues:
         self.default_settings = rules.resolve({})
         self._known: TTLCache[str, QueueInfo | None] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
         self._lock = threading.Lock()
+        self.binder = Binder(store, self._info)
 
     # -- knowing ------------------------------------------------------------------------------------------------
 
@@ -191,24 +193,12 @@ class Queues:
             if info.key in self._attended:
                 return
         if source.binding is not None:
-            self._bind(info.bridge, info.broker, source.binding)
+            bind(info.bridge, info.broker, source.binding)
+            self.binder.see(info.key)
         elif not info.bridge.exists(info.broker):
             raise NotFound(f"The broker has no queue {info.broker}, which this queue is bridged to")
         with self._lock:
             self._attended[info.key] = True
-
-    @staticmethod
-    def _bind(bridge: Bridge, queue: str, binding: Binding) -> None:
-        try:
-            try:
-                bridge.bind(queue, binding)
-            except QueueMissing:
-                bridge.create(queue)
-                bridge.bind(queue, binding)
-        except ExchangeMissing as error:
-            raise NotFound(
-                f"The broker has no exchange {binding.exchange}, which this queue is bridged to"
-            ) from error
 
     # -- one queue ----------------------------------------------------------------------------------------------
 
@@ -228,6 +218,8 @@ class Queues:
         with self._room(project, name):
             self._make(self._info(project, name, data) if data else self.find(project, name), project, name)
             made = self._store.create_queue(queue_key(project, name), data)
+            if data is not None and "exchange" in checked.get(KEY, {}).get("source", {}):
+                self.binder.add(queue_key(project, name))
         self.forget(project, name)
         return made
 
@@ -256,7 +248,7 @@ class Queues:
             raise InvalidInput(f"Queue metadata {KEY}: {error}", "Invalid metadata") from error
         info.bridge.create(info.broker)
         with suppress(NotFound):  # the exchange may come later
-            self._bind(info.bridge, info.broker, source.binding)
+            bind(info.bridge, info.broker, source.binding)
 
     def _check_bridging(
         self, project: str, roles: Sequence[str], old: Mapping[str, Any] | None, new: Mapping[str, Any]

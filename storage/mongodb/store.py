@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
+from uuid import uuid4
 
 import pymongo
 from bson import DatetimeMS
@@ -110,6 +111,7 @@ class MongoDBStore(SideStore):
             raise StoreMisconfigured(f"[side_store] uri: {text}") from error
         self._direct = Direct(self._client, uri, self._database.name, DURABLE, self.timeout)
         self._queues = self._database["queues"]
+        self._bridged = self._database["bridged"]
         self._messages = self._database["messages"]
         self._prepared = False
         self._prepare_lock = threading.Lock()
@@ -244,6 +246,26 @@ class MongoDBStore(SideStore):
     def count_queues(self, project: str) -> int:
         with self._calls():
             return self._queues.count_documents({"p": project})
+
+    # -- queues that read from an exchange of others -------------------------------------------------------------
+
+    def mark_bridged(self, q: str) -> str:
+        mark = uuid4().hex
+        with self._calls():
+            try:
+                self._bridged.update_one({"_id": q}, {"$set": {"mark": mark}}, upsert=True)
+            except DuplicateKeyError:  # two at the same moment
+                self._bridged.update_one({"_id": q}, {"$set": {"mark": mark}})
+        return mark
+
+    def list_bridged(self, after: str, limit: int) -> list[tuple[str, str]]:
+        with self._calls():
+            found = self._bridged.find({"_id": {"$gt": after}}).sort("_id", ASCENDING).limit(limit)
+            return [(one["_id"], one["mark"]) for one in found]
+
+    def unmark_bridged(self, q: str, mark: str) -> None:
+        with self._calls():
+            self._bridged.delete_one({"_id": q, "mark": mark})
 
     # -- landing ------------------------------------------------------------------------------------------------
 
