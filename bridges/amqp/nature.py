@@ -33,7 +33,7 @@ NO_ALTERNATE = {"alternate-exchange": 1}
 #: RabbitMQ's refusal of a declaration, 3.10 to 4.3: what differs, and how it is. A long name cuts the end off.
 DIFFERENCE = re.compile(
     r"inequivalent arg '(?P<name>[\w-]+)' for (?:queue|exchange) '"
-    r"(?:.* but current is (?:the value )?(?:none|'(?P<value>.*)')(?: of type '(?P<type>\w+)')?)?",
+    r"(?:.* but current is (?:the value )?(?:none|'(?P<value>.*?)')(?: of type '(?P<type>\w+)')?$)?",
     re.DOTALL,
 )
 
@@ -90,8 +90,12 @@ def _may_consume(link: Link, queue: str) -> bool | None:
             break
         # One of its other arguments, which is named before the type: once it fits the next one is named.
         arguments[name] = _typed(value, difference["type"])
-    _first(link, queue)  # tells a stream from all others
-    link.give_back()
+    try:
+        _first(link, queue)  # tells a stream from all others
+    except ResourceLocked:
+        link.reopened()  # a quorum queue with a single active consumer
+    else:
+        link.give_back()
     return True
 
 

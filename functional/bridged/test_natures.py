@@ -82,7 +82,10 @@ def test_consumers_come_only_to_queues_that_stay(native, their_bridge, arguments
         assert answer is False
     native.until_depth(theirs, 3)
     if not arguments.get("x-single-active-consumer"):  # such a quorum queue takes no gets
-        assert native.bodies(theirs, 3) == [b"0", b"1", b"2"]
+        messages = native.take(theirs, 3)
+        assert [body for _, _, body in messages] == [b"0", b"1", b"2"]
+        if may_declare(their_bridge) and not long_name:
+            assert not messages[0][0].redelivered, "a message was taken to find out"
 
 
 @pytest.mark.parametrize("flags", [{"auto_delete": True}, {}], ids=["auto-delete", "classic"])
