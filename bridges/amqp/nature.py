@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 import amqp
-from amqp.exceptions import AccessRefused, AMQPNotImplementedError, PreconditionFailed, ResourceLocked
+from amqp.exceptions import AccessRefused, AMQPNotImplementedError, NotFound, PreconditionFailed, ResourceLocked
 
 from bridges.amqp.link import Link
 from bridges.base import Binding
@@ -57,6 +57,9 @@ def may_consume(link: Link, queue: str) -> bool | None:
         if link.depth(queue) is None:
             raise QueueMissing(queue)
         return _may_consume(link, queue)
+    except NotFound as error:  # deleted meanwhile
+        link.reopened()
+        raise QueueMissing(queue) from error
     except ResourceLocked as error:
         link.reopened()
         raise locked(queue) from error

@@ -166,7 +166,7 @@ class Binder:
         except ExchangeMissing:
             state, longest = "missing", MISSING
         except QueueMissing:  # deleted, or about to be: it is made again only for whoever reads it
-            bound.info = None
+            bound.info, state = None, ""
         except BrokerRefused as error:
             state, longest = f"refused: {error}", REFUSED
         except BridgeUnavailable:

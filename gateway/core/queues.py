@@ -13,8 +13,8 @@ from urllib.parse import quote
 import orjson
 from cachetools import TTLCache
 
-from bridges.base import Batch, Bridge
-from bridges.errors import SourceUnreadable
+from bridges.base import Batch, Binding, Bridge
+from bridges.errors import ExchangeMissing, QueueMissing, SourceUnreadable
 from gateway.core.binding import Binder, bind
 from gateway.core.bridging import KEY, AccessRules, Source, parse
 from gateway.core.errors import Conflict, InvalidInput, NotFound
@@ -193,12 +193,30 @@ class Queues:
             if info.key in self._attended:
                 return
         if source.binding is not None:
-            bind(info.bridge, info.broker, source.binding)
+            if not self._bind(info, source.binding):
+                return
             self.binder.see(info.key)
         elif not info.bridge.exists(info.broker):
             raise NotFound(f"The broker has no queue {info.broker}, which this queue is bridged to")
         with self._lock:
             self._attended[info.key] = True
+
+    def _bind(self, info: QueueInfo, binding: Binding) -> bool:
+        """Bind a queue that is read; False if it has been deleted: made again, it would fill up for ever.
+
+        What this process remembers of the queue does not tell.
+        """
+        try:
+            info.bridge.bind(info.broker, binding)
+            return True
+        except (QueueMissing, ExchangeMissing):
+            if self.exists(info.project, info.name):
+                bind(info.bridge, info.broker, binding)
+                if self.exists(info.project, info.name):
+                    return True
+                info.bridge.delete(info.broker)
+        self.forget(info.project, info.name)
+        return False
 
     # -- one queue ----------------------------------------------------------------------------------------------
 
