@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +15,14 @@ from bridges.base import Binding
 from bridges.errors import BridgeUnavailable, BrokerRefused, ExchangeMissing, QueueMissing
 from gateway.core import binding as binding_module
 from gateway.core.binding import AT_ONCE, MISSING, REFUSED, Binder
-from gateway.core.bridging import parse
+from gateway.core.bridging import AccessRules, parse
+from gateway.core.errors import NotFound
+from gateway.core.limits import Limits
+from gateway.core.metadata import MetadataRules
+from gateway.core.queues import Queues
 from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore
+from tests.memory_bridge import MemoryBridge
 
 
 class FakeBridge:
@@ -210,6 +216,78 @@ def test_side_store_that_is_down_is_no_end(
     monkeypatch.setattr(store, "list_bridged", list_bridged)
     binder._run()
     assert bridges[None].bound == ["q"]
+
+
+class Broker(MemoryBridge):
+    """Has queues, and an exchange if the test says so."""
+
+    reaches_foreign = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_exchange = True
+        self.made: list[str] = []
+        self.deletes: Callable[[], None] = lambda: None
+
+    def own_vhost(self) -> str:
+        return "/"
+
+    def check_exchange(self, binding: Binding) -> None:
+        pass
+
+    def create(self, queue: str) -> None:
+        super().create(queue)
+        self.made.append(queue)
+        self.deletes()
+
+    def delete(self, queue: str) -> None:
+        super().delete(queue)
+        if queue in self.made:
+            self.made.remove(queue)
+
+    def bind(self, queue: str, binding: Binding) -> None:
+        if queue not in self.made:
+            raise QueueMissing(queue)
+        if not self.has_exchange:
+            raise ExchangeMissing(binding.exchange)
+
+
+@pytest.mark.parametrize("moment", ["before", "while it is made again"])
+@pytest.mark.parametrize("has_exchange", [True, False])
+def test_read_of_a_queue_that_was_deleted_does_not_leave_one_on_the_broker(
+    store: SQLiteStore, moment: str, has_exchange: bool
+) -> None:
+    """It would be bound, and fill up for ever."""
+    broker = Broker()
+    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
+    queues = Queues(broker, store, rules, AccessRules(["* * * *"], admin_mode=False), None)
+    queues.create("p", "q", {"_bridge": {"source": {"exchange": "x", "type": "fanout"}}})
+    info = queues.find("p", "q")
+    assert info is not None
+    queues.attend(info)
+    assert broker.made == [info.broker]
+    queues._attended.clear()
+    broker.has_exchange = has_exchange
+    broker.delete(info.broker)
+    if moment == "before":
+        store.delete_queue(info.key)
+    else:
+        broker.deletes = lambda: store.delete_queue(info.key)
+    with suppress(NotFound):
+        queues.attend(info)
+    assert broker.made == []
+
+
+def test_queue_that_was_deleted_on_the_broker_alone_is_made_again_by_a_read(store: SQLiteStore) -> None:
+    broker = Broker()
+    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
+    queues = Queues(broker, store, rules, AccessRules(["* * * *"], admin_mode=False), None)
+    queues.create("p", "q", {"_bridge": {"source": {"exchange": "x", "type": "fanout"}}})
+    info = queues.find("p", "q")
+    assert info is not None
+    broker.delete(info.broker)
+    queues.attend(info)
+    assert broker.made == [info.broker]
 
 
 def test_thread_is_started_again_when_it_is_gone(make_binder: Make) -> None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from functional.api.helpers import assert_error, bodies, claims_path, messages_path, queue_path
+from functional.api.helpers import assert_error, bodies, messages_path, queue_path
 from functional.bridged.helpers import (
     PREFIX,
     Native,
@@ -66,23 +66,6 @@ def test_exchange_that_comes_later_is_bound_though_nobody_reads(api, native, que
     native.publish(b"1", exchange=exchange)
 
     assert bodies_but_probes(api, queue, 1) == [1]
-
-
-def test_queue_that_another_gateway_has_deleted_is_not_made_again_by_a_read(
-    bridged_options, start_gateway, api, native, queue
-):
-    """The second gateway remembers the queue for a moment."""
-    other = api.at(start_gateway(**bridged_options).url)
-    exchange = native.exchange("fanout")
-    bridge(api, queue, source=from_exchange(exchange))
-    for _ in range(5):
-        assert other.post(claims_path(queue)).status_code == 204
-        assert api.delete(queue_path(queue)).status_code == 204
-        until = time.monotonic() + 2
-        while time.monotonic() < until:
-            assert other.post(claims_path(queue)).status_code == 204
-        assert native.depth(own_queue(api, queue)) is None
-        bridge(api, queue, source=from_exchange(exchange))
 
 
 @pytest.mark.parametrize("times", [1, 3])

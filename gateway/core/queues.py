@@ -211,10 +211,13 @@ class Queues:
             return True
         except (QueueMissing, ExchangeMissing):
             if self.exists(info.project, info.name):
-                bind(info.bridge, info.broker, binding)
-                if self.exists(info.project, info.name):
+                try:
+                    bind(info.bridge, info.broker, binding)
+                finally:
+                    if gone := not self.exists(info.project, info.name):  # deleted meanwhile
+                        info.bridge.delete(info.broker)
+                if not gone:
                     return True
-                info.bridge.delete(info.broker)
         self.forget(info.project, info.name)
         return False
 
