@@ -25,8 +25,10 @@ LOG = logging.getLogger(__name__)
 #: Seconds between two rounds.
 ROUND = 0.5
 
-#: Queues that are bound in a round at the most: each takes the broker about a millisecond.
+#: Queues that are bound in a round at the most, each of which takes about a millisecond and as much for each binding
+#: key, and seconds after which a round is over: threads that answer requests want broker and interpreter too.
 AT_ONCE = 100
+ROUND_AT_MOST = 0.1
 
 #: Seconds after which a binding is looked after again: what is published in between to an exchange made anew is lost.
 AGAIN = 2.0
@@ -131,21 +133,23 @@ class Binder:
         while not self._closing.wait(ROUND):
             try:
                 self.round()
-            except StoreError as error:
-                LOG.debug("bindings can't be looked after: %s", error)  # requests say so louder
             except Exception:  # it must go on whatever happened once
                 LOG.exception("looking after bindings failed")
 
     def round(self) -> None:
         """Bind what is due, the longest due first."""
         now = time.monotonic()
+        down: set[int] = set()
         if self._after or now - self._listed >= LISTING:
-            self._list()
+            try:
+                self._list()
+            except StoreError as error:  # what is known is bound all the same; requests say louder that it is down
+                LOG.debug("which queues are bridged can't be read: %s", error)
+                down.add(id(self._store))
         with self._lock:
             due = sorted((bound.due, key) for key, bound in self._bound.items() if bound.due <= now)[:AT_ONCE]
-        down: set[int] = set()
         for _, key in due:
-            if self._closing.is_set():
+            if self._closing.is_set() or time.monotonic() - now > ROUND_AT_MOST:
                 return
             with self._lock:
                 bound = self._bound.get(key)
@@ -153,16 +157,15 @@ class Binder:
                 self._look_after(key, bound, down)
 
     def _look_after(self, key: str, bound: Bound, down: set[int]) -> None:
-        """Bind one queue. ``down``: bridges that did not answer in this round, which others need not wait for too."""
-        if bound.info is None and not self._read(key, bound):
-            return
-        info = bound.info
-        if id(info.bridge) in down:
-            return
-        binding = info.settings.bridging.source.binding
+        """Bind one queue. ``down``: what did not answer in this round, and others need not wait for too."""
         state, longest = "bound", AGAIN
         try:
-            info.bridge.bind(info.broker, binding)
+            if bound.info is None and (id(self._store) in down or not self._read(key, bound)):
+                return
+            info = bound.info
+            if id(info.bridge) in down:
+                return
+            info.bridge.bind(info.broker, info.settings.bridging.source.binding)
         except ExchangeMissing:
             state, longest = "missing", MISSING
         except QueueMissing:  # deleted, or about to be: it is made again only for whoever reads it
@@ -170,13 +173,16 @@ class Binder:
         except BrokerRefused as error:
             state, longest = f"refused: {error}", REFUSED
         except BridgeUnavailable:
-            down.add(id(info.bridge))
+            down.add(id(bound.info.bridge))
+            state, longest = "", FIRST_PAUSE
+        except StoreError:
+            down.add(id(self._store))
             state, longest = "", FIRST_PAUSE
         except Exception as error:  # one queue's trouble must not stop the others
             state, longest = f"failed: {type(error).__name__}: {error}", REFUSED
         if state not in ("", bound.state):
             level = logging.INFO if state in ("bound", "missing") else logging.WARNING
-            LOG.log(level, "queue %s and exchange %s: %s", info.broker, binding.exchange, state)
+            LOG.log(level, "queue %s and the exchange that it is bridged to: %s", key, state)
         first = state == "bound" or state != bound.state
         bound.pause = min(AGAIN if state == "bound" else FIRST_PAUSE if first else 2 * bound.pause, longest)
         bound.state, bound.due = state, time.monotonic() + bound.pause
