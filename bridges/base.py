@@ -39,11 +39,17 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """How a queue is bound to an exchange that others have made: by ``keys``, or for headers by ``arguments``."""
+    """How a queue is bound to an exchange of others, of a ``type``: by ``keys``, or for headers by ``arguments``.
+
+    ``declare``: make the exchange, ``durable`` or not, if it is missing.
+    """
 
     exchange: str
     keys: tuple[str, ...]
     arguments: Mapping[str, Any]
+    type: str = ""
+    declare: bool = False
+    durable: bool = False
 
 
 class Batch:
@@ -141,6 +147,14 @@ class Bridge(ABC):
 
     def exists(self, queue: str) -> bool:
         """Is there such a queue?"""
+        raise NotImplementedError
+
+    def check_source(self, queue: str) -> None:
+        """Raises SourceUnreadable when there is such a queue and its messages can't be taken."""
+        raise NotImplementedError
+
+    def check_exchange(self, binding: Binding) -> None:
+        """Raises SourceUnreadable when there is such an exchange of another type, if the broker tells."""
         raise NotImplementedError
 
     def bind(self, queue: str, binding: Binding) -> None:

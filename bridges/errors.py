@@ -67,6 +67,10 @@ class ExchangeMissing(BridgeError):
     """The broker has no such exchange; nothing was published or bound."""
 
 
+class SourceUnreadable(BridgeError):
+    """A queue or an exchange of others is there and is not of a kind that can be read; the text says why."""
+
+
 class Unroutable(BridgeError):
     """No queue is bound to the exchange for some of the messages; these are not enqueued, others may be."""
 

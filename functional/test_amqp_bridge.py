@@ -16,6 +16,7 @@ from pika.spec import BasicProperties
 
 from bridges.amqp import AMQPBridge, vhosts
 from bridges.amqp import bridge as bridge_module
+from bridges.amqp.nature import DELIVERY_HEADERS
 from bridges.base import Envelope
 from bridges.errors import BridgeUnavailable, BrokerBlocked, OutcomeUnknown
 from functional.services.ports import free_port
@@ -65,7 +66,7 @@ def made(bridge: AMQPBridge) -> Iterator[str]:
 
 def without_count(headers: Mapping[str, Any]) -> dict[str, Any]:
     """What the producer has set: quorum queues add how often they have delivered a message."""
-    return {name: value for name, value in headers.items() if name != "x-delivery-count"}
+    return {name: value for name, value in headers.items() if name not in DELIVERY_HEADERS}
 
 
 class AMQPSuite(BridgeSuite):

@@ -176,8 +176,8 @@ BRIDGING_OPTS = (
     cfg.ListOpt(
         "allow", default=[],
         help="What may be bridged by whom: rules separated by commas, each of four patterns, PROJECT RIGHT VHOST"
-             " OBJECT, like `shop read / queue:orders-*, * write / exchange:events`. RIGHT is read or write. Nothing"
-             " else may be bridged.",
+             " OBJECT, like `shop read / queue:orders-*, * write / exchange:events`. RIGHT is read, write,"
+             " * for both, or declare. Nothing else may be bridged.",
     ),
     cfg.IntOpt(
         "max_body", default=1024 * 1024, min=1024, max=MAX_POST_SIZE,

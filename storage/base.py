@@ -165,6 +165,20 @@ class SideStore(ABC):
     def queue_keys(self, after: str, limit: int) -> list[str]:
         """At most ``limit`` keys of queues of all projects, in order, after the key ``after``."""
 
+    # -- queues that read from an exchange of others -------------------------------------------------------------
+
+    @abstractmethod
+    def mark_bridged(self, q: str) -> str:
+        """Have list_bridged show the queue, with the new mark that is returned."""
+
+    @abstractmethod
+    def list_bridged(self, after: str, limit: int) -> list[tuple[str, str]]:
+        """At most ``limit`` marked queues with their marks, by queue key, behind the key ``after``."""
+
+    @abstractmethod
+    def unmark_bridged(self, q: str, mark: str) -> None:
+        """Have list_bridged not show the queue any more, if it still has this mark."""
+
     # -- landing ------------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from oslo_config import cfg
 
@@ -51,6 +52,7 @@ CREATE INDEX IF NOT EXISTS messages_by_claim ON messages (c) WHERE c IS NOT NULL
 CREATE INDEX IF NOT EXISTS messages_by_expiry ON messages (e);
 CREATE TABLE IF NOT EXISTS tombstones (q TEXT, id TEXT, e INTEGER NOT NULL, PRIMARY KEY (q, id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS tombstones_by_expiry ON tombstones (e);
+CREATE TABLE IF NOT EXISTS bridged (q TEXT PRIMARY KEY, mark TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS leases (
     q TEXT PRIMARY KEY, last INTEGER NOT NULL, owner TEXT, until INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -267,6 +269,20 @@ class SQLiteStore(SideStore):
     def queue_keys(self, after: str, limit: int) -> list[str]:
         with self._read() as db:
             return [q for (q,) in db.execute("SELECT q FROM queues WHERE q > ? ORDER BY q LIMIT ?", (after, limit))]
+
+    # -- queues that read from an exchange of others -------------------------------------------------------------
+
+    def mark_bridged(self, q: str) -> str:
+        mark = uuid4().hex
+        self._write(lambda db: db.execute("INSERT OR REPLACE INTO bridged VALUES (?, ?)", (q, mark)).rowcount)
+        return mark
+
+    def list_bridged(self, after: str, limit: int) -> list[tuple[str, str]]:
+        with self._read() as db:
+            return db.execute("SELECT q, mark FROM bridged WHERE q > ? ORDER BY q LIMIT ?", (after, limit)).fetchall()
+
+    def unmark_bridged(self, q: str, mark: str) -> None:
+        self._write(lambda db: db.execute("DELETE FROM bridged WHERE q = ? AND mark = ?", (q, mark)).rowcount)
 
     # -- landing ------------------------------------------------------------------------------------------------
 

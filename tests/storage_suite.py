@@ -249,6 +249,19 @@ class SideStoreSuite:
         assert len(store.list_queues(f"{project}/sub", "", 10)) == 1
         assert store.count_queues(f"{project}/other") == 0
 
+    def test_bridged_queues_are_listed_till_they_are_unmarked(self, store: SideStore, project: str) -> None:
+        keys = [f"{project}/{name}" for name in ("b", "a", "C", "a.b")]
+        marks = {key: store.mark_bridged(key) for key in keys}
+        again = marks[keys[0]] = store.mark_bridged(keys[0])
+        before = project[:-1] + chr(ord(project[-1]) - 1) + "\uffff"
+        assert store.list_bridged(before, 4) == sorted(marks.items())
+        assert store.list_bridged(sorted(keys)[1], 1) == [(sorted(keys)[2], marks[sorted(keys)[2]])]
+        store.unmark_bridged(keys[0], "another mark")
+        assert (keys[0], again) in store.list_bridged(before, 4)
+        for key, mark in marks.items():
+            store.unmark_bridged(key, mark)
+        assert not set(keys) & {key for key, _ in store.list_bridged(before, 4)}
+
     @pytest.mark.parametrize("odd", ODD_PROJECTS)
     def test_odd_projects_keep_apart(self, store: SideStore, odd: str) -> None:
         unique = uuid4().hex

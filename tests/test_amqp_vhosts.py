@@ -51,6 +51,16 @@ def test_surplus_is_closed_first_what_has_no_connections(monkeypatch: pytest.Mon
     assert names(hosts) == ["invented-49", "used", "new"]
 
 
+def test_bridge_that_cannot_be_made_closes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vhosts, "MOST", 1)
+    bridges = iter([FakeBridge("a")])
+    hosts = VHosts(lambda _: next(bridges))
+    first = hosts.at("a")
+    with pytest.raises(StopIteration):
+        hosts.at("b")
+    assert (names(hosts), first.closed) == (["a"], False)
+
+
 def test_idle_bridge_is_closed_and_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = VHosts(FakeBridge)
     idle, used = hosts.at("idle"), hosts.at("used")

@@ -17,7 +17,8 @@ from cachetools import LRUCache, TTLCache
 from oslo_config import cfg
 
 from bridges.amqp.frames import UNREADABLE
-from bridges.amqp.link import DELIVERY_COUNT, LINK_ERRORS, Link
+from bridges.amqp.link import LINK_ERRORS, Link
+from bridges.amqp.nature import DELIVERY_COUNT, DELIVERY_HEADERS, check_exchange, locked, may_consume
 from bridges.amqp.pool import Pool
 from bridges.amqp.refusals import refusal
 from bridges.amqp.sizes import Sizes
@@ -29,6 +30,7 @@ from bridges.errors import (
     BrokerBlocked,
     ExchangeMissing,
     MessageTooLarge,
+    ObjectLocked,
     OutcomeUnknown,
     PropertiesTooLarge,
     PublishBlocked,
@@ -419,13 +421,25 @@ class AMQPBridge(Bridge):
         return self._target.vhost
 
     def exists(self, queue: str) -> bool:
+        try:
+            with _translated(), self._fetchers.link() as link:
+                return link.depth(queue) is not None
+        except ObjectLocked as error:
+            raise locked(queue) from error
+
+    def check_source(self, queue: str) -> None:
+        self._consumable(queue, self._deadline())
+
+    def check_exchange(self, binding: Binding) -> None:
         with _translated(), self._fetchers.link() as link:
-            return link.depth(queue) is not None
+            check_exchange(link, binding)
 
     def bind(self, queue: str, binding: Binding) -> None:
         with _translated(), self._fetchers.link() as link:
             if link.depth(queue) is None:
                 raise QueueMissing(queue)
+            if binding.declare and not link.has_exchange(binding.exchange):
+                link.declare_exchange(binding.exchange, binding.type, binding.durable)
             try:
                 for key in binding.keys or ("",):
                     link.bind(queue, binding.exchange, key, binding.arguments)
@@ -444,13 +458,13 @@ class AMQPBridge(Bridge):
         return self._fetch(queue, fetch, limit, deadline)
 
     def _consumable(self, queue: str, deadline: float) -> bool | None:
-        """Link.may_consume, remembered for a while; None when nothing is there to fetch."""
+        """may_consume, remembered for a while; None when nothing is there to fetch."""
         with self._fetching_lock:  # cachetools' caches are not thread-safe
             consume = self._may_consume.get(queue)
         if consume is None:
             try:
                 with _translated(), self._fetchers.link(deadline) as link:
-                    consume = link.may_consume(queue)
+                    consume = may_consume(link, queue)
             except QueueMissing:
                 return None
             if consume is not None:
@@ -525,7 +539,7 @@ def _envelope(delivery: amqp.Message) -> Envelope:
         timestamp=properties.get("timestamp"),
         content_type=properties.get("content_type"),
         content_encoding=properties.get("content_encoding"),
-        headers={k: v for k, v in headers.items() if k != DELIVERY_COUNT},
+        headers={k: v for k, v in headers.items() if k not in DELIVERY_HEADERS},
         priority=properties.get("priority"),
         correlation_id=properties.get("correlation_id"),
         reply_to=properties.get("reply_to"),

@@ -16,19 +16,16 @@ from typing import Any
 
 import amqp
 from amqp import spec
-from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
+from amqp.exceptions import NotFound, PreconditionFailed
 from cachetools import LRUCache
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from bridges.amqp.encoder import encode
 from bridges.amqp.frames import readable
-from bridges.amqp.refusals import is_down
+from bridges.amqp.refusals import differs, is_down
 from bridges.base import Envelope
 from bridges.errors import BrokerBlocked, OutcomeUnknown, PublishBlocked, QueueFull, QueueMissing, Unroutable
-
-#: Header that RabbitMQ adds to messages of quorum queues.
-DELIVERY_COUNT = "x-delivery-count"
 
 #: Seconds that a consumer's deliveries may be behind it at the least: a replica's way behind its leader.
 LATE = 0.05
@@ -55,9 +52,6 @@ RESOURCE_ERROR = 506
 
 #: Queues of which a link remembers that its consumers get their messages at once.
 PROMPT_AT_MOST = 1000
-
-#: A type of queues that there is not.
-NO_TYPE = "marconi-asks"
 
 #: Seconds to wait at the least until what was given back is in its place, and between two looks at that.
 GIVEN_BACK = 0.1
@@ -292,7 +286,7 @@ class Link:
         try:
             return self.channel.queue_declare(queue, passive=True).message_count
         except NotFound as error:
-            self._reopened()
+            self.reopened()
             if is_down(error):
                 raise
             return None
@@ -302,21 +296,39 @@ class Link:
         try:
             self.channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
         except PreconditionFailed as error:
-            self._reopened()
-            if "inequivalent arg" not in str(error):  # a limit, or a type of queues that the broker does not make
+            self.reopened()
+            if not differs(error):  # a limit, or a type of queues that the broker does not make
                 raise
             return False
         return True
+
+    def has_exchange(self, exchange: str) -> bool:
+        """Is there such an exchange?"""
+        try:
+            self.channel.exchange_declare(exchange, "direct", passive=True)  # the type is not looked at
+        except NotFound:
+            self.reopened()
+            return False
+        return True
+
+    def declare_exchange(self, exchange: str, kind: str, durable: bool) -> None:
+        """Make an exchange; one that somebody else has made otherwise just now is left as it is."""
+        try:
+            self.channel.exchange_declare(exchange, kind, durable=durable, auto_delete=False)
+        except PreconditionFailed as error:
+            self.reopened()
+            if not differs(error):  # a limit
+                raise
 
     def bind(self, queue: str, exchange: str, key: str, arguments: Mapping[str, Any]) -> None:
         """Bind a queue to an exchange. Raises amqp's NotFound when there is none of one of them."""
         try:
             self.channel.queue_bind(queue, exchange, key, arguments=dict(arguments))
         except NotFound:
-            self._reopened()
+            self.reopened()
             raise
 
-    def _reopened(self) -> None:
+    def reopened(self) -> None:
         """A channel error closes the channel; py-amqp has opened it anew, without consumer and prefetch count."""
         self._prefetch = 0
         self._consumer = None
@@ -349,7 +361,7 @@ class Link:
                 self._get(queue, limit, deliveries.append)
                 self.unheard = owed and len(deliveries) > 1
         except NotFound as error:
-            self._reopened()
+            self.reopened()
             if is_down(error):
                 raise
             raise QueueMissing(queue) from error
@@ -362,39 +374,6 @@ class Link:
                 return taken
             take(message)
         return limit
-
-    def may_consume(self, queue: str) -> bool | None:
-        """May a consumer come to somebody else's queue and go again? Not if the queue ends with its last consumer.
-
-        RabbitMQ tells only by refusing a declaration that does not fit. This one never can: there is no such type of
-        queue, so none is made either. Where the gateway's user may not declare at all, the queue's first message tells
-        whether it is a quorum queue, which can't be of that kind; None when there is no message. Raises QueueMissing.
-        """
-        if self.depth(queue) is None:
-            raise QueueMissing(queue)
-        try:
-            self.channel.queue_declare(queue, durable=True, auto_delete=False, arguments={"x-queue-type": NO_TYPE})
-        except PreconditionFailed as error:
-            self._reopened()
-            return "'durable'" not in str(error) and "'auto_delete'" not in str(error)
-        except AccessRefused:
-            self._reopened()
-            return self._is_quorum(queue)
-        except ResourceLocked:  # somebody's exclusive queue
-            self._reopened()
-        return False
-
-    def _is_quorum(self, queue: str) -> bool | None:
-        """Is it a quorum queue? They put a header on what is got, and with a single active consumer take no gets."""
-        try:
-            message = self.channel.basic_get(queue)
-        except ResourceLocked:
-            self._reopened()
-            return True
-        if message is None:
-            return None
-        self.restore(queue, 1)
-        return DELIVERY_COUNT in (message.headers or {})
 
     def fetch_foreign(self, queue: str, limit: int, consume: bool) -> list[amqp.Message]:
         """As fetch, from somebody else's queue: as a consumer that stands in line with others, or by gets.

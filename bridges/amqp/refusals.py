@@ -153,6 +153,11 @@ def too_large(text: str) -> MessageTooLarge:
     return MessageTooLarge(f"the broker refuses: {text}", limit)
 
 
+def differs(error: BaseException) -> bool:
+    """Does "precondition failed" mean that what was to be made is there, and was made otherwise?"""
+    return "inequivalent arg" in str(error)
+
+
 def is_down(error: BaseException) -> bool:
     """Does "not found" mean that the thing is there, but can't be reached now?"""
     return _DOWN.search(str(error)) is not None

@@ -22,6 +22,9 @@ INSTALL = "install it: `apt-get install rabbitmq-server` or `brew install rabbit
 #: and for root they switch to the user of the system's own node.
 PACKAGED_SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 
+#: Variable with the folder of a later RabbitMQ that unpack-rabbitmq.sh has made: used instead of the installed one.
+UNPACKED = "MARCONI_RABBITMQ"
+
 #: Seconds that one rabbitmqctl call may take; joining a cluster is the slowest.
 CTL_TIMEOUT = 60.0
 
@@ -67,6 +70,10 @@ ssl_cert_login_from = common_name
 
 def find_scripts() -> Path:
     """The folder of the scripts rabbitmq-server and rabbitmqctl."""
+    if (unpacked := os.environ.get(UNPACKED)) is not None:
+        if not (Path(unpacked) / "version").exists():
+            raise Missing(f"no RabbitMQ in {unpacked}; unpack one: `functional/unpack-rabbitmq.sh {unpacked}`")
+        return Path(unpacked).resolve() / "root/usr/lib/rabbitmq/bin"
     on_path = shutil.which("rabbitmq-server")
     folders = [PACKAGED_SCRIPTS] + ([Path(on_path).resolve().parent] if on_path else [])
     for folder in folders:
@@ -221,4 +228,7 @@ class RabbitMQ(Service):
 def _without_erlang_settings() -> dict[str, str]:
     """Our environment without what is meant for another node."""
     foreign = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    if (unpacked := os.environ.get(UNPACKED)) is not None:  # with an Erlang of its own
+        settings["PATH"] = f"{Path(unpacked).resolve() / 'root/usr/lib/erlang/bin'}{os.pathsep}{settings['PATH']}"
+    return settings

@@ -19,6 +19,7 @@ from bridges.errors import (
     OutcomeUnknown,
     PublishBlocked,
     QueueFull,
+    SourceUnreadable,
 )
 from gateway.auth.base import IdentityUnavailable, Unauthenticated
 from gateway.core.errors import (
@@ -121,6 +122,8 @@ def answer(error: Exception) -> Answer:
     if isinstance(error, CoreError):
         headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooFast) else None
         return _answer(STATUSES[type(error)], error.title, error.description, headers)
+    if isinstance(error, SourceUnreadable):  # it has become so after the queue was bridged to it
+        return _answer(409, "Conflict", f"What this queue is bridged to can't be read: {error}")
     if isinstance(error, BridgeError):
         return _of_bridge(error)
     if isinstance(error, StoreError):

@@ -77,7 +77,9 @@ class Core:
 
     def _keep_house(self) -> None:
         rounds = 0
+        self._tend()
         while not self._closing.wait(SAMPLING):
+            self._tend()
             CONNECTIONS.labels("broker").set(self.bridge.connections())
             CONNECTIONS.labels("side-store").set(self.store.connections())
             rounds += 1
@@ -89,9 +91,14 @@ class Core:
                 except Exception:  # it must go on whatever happened once
                     LOG.exception("housekeeping failed")
 
+    def _tend(self) -> None:
+        if self.bridge.reaches_foreign:
+            self.queues.binder.tend()
+
     def close(self) -> None:
         """End the housekeeping and give all connections back."""
         self._closing.set()
+        self.queues.binder.close()
         self.bridge.close()
         self.store.close()
 

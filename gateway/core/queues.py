@@ -14,8 +14,9 @@ import orjson
 from cachetools import TTLCache
 
 from bridges.base import Batch, Binding, Bridge
-from bridges.errors import ExchangeMissing, QueueMissing
-from gateway.core.bridging import KEY, AccessRules, parse
+from bridges.errors import ExchangeMissing, QueueMissing, SourceUnreadable
+from gateway.core.binding import Binder, bind
+from gateway.core.bridging import KEY, AccessRules, Source, parse
 from gateway.core.errors import Conflict, InvalidInput, NotFound
 from gateway.core.listing import QueueLists
 from gateway.core.metadata import MetadataRules, Settings
@@ -121,6 +122,7 @@ class Queues:
         self._known: TTLCache[str, QueueInfo | None] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
         self._lock = threading.Lock()
         self.lists = QueueLists(store, rules)
+        self.binder = Binder(store, self._info, self.bridge_at)
 
     # -- knowing ------------------------------------------------------------------------------------------------
 
@@ -187,24 +189,33 @@ class Queues:
             if info.key in self._attended:
                 return
         if source.binding is not None:
-            self._bind(info.bridge, info.broker, source.binding)
+            if not self._bind(info, source.binding):
+                return
+            self.binder.see(info.key)
         elif not info.bridge.exists(info.broker):
             raise NotFound(f"The broker has no queue {info.broker}, which this queue is bridged to")
         with self._lock:
             self._attended[info.key] = True
 
-    @staticmethod
-    def _bind(bridge: Bridge, queue: str, binding: Binding) -> None:
+    def _bind(self, info: QueueInfo, binding: Binding) -> bool:
+        """Bind a queue that is read; False if it has been deleted: made again, it would fill up for ever.
+
+        What this process remembers of the queue does not tell.
+        """
         try:
-            try:
-                bridge.bind(queue, binding)
-            except QueueMissing:
-                bridge.create(queue)
-                bridge.bind(queue, binding)
-        except ExchangeMissing as error:
-            raise NotFound(
-                f"The broker has no exchange {binding.exchange}, which this queue is bridged to"
-            ) from error
+            info.bridge.bind(info.broker, binding)
+            return True
+        except (QueueMissing, ExchangeMissing):
+            if self.exists(info.project, info.name):
+                try:
+                    bind(info.bridge, info.broker, binding)
+                finally:
+                    if gone := not self.exists(info.project, info.name):  # deleted meanwhile
+                        info.bridge.delete(info.broker)
+                if not gone:
+                    return True
+        self.forget(info.project, info.name)
+        return False
 
     # -- one queue ----------------------------------------------------------------------------------------------
 
@@ -224,6 +235,8 @@ class Queues:
         with self._room(project, name):
             self._make(self._info(project, name, data) if data else self.find(project, name), project, name)
             made = self._store.create_queue(queue_key(project, name), data)
+            if data is not None and "exchange" in checked.get(KEY, {}).get("source", {}):
+                self.binder.add(queue_key(project, name))
         self.forget(project, name)
         return made
 
@@ -238,10 +251,21 @@ class Queues:
         bridging = info.settings.bridging if info else None
         if info is None or bridging is None:
             self._bridge.create(broker_name(project, name))
-        elif bridging.source is not None and bridging.source.binding is not None:
-            info.bridge.create(info.broker)
-            with suppress(NotFound):  # the exchange may come later
-                self._bind(info.bridge, info.broker, bridging.source.binding)
+        elif bridging.source is not None:
+            self._make_source(info, bridging.source)
+
+    def _make_source(self, info: QueueInfo, source: Source) -> None:
+        """Check what a queue is to read from, and bind it. Raises InvalidInput for what can't be read."""
+        try:
+            if source.binding is None:
+                info.bridge.check_source(info.broker)
+                return
+            info.bridge.check_exchange(source.binding)
+        except SourceUnreadable as error:
+            raise InvalidInput(f"Queue metadata {KEY}: {error}", "Invalid metadata") from error
+        info.bridge.create(info.broker)
+        with suppress(NotFound):  # the exchange may come later
+            bind(info.bridge, info.broker, source.binding)
 
     def _check_bridging(
         self, project: str, roles: Sequence[str], old: Mapping[str, Any] | None, new: Mapping[str, Any]

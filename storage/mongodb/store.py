@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import pymongo
 from bson import DatetimeMS
@@ -106,6 +107,7 @@ class MongoDBStore(SideStore):
         self._described = describe(uri, self._database.name)
         self._direct = Direct(self._client, uri, self._database.name, DURABLE, self.timeout)
         self._queues = self._database["queues"]
+        self._bridged = self._database["bridged"]
         self._messages = self._database["messages"]
         self._prepared = False
         self._prepare_lock = threading.Lock()
@@ -259,6 +261,26 @@ class MongoDBStore(SideStore):
         with self._calls():
             found = self._queues.find({"_id": {"$gt": after}}, {"_id": 1}, limit=limit, sort=[("_id", ASCENDING)])
             return [document["_id"] for document in found]
+
+    # -- queues that read from an exchange of others -------------------------------------------------------------
+
+    def mark_bridged(self, q: str) -> str:
+        mark = uuid4().hex
+        with self._calls():
+            try:
+                self._bridged.update_one({"_id": q}, {"$set": {"mark": mark}}, upsert=True)
+            except DuplicateKeyError:  # two at the same moment
+                self._bridged.update_one({"_id": q}, {"$set": {"mark": mark}})
+        return mark
+
+    def list_bridged(self, after: str, limit: int) -> list[tuple[str, str]]:
+        with self._calls():
+            found = self._bridged.find({"_id": {"$gt": after}}).sort("_id", ASCENDING).limit(limit)
+            return [(one["_id"], one["mark"]) for one in found]
+
+    def unmark_bridged(self, q: str, mark: str) -> None:
+        with self._calls():
+            self._bridged.delete_one({"_id": q, "mark": mark})
 
     # -- landing ------------------------------------------------------------------------------------------------
 
