@@ -25,7 +25,7 @@ setup(
         "keystonemiddleware>=10.7",
         "kombu>=5.3,<5.8",
         "orjson>=3.9",
-        "oslo.config>=9.0",
+        "oslo.config>=9.0,<10.8",
         "oslo.log>=5.0",
         "oslo.middleware>=6.0",
         "oslo.policy>=4.0",

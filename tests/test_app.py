@@ -10,7 +10,14 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout
 
-from bridges.errors import BridgeError, BridgeMisconfigured, BridgeUnavailable, OutcomeUnknown, QueueMissing
+from bridges.errors import (
+    BridgeError,
+    BridgeMisconfigured,
+    BridgeUnavailable,
+    OutcomeUnknown,
+    QueueMissing,
+    SourceUnreadable,
+)
 from gateway import metrics
 from gateway.api.errors import REFUSED_RETRY_AFTER, RETRY_AFTER, STATUSES, answer
 from gateway.app import ROUTES, make_app
@@ -47,7 +54,11 @@ def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
 #: Exceptions and the status that each becomes.
 ERRORS: list[tuple[Exception, int]] = [
     *((kind(OUTSIDE), status) for kind, status in STATUSES.items()),
-    *((kind(INSIDE), 503) for kind in (BridgeError, *subclasses(BridgeError), StoreError, *subclasses(StoreError))),
+    *(
+        (kind(INSIDE), 503) for kind in (BridgeError, *subclasses(BridgeError), StoreError, *subclasses(StoreError))
+        if kind is not SourceUnreadable
+    ),
+    (SourceUnreadable(OUTSIDE), 409),
     (Unauthenticated(OUTSIDE, "Basic"), 401),
     (IdentityUnavailable(INSIDE), 503),
     (RequestEntityTooLarge(), 400),
