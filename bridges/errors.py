@@ -22,10 +22,41 @@ class PublishBlocked(OutcomeUnknown):
 
 
 class BrokerRefused(BridgeUnavailable):
-    """The broker answers, and refuses virtual host, credentials or permission; the text tells the operator what to do.
+    """The broker answers, and refuses what was asked: somebody has to change something before it will not.
 
-    Nothing is enqueued.
+    The text has the broker's reason, and what the operator should do if that is known. Nothing is enqueued.
     """
+
+
+class LimitReached(BrokerRefused):
+    """A limit of the broker on queues, connections or channels is reached; it may help to try again much later."""
+
+
+class ObjectLocked(BrokerRefused):
+    """A queue belongs to one connection or consumer of somebody else, as long as that lives."""
+
+
+class QueueFull(BridgeUnavailable):
+    """The broker did not take some messages (basic.nack): a queue that they go to is full, or fails.
+
+    With ``partly`` some messages, or other queues than the full one, may have been enqueued.
+    """
+
+    def __init__(self, description: str, partly: bool = True):
+        super().__init__(description)
+        self.partly = partly
+
+
+class MessageTooLarge(BridgeError):
+    """A message is larger than the broker takes, ``limit`` bytes if that is known; nothing was enqueued.
+
+    With ``partly`` messages in front of it may have been: where the broker's limit could not be asked for before.
+    """
+
+    def __init__(self, description: str, limit: int | None = None, partly: bool = False):
+        super().__init__(description)
+        self.limit = limit
+        self.partly = partly
 
 
 class QueueMissing(BridgeError):
@@ -34,6 +65,10 @@ class QueueMissing(BridgeError):
 
 class ExchangeMissing(BridgeError):
     """The broker has no such exchange; nothing was published or bound."""
+
+
+class SourceUnreadable(BridgeError):
+    """A queue or an exchange of others is there and is not of a kind that can be read; the text says why."""
 
 
 class Unroutable(BridgeError):

@@ -21,8 +21,12 @@ This page is made from the options in the code by `make docs`; `etc/marconi.conf
 
 `marconi serve` and `marconi check` take `--config-file FILE`, repeatable, later files win. Without it, `marconi.conf`
 is looked for in `~/.marconi`, `~`, `/etc/marconi` and `/etc`. An option in the environment, `OS_<SECTION>__<OPTION>`
-in capitals (`OS_BRIDGE__URI`, `OS_DEFAULT__DEBUG`), wins over the files. In values of either kind, `$` begins a
-reference to another option: write `$$` for a dollar sign, in passwords too.
+in capitals (`OS_BRIDGE__URI`, `OS_DEFAULT__DEBUG`), wins over the files. In values of either kind, `$name` refers to
+another option, and `$$` is a dollar sign. Secrets (`uri`, `key`, `secret_key`, passwords) refer to nothing: `$` and
+`$$` are both a dollar sign there. In URIs, `: / ? # @ %` of user and password are written `%3A %2F %3F %23 %40 %25`.
+
+A value that can't be used stops the start with one line, which `marconi check` shows too. An option or section that
+nobody reads, most likely misspelled, is a warning in `marconi check` and in the log.
 
 Options are read at the start, and again on [SIGHUP](operations.md#change-the-configuration); `htpasswd_file` and the
 policy's files are read again when they change.

@@ -1,5 +1,6 @@
 """Services, gateways and clients for the functional tests; they start when a test first needs them."""
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from functional.http import Api
 from functional.installed import require
 from functional.services.gateway import Gateway, merge
 from functional.services.mongodb import MongoDB
-from functional.services.rabbitmq import RabbitMQ
+from functional.services.rabbitmq import UNPACKED, RabbitMQ
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,6 +35,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help=f"run against this deployment only (repeatable): {', '.join(DEPLOYMENTS)}",
     )
+    parser.addoption(
+        "--rabbitmq",
+        metavar="FOLDER",
+        help="run with the RabbitMQ that functional/unpack-rabbitmq.sh has put there, not with the installed one",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if (folder := config.getoption("--rabbitmq")) is not None:
+        os.environ[UNPACKED] = str(config.rootpath / folder)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -3,6 +3,9 @@
 # mongod is not among them: it comes as a Python package.
 set -eu
 
+# Tests run on a later RabbitMQ too, which lies beside the installed one.
+"$(dirname "$0")/unpack-rabbitmq.sh" "$(dirname "$0")/../var/rabbitmq-4"
+
 missing=""
 [ -x /usr/sbin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null 2>&1 || missing="rabbitmq-server"
 # Slow disks are simulated with it.

@@ -1,6 +1,7 @@
 """The bridge to RabbitMQ, with quorum and with classic queues."""
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ import pika
 import pytest
 from pika.spec import BasicProperties
 
-from bridges.amqp import AMQPBridge
+from bridges.amqp import AMQPBridge, vhosts
 from bridges.amqp import bridge as bridge_module
+from bridges.amqp.nature import DELIVERY_HEADERS
 from bridges.base import Envelope
 from bridges.errors import BridgeUnavailable, BrokerBlocked, OutcomeUnknown
 from functional.services.ports import free_port
@@ -64,7 +66,7 @@ def made(bridge: AMQPBridge) -> Iterator[str]:
 
 def without_count(headers: Mapping[str, Any]) -> dict[str, Any]:
     """What the producer has set: quorum queues add how often they have delivered a message."""
-    return {name: value for name, value in headers.items() if name != "x-delivery-count"}
+    return {name: value for name, value in headers.items() if name not in DELIVERY_HEADERS}
 
 
 class AMQPSuite(BridgeSuite):
@@ -321,6 +323,50 @@ def _client_ports(bridge: AMQPBridge) -> set[int]:
     """Local ports of the idle connections: they tell a connection from one that has replaced it."""
     links = [*bridge._publishers._idle, *bridge._fetchers._idle]
     return {link._amqp.transport.sock.getsockname()[1] for link in links}
+
+
+class TestVirtualHosts:
+    """Bridges for other virtual hosts live as long as they are used, and cost no thread."""
+
+    @pytest.fixture
+    def vhost(self, rabbitmq: RabbitMQ) -> Iterator[str]:
+        name = f"other-{uuid4().hex}"
+        rabbitmq.ctl("add_vhost", name)
+        rabbitmq.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+        yield name
+        rabbitmq.ctl("delete_vhost", name)
+
+    def test_their_connections_are_kept_alive_while_used_and_closed_then(
+        self, rabbitmq: RabbitMQ, vhost: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with opened(rabbitmq.uri, heartbeat=HEARTBEAT) as bridge:
+            other: Any = bridge.at(vhost)
+            with made(other) as queue:
+                other.publish(queue, envelopes("a"))
+                ports = _client_ports(other)
+                idle_since = time.monotonic()
+                wait_until(lambda: time.monotonic() - idle_since > IDLE, 2 * IDLE, "several heartbeats")
+                assert bodies(drain(other, queue)) == ["a"]
+                assert _client_ports(other) == ports
+                assert len([t for t in threading.enumerate() if t is bridge._keeper or t is other._keeper]) == 1
+            monkeypatch.setattr(vhosts, "IDLE_FOR", 0.0)
+            wait_until(lambda: bridge.connections() == 0, SETTLED, "the connections to be closed")
+            assert bridge._vhosts.all() == []
+
+    def test_batch_of_a_bridge_that_was_given_up_is_settled(
+        self, rabbitmq: RabbitMQ, vhost: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(vhosts, "MOST", 1)
+        with opened(rabbitmq.uri) as bridge:
+            other: Any = bridge.at(vhost)
+            with made(other) as queue:
+                other.publish(queue, envelopes("a", "b"))
+                batch = other.fetch(queue, 1)
+                with pytest.raises(BridgeUnavailable):
+                    bridge.at(f"no-{vhost}").exists(queue)
+                other.settle(batch)
+                assert other.connections() == 0
+                assert bodies(drain(bridge.at(vhost), queue)) == ["b"]
 
 
 @pytest.mark.parametrize("queue_type", ["quorum", "classic"])

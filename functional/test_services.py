@@ -175,3 +175,12 @@ def test_replica_set_elects_another_primary() -> None:
         first.kill()
         second = wait_until(lambda: replica_set.primary, FAILOVER_TIMEOUT, "a new primary")
     assert second is not first
+
+
+def test_tests_run_on_the_rabbitmq_that_was_asked_for(rabbitmq: RabbitMQ, pytestconfig: pytest.Config) -> None:
+    folder = pytestconfig.getoption("--rabbitmq")
+    if folder is None:
+        assert rabbitmq.ctl("version")
+    else:
+        asked = (pytestconfig.rootpath / folder / "version").read_text().strip()
+        assert asked == f"rabbitmq_server-{rabbitmq.ctl('version').strip()}"

@@ -93,6 +93,12 @@ def test_server_of_a_wrong_authority_is_refused(world: World, tmp_path: Path) ->
     assert_failed(found, *["certificate verify failed: self-signed certificate in certificate chain"] * 2)
 
 
+def test_check_of_the_server_can_be_switched_off(world: World, tmp_path: Path) -> None:
+    options = world.options(ca=world.other.file)
+    options["bridge"] |= {"tls_insecure": True, "uri": options["bridge"]["uri"].replace("127.0.0.1", "localhost")}
+    assert check(tmp_path, options)["bridge"].startswith("ok")
+
+
 def test_server_under_another_name_is_refused(world: World, tmp_path: Path) -> None:
     elsewhere = world.own.sign("elsewhere", address="127.0.0.2")
     with RabbitMQ((world.own.file, elsewhere)) as rabbitmq:
@@ -146,3 +152,40 @@ def test_server_whose_certificate_expires_is_refused(world: World, tmp_path: Pat
         options = World(world.own, world.other, world.client, rabbitmq, mongodb).options()
         wait_until(lambda: datetime.datetime.now() > ends, SHORT + 5, "the certificate to expire")
         assert_failed(check(tmp_path, options), *["certificate verify failed: certificate has expired"] * 2)
+
+
+@pytest.fixture(scope="module")
+def external(world: World) -> Iterator[RabbitMQ]:
+    """A broker that lets in who has a certificate of its authority with a user's name."""
+    with RabbitMQ((world.own.file, world.own.sign("server")), external=True) as rabbitmq:
+        rabbitmq.ctl("add_user", "client", "not-used")
+        rabbitmq.ctl("clear_password", "client")
+        rabbitmq.ctl("set_permissions", "client", ".*", ".*", ".*")
+        yield rabbitmq
+
+
+def by_certificate(world: World, rabbitmq: RabbitMQ, client: Pair | None = None) -> dict[str, dict[str, Any]]:
+    options = World(world.own, world.other, client or world.client, rabbitmq, world.mongodb).options()
+    options["bridge"] |= {"uri": f"amqps://127.0.0.1:{rabbitmq.tls_port}/", "login_method": "EXTERNAL"}
+    return options
+
+
+def test_login_by_certificate(
+    world: World, external: RabbitMQ, start_gateway: Callable[..., Gateway], queue: str, tmp_path: Path
+) -> None:
+    options = by_certificate(world, external)
+    assert check(tmp_path, options)["bridge"].startswith("ok")
+    api = Api(start_gateway(**options).url)
+    post(api, queue, "by certificate")
+    assert bodies(claim(api, queue)[1]) == ["by certificate"]
+    assert "client" in external.ctl("list_connections", "user")
+
+
+def test_login_by_certificate_of_nobody(world: World, external: RabbitMQ, tmp_path: Path) -> None:
+    found = check(tmp_path, by_certificate(world, external, world.own.sign("stranger")))["bridge"]
+    assert found.startswith("FAILED") and "make a user of the name in the gateway's certificate" in found
+
+
+def test_login_by_certificate_that_is_not_offered(world: World, tmp_path: Path) -> None:
+    found = check(tmp_path, by_certificate(world, world.rabbitmq))["bridge"]
+    assert found.startswith("FAILED") and "enable its plugin rabbitmq_auth_mechanism_ssl" in found

@@ -29,6 +29,7 @@ from gateway.drivers import BRIDGES, SIDE_STORES, make
 from gateway.logs import REQUEST_ID, new_request_id
 from gateway.paths import base_of
 from gateway.policy import BY_CALL, Policy
+from gateway.preflight import check_trusted_proxy
 from gateway.settings_check import check_settings
 
 LOG = logging.getLogger(__name__)
@@ -84,9 +85,13 @@ def rule_of(method: str, route: str) -> str | None:
 def make_core(conf: Any) -> Core:
     """The core with the configured bridge and side-store. Raises what is wrong with the configuration."""
     check_settings(conf)
+    check_trusted_proxy(conf.wsgi.trusted_proxy)
+    bridge = make(BRIDGES, conf.bridge.uri, conf.bridge)
+    store = make(SIDE_STORES, conf.side_store.uri, conf.side_store)
+    store.prepare()
     return Core(
-        make(BRIDGES, conf.bridge.uri, conf.bridge),
-        make(SIDE_STORES, conf.side_store.uri, conf.side_store),
+        bridge,
+        store,
         Limits.from_options(conf.transport),
         read_seal(conf.encryption.key, conf.encryption.other_keys),
         AccessRules(conf.bridging.allow, conf.admin_mode),

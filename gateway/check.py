@@ -10,13 +10,16 @@ from bridges.errors import BridgeError
 from gateway import monitor
 from gateway.audit import check_file
 from gateway.auth import strategy
+from gateway.conf import all_opts
 from gateway.core.bridging import AccessRules
 from gateway.core.seal import read_seal
 from gateway.drivers import BRIDGES, SIDE_STORES, make
 from gateway.exposure import check_exposure
 from gateway.listening import UNIX
+from gateway.logs import printable
 from gateway.masking import without_password
 from gateway.policy import Policy
+from gateway.preflight import check_address, check_logging, check_trusted_proxy, unknown_options
 from gateway.refused import REFUSALS
 from gateway.settings_check import check_settings
 from storage.errors import StoreError
@@ -44,13 +47,17 @@ def check(conf: Any) -> bool:
         try:
             outcome, text = "ok", run()
         except FAULTS as error:
-            outcome, text, well = "FAILED", without_password(str(error)), False
+            outcome, text, well = "FAILED", printable(without_password(str(error))), False
         print(f"{name:<15} {outcome:<7} {text}")
+    for text in unknown_options(conf, all_opts()):
+        print(f"{'configuration':<15} {'WARNING':<7} {printable(text)}")
     return well
 
 
 def _configuration(conf: Any) -> str:
     check_settings(conf)
+    check_logging(conf)
+    check_trusted_proxy(conf.wsgi.trusted_proxy)
     return ", ".join(conf.config_file or conf.default_config_files) or "no file"
 
 
@@ -59,6 +66,7 @@ def _address(conf: Any) -> str:
     check_exposure(conf)
     bind: str = conf.wsgi.bind
     if not bind.startswith(UNIX):
+        check_address(bind)
         return f"[{bind}]:{conf.wsgi.port}" if ":" in bind else f"{bind}:{conf.wsgi.port}"
     folder = os.path.dirname(bind.removeprefix(UNIX))
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -97,10 +105,13 @@ def _bridging(conf: Any) -> str:
 
 def _reach(group: str, options: Any) -> str:
     driver = make(group, options.uri, options)
+    where = driver.describe() or f"{options.uri.partition('://')[0]}://"
     try:
+        if group == SIDE_STORES:
+            driver.prepare()
         driver.ping()
     except FAULTS as error:
-        raise ValueError(f"{options.uri}: {error}") from error
+        raise ValueError(f"{where}: {error}") from error
     finally:
         driver.close()
-    return without_password(options.uri)
+    return where

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -208,8 +209,8 @@ BRIDGING_OPTS = (
     cfg.ListOpt(
         "allow", default=[],
         help="What may be bridged by whom: rules separated by commas, each of four patterns, PROJECT RIGHT VHOST"
-             " OBJECT, like `shop read / queue:orders-*, * write / exchange:events`. RIGHT is read or write. Nothing"
-             " else may be bridged.",
+             " OBJECT, like `shop read / queue:orders-*, * write / exchange:events`. RIGHT is read, write,"
+             " * for both, or declare. Nothing else may be bridged.",
     ),
     cfg.IntOpt(
         "max_body", default=1024 * 1024, min=1024, max=MAX_POST_SIZE,
@@ -297,10 +298,72 @@ def load(args: Sequence[str] = (), config_files: Sequence[str] | None = None) ->
     ``config_files`` None means oslo.config's usual places (~/.marconi, ~, /etc/marconi, /etc). Raises
     oslo_config.cfg.Error with a text for the operator.
     """
-    conf = cfg.ConfigOpts()
+    conf = Options()
     log.register_options(conf)
     for group, options in _options():
         conf.register_opts(options, group=group)
     files = None if config_files is None else list(config_files)
-    conf(args=list(args), project="marconi", version=__version__, default_config_files=files)
+    try:
+        conf(args=list(args), project="marconi", version=__version__, default_config_files=files)
+    except cfg.ConfigFileParseError as error:  # it shows the line, which may be a secret
+        raise cfg.ConfigFileParseError(error.config_file, LINE.sub("", str(error.msg))) from None
+    except UnicodeDecodeError:
+        raise ValueError(f"a configuration file is not UTF-8: {', '.join(files or ['the usual ones'])}") from None
+    except OSError as error:
+        raise ValueError(f"a configuration file can't be read: {error}") from error
+    read_all(conf)
     return conf
+
+
+def read_all(conf: Any) -> None:
+    """Read each option once, so that a value that can't be understood is found now. Raises ValueError or cfg.Error."""
+    for section, values in [("DEFAULT", conf), *((name, conf[name]) for name in conf if isinstance(conf[name], Group))]:
+        for name in values:
+            try:
+                values[name]
+            except cfg.NoSuchOptError as error:
+                raise ValueError(
+                    f"[{section}] {name}: a $ refers to another option, and there is none of that name: write $$ for a"
+                    " dollar sign"
+                ) from error
+
+
+#: What oslo.config has for a section.
+Group = cfg.ConfigOpts.GroupAttr
+
+#: The line in oslo.config's complaint about one, at its end.
+LINE = re.compile(r": (['\"]).*\1$", re.DOTALL)
+
+
+class Options(cfg.ConfigOpts):
+    """oslo.config's options; in secret ones a dollar sign is one: they refer to no other option.
+
+    ``$$`` and ``\\$`` are a dollar sign there, as everywhere.
+    """
+
+    _reading = threading.local()
+
+    def _do_get(self, name: str, group: Any = None, namespace: Any = None) -> Any:
+        outer = getattr(self._reading, "secret", False)
+        self._reading.secret = name not in self._groups and self._is_secret(name, group)
+        try:
+            return super()._do_get(name, group, namespace)
+        finally:
+            self._reading.secret = outer
+
+    def _is_secret(self, name: str, group: Any) -> bool:
+        return bool(self._get_opt_info(name, group)["opt"].secret)
+
+    def _substitute(self, value: Any, group: Any = None, namespace: Any = None) -> Any:
+        if isinstance(value, str) and getattr(self._reading, "secret", False):
+            return value.replace("\\$", "$").replace("$$", "$")
+        return super()._substitute(value, group, namespace)
+
+
+def all_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:
+    """Those of the libraries too, as far as they are known before they are used."""
+    from oslo_log import _options as of_log
+    from oslo_middleware import opts as of_middleware
+    from oslo_policy import opts as of_policy
+
+    return [*_options(), *of_log.list_opts(), *of_middleware.list_opts(), *of_policy.list_opts()]

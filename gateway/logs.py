@@ -12,6 +12,8 @@ from uuid import uuid4
 
 from oslo_log import log
 
+from gateway.preflight import check_logging
+
 #: Id of the request that this thread works on; "-" outside of requests.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 
@@ -27,10 +29,17 @@ QUIET = (
 
 
 def configure(conf: Any) -> None:
-    """Set up logging as ``conf`` says; oslo.log's options must be registered in it."""
+    """Set up logging as ``conf`` says; oslo.log's options must be registered in it.
+
+    Raises ValueError if the log can't go there.
+    """
     log.set_defaults(logging_context_format_string=FORMAT, default_log_levels=list(QUIET))
     conf.set_default("logging_default_format_string", FORMAT)
-    log.setup(conf, "marconi")
+    check_logging(conf)
+    try:
+        log.setup(conf, "marconi")
+    except Exception as error:  # handlers that are configured may raise anything
+        raise ValueError(f"the log can't be set up as configured: {error}") from error
     logging.setLogRecordFactory(Record)
     for handler in logging.getLogger().handlers:
         never_fail(handler, lambda line: print(line, file=sys.stderr, flush=True))

@@ -66,7 +66,7 @@ CLOSED = Counter(
 )
 
 #: Calls that never leave the process.
-LOCAL_CALLS = frozenset({"now", "connections", "close", "at", "own_vhost"})
+LOCAL_CALLS = frozenset({"now", "connections", "close", "at", "own_vhost", "describe"})
 
 
 def timed(target: Any, histogram: Histogram) -> Any:

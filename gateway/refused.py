@@ -7,6 +7,7 @@ from oslo_config import cfg
 from bridges.errors import BridgeMisconfigured
 from gateway.auth import UnknownStrategy
 from gateway.drivers import UnknownScheme
+from gateway.logs import printable
 from gateway.masking import without_password
 from storage.errors import StoreMisconfigured
 
@@ -21,4 +22,4 @@ REFUSALS = (BridgeMisconfigured, CannotServe, StoreMisconfigured, UnknownScheme,
 def reason(error: BaseException) -> str:
     """The one line about an exception, without passwords; unexpected ones are named."""
     text = str(error) if isinstance(error, REFUSALS) else f"{type(error).__name__}: {error}"
-    return without_password(text)
+    return printable(without_password(text))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 from typing import Any
 
+from gateway.conf import all_opts
 from gateway.exposure import check_exposure
 from gateway.listening import listen, remove_file
 from gateway.logs import configure
 from gateway.monitor import open_listener
+from gateway.preflight import check_trusted_proxy, unknown_options
 from gateway.refused import CannotServe
 from gateway.settings_check import check_settings
 from gateway.supervisor import Supervisor
 from gateway.worker import Again, work
+
+LOG = logging.getLogger(__name__)
 
 
 def serve(conf: Any, again: Again | None = None) -> int:
@@ -22,6 +27,9 @@ def serve(conf: Any, again: Again | None = None) -> int:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody knows what to do with it
     configure(conf)
     check_settings(conf)
+    check_trusted_proxy(conf.wsgi.trusted_proxy)
+    for unknown in unknown_options(conf, all_opts()):
+        LOG.warning("%s", unknown)
     check_exposure(conf)
     listener = _listen(conf.wsgi.bind, conf.wsgi.port, conf.wsgi.reuse_port, int(conf.wsgi.socket_mode, 8))
     open_listener(conf)

@@ -24,6 +24,9 @@ TAG_BITS = 10
 #: Seconds between two tries to get a lease that another gateway holds: shorter than one landing takes.
 LEASE_RETRY = 0.005
 
+#: Bytes of metadata that a list of queues reads at once.
+MOST_METADATA = 2 * 1024 * 1024
+
 #: Seconds that a lease outlives the operation it covers, so that a slow answer is not taken for a dead holder.
 LEASE_MARGIN = 3.0
 
@@ -138,6 +141,14 @@ class SideStore(ABC):
         """Connections open now, for the metrics."""
         return 0
 
+    def prepare(self) -> None:
+        """Called once at the start. Raises StoreMisconfigured for what can't get better by itself."""
+        return None
+
+    def describe(self) -> str:
+        """Where the data are, for the operator: of the URI what is no secret."""
+        return ""
+
     # -- queues -------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -171,12 +182,39 @@ class SideStore(ABC):
         """Remove the document and all that has landed. What is on its way can't land any more."""
 
     @abstractmethod
-    def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
-        """At most ``limit`` queues of a project by name, behind the name ``after``."""
+    def list_queues(
+        self, project: str, after: str, limit: int, part: str = "", most_bytes: int = MOST_METADATA
+    ) -> list[Queue]:
+        """At most ``limit`` queues of a project by name, behind the name ``after``. ``part`` as for count_queues.
+
+        Ends early, after one queue at least, when they have ``most_bytes`` of metadata: no more is held in memory.
+        """
 
     @abstractmethod
-    def count_queues(self, project: str) -> int:
-        """Number of the project's queues."""
+    def list_names(self, project: str, after: str, limit: int, part: str = "") -> list[str]:
+        """As list_queues, the names alone: no metadata is read. ``part`` as for count_queues."""
+
+    @abstractmethod
+    def count_queues(self, project: str, part: str = "") -> int:
+        """Number of the project's queues with ``part``, of letters that queue names are made of, in their name."""
+
+    @abstractmethod
+    def queue_keys(self, after: str, limit: int) -> list[str]:
+        """At most ``limit`` keys of queues of all projects, in order, after the key ``after``."""
+
+    # -- queues that read from an exchange of others -------------------------------------------------------------
+
+    @abstractmethod
+    def mark_bridged(self, q: str) -> str:
+        """Have list_bridged show the queue, with the new mark that is returned."""
+
+    @abstractmethod
+    def list_bridged(self, after: str, limit: int) -> list[tuple[str, str]]:
+        """At most ``limit`` marked queues with their marks, by queue key, behind the key ``after``."""
+
+    @abstractmethod
+    def unmark_bridged(self, q: str, mark: str) -> None:
+        """Have list_bridged not show the queue any more, if it still has this mark."""
 
     # -- landing ------------------------------------------------------------------------------------------------
 
@@ -299,6 +337,10 @@ class SideStore(ABC):
         """
 
     @abstractmethod
+    def volume(self) -> Stats:
+        """Counts of living messages of all queues; without ``oldest`` and ``newest``."""
+
+    @abstractmethod
     def purge(self, q: str) -> None:
         """Delete all that has landed, and the tombstones."""
 
@@ -332,6 +374,18 @@ def number(messages: Iterable[Message], last: int, now: int, tag: int = 0) -> in
         message.seq = last = position << TAG_BITS | tag
         position += 1
     return last
+
+
+def within_bytes(queues: Iterable[Queue], most: int) -> list[Queue]:
+    """The first of the queues: one at least, and no more once their metadata has ``most`` bytes."""
+    taken: list[Queue] = []
+    size = 0
+    for queue in queues:
+        size += len(queue.metadata)
+        if taken and size > most:
+            break
+        taken.append(queue)
+    return taken
 
 
 def split_name(q: str) -> tuple[str, str]:

@@ -11,14 +11,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 from oslo_config import cfg
 
 from storage import forks
 from storage.base import (
+    MOST_METADATA,
     Claim,
     Message,
     Queue,
@@ -29,9 +30,11 @@ from storage.base import (
     new_incarnation,
     number,
     split_name,
+    within_bytes,
 )
 from storage.combining import Combiner
 from storage.errors import LeaseLost, QueueGone, StoreError, StoreMisconfigured, StoreUnavailable, Unstorable
+from storage.sqlite_path import PREFIX, check_file, read_path
 
 T = TypeVar("T")
 
@@ -54,6 +57,7 @@ CREATE INDEX IF NOT EXISTS messages_by_claim ON messages (c) WHERE c IS NOT NULL
 CREATE INDEX IF NOT EXISTS messages_by_expiry ON messages (e);
 CREATE TABLE IF NOT EXISTS tombstones (q TEXT, id TEXT, e INTEGER NOT NULL, PRIMARY KEY (q, id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS tombstones_by_expiry ON tombstones (e);
+CREATE TABLE IF NOT EXISTS bridged (q TEXT PRIMARY KEY, mark TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS leases (
     q TEXT PRIMARY KEY, last INTEGER NOT NULL, owner TEXT, until INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -68,11 +72,20 @@ LOCKS_KNOWN_FOR = 60_000
 #: Part of the timeout of which it does not matter whether it has passed already.
 NEARLY_ALL = 0.9
 
+#: Errors of SQLite that don't get better by themselves.
+LASTING = frozenset({
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOTADB,
+})
+
 #: Seconds between two tries to switch a new file to write-ahead logging.
 WAL_RETRY = 0.01
 
 #: What Python and SQLite raise for a value that is too large, or no text, before they store anything of it.
 UNSTORABLE = (sqlite3.DataError, OverflowError, UnicodeEncodeError)
+
+#: Steps of SQLite between two looks at the clock, in statements that may read all there is: some milliseconds.
+INSTRUCTIONS = 100_000
 
 #: What the statements below are put together from are constants and question marks, never input: hence nosec B608.
 COLUMNS = "id, p, e, b, u, x, s, h, c, ct, n, r"
@@ -94,15 +107,7 @@ class SQLiteStore(SideStore):
     )
 
     def __init__(self, uri: str, options: Any):
-        try:
-            parts = urlsplit(uri)
-            if parts.netloc or len(parts.path) < 2 or parts.query:
-                raise ValueError
-        except ValueError:  # not a word of the URI itself: it may have a password, which does not belong there
-            raise StoreMisconfigured(
-                "[side_store] uri is no SQLite URI: write sqlite:///relative/path or sqlite:////absolute/path"
-            ) from None
-        self.path = unquote(parts.path[1:])
+        self.path = read_path(uri)
         self.timeout = options.timeout
         self._local = threading.local()
         self._changes: Combiner[Callable[[sqlite3.Connection], Any], Any] = Combiner(self._change, self.timeout)
@@ -217,6 +222,23 @@ class SQLiteStore(SideStore):
 
         self._write(change)
 
+    def prepare(self) -> None:
+        """Open the file once, and keep nothing open: the process may fork. A full disk or a busy file may pass."""
+        check_file(self.path)
+        try:
+            db = self._connect()
+        except (sqlite3.Error, OSError) as error:
+            code = getattr(error, "sqlite_errorcode", None)
+            if code is None or code & 0xFF in LASTING:
+                raise StoreMisconfigured(f"[side_store] uri: {self._unavailable(error)}") from error
+            return
+        with self._open_lock:
+            self._open.remove(db)
+        db.close()
+
+    def describe(self) -> str:
+        return f"{PREFIX}{self.path}"
+
     def close(self) -> None:
         with self._open_lock:
             for db in self._open:
@@ -304,17 +326,47 @@ class SQLiteStore(SideStore):
 
         self._write(change)
 
-    def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
+    def list_queues(
+        self, project: str, after: str, limit: int, part: str = "", most_bytes: int = MOST_METADATA
+    ) -> list[Queue]:
+        with self._read() as db, closing(db.execute(
+            f"SELECT {QUEUE} FROM queues WHERE project = ? AND name > ? AND instr(name, ?)"  # nosec B608
+            " ORDER BY name LIMIT ?",
+            (project, after, part, limit),
+        )) as rows:
+            return within_bytes((_queue(row) for row in rows), most_bytes)
+
+    def list_names(self, project: str, after: str, limit: int, part: str = "") -> list[str]:
         with self._read() as db:
             rows = db.execute(
-                f"SELECT {QUEUE} FROM queues WHERE project = ? AND name > ? ORDER BY name LIMIT ?",  # nosec B608
-                (project, after, limit),
+                "SELECT name FROM queues WHERE project = ? AND name > ? AND instr(name, ?) ORDER BY name LIMIT ?",
+                (project, after, part, limit),
             )
-            return [_queue(row) for row in rows]
+            return [name for (name,) in rows]
 
-    def count_queues(self, project: str) -> int:
+    def count_queues(self, project: str, part: str = "") -> int:
         with self._read() as db:
-            return db.execute("SELECT count(*) FROM queues WHERE project = ?", (project,)).fetchone()[0]
+            return db.execute(
+                "SELECT count(*) FROM queues WHERE project = ? AND instr(name, ?)", (project, part)
+            ).fetchone()[0]
+
+    def queue_keys(self, after: str, limit: int) -> list[str]:
+        with self._read() as db:
+            return [q for (q,) in db.execute("SELECT q FROM queues WHERE q > ? ORDER BY q LIMIT ?", (after, limit))]
+
+    # -- queues that read from an exchange of others -------------------------------------------------------------
+
+    def mark_bridged(self, q: str) -> str:
+        mark = uuid4().hex
+        self._write(lambda db: db.execute("INSERT OR REPLACE INTO bridged VALUES (?, ?)", (q, mark)).rowcount)
+        return mark
+
+    def list_bridged(self, after: str, limit: int) -> list[tuple[str, str]]:
+        with self._read() as db:
+            return db.execute("SELECT q, mark FROM bridged WHERE q > ? ORDER BY q LIMIT ?", (after, limit)).fetchall()
+
+    def unmark_bridged(self, q: str, mark: str) -> None:
+        self._write(lambda db: db.execute("DELETE FROM bridged WHERE q = ? AND mark = ?", (q, mark)).rowcount)
 
     # -- landing ------------------------------------------------------------------------------------------------
 
@@ -558,14 +610,27 @@ class SQLiteStore(SideStore):
         self._write(change)
 
     def stats(self, q: str) -> Stats:
+        free, claimed, delayed = self._counts("q = ? AND ", (q,))
+        return Stats(free, claimed, delayed, self._edge(q, "ASC"), self.newest(q))
+
+    def volume(self) -> Stats:
+        return Stats(*self._counts("", ()))
+
+    def _counts(self, condition: str, values: tuple[str, ...]) -> tuple[int, int, int]:
+        """Living messages that fulfil a condition: free, claimed and delayed ones. Takes no longer than ``timeout``."""
         now = self.now()
+        deadline = time.monotonic() + self.timeout
         with self._read() as db:
-            total, claimed, delayed = db.execute(
-                "SELECT count(*), coalesce(sum(h > :now AND c IS NOT NULL), 0),"
-                " coalesce(sum(h > :now AND c IS NULL), 0) FROM messages WHERE q = :q AND e > :now",
-                {"q": q, "now": now},
-            ).fetchone()
-        return Stats(total - claimed - delayed, claimed, delayed, self._edge(q, "ASC"), self.newest(q))
+            db.set_progress_handler(lambda: time.monotonic() > deadline, INSTRUCTIONS)
+            try:
+                total, claimed, delayed = db.execute(
+                    "SELECT count(*), coalesce(sum(h > ? AND c IS NOT NULL), 0),"  # nosec B608
+                    f" coalesce(sum(h > ? AND c IS NULL), 0) FROM messages WHERE {condition}e > ?",
+                    (now, now, *values, now),
+                ).fetchone()
+            finally:
+                db.set_progress_handler(None, 0)
+        return total - claimed - delayed, claimed, delayed
 
     # -- claims -------------------------------------------------------------------------------------------------
 

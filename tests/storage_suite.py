@@ -331,12 +331,63 @@ class SideStoreSuite:
         assert [queue.name for queue in store.list_queues(project, "q3", 2)] == ["q4"]
         assert store.list_queues(project, "q4", 2) == []
 
+    def test_queues_are_found_by_a_part_of_their_name(self, store: SideStore, project: str) -> None:
+        for name in ("jobs", "jobs.v1", "my-jobs", "JOBS", "job_s", "j.bs", "x"):
+            store.create_queue(f"{project}/{name}", b"{}")
+        for part, found in {
+            "jobs": ["jobs", "jobs.v1", "my-jobs"], "": ["JOBS", "j.bs", "job_s", "jobs", "jobs.v1", "my-jobs", "x"],
+            ".": ["j.bs", "jobs.v1"], "_": ["job_s"], "-": ["my-jobs"], "jobs.v1": ["jobs.v1"], "none": [],
+        }.items():
+            assert store.list_names(project, "", 10, part) == found
+            assert [queue.name for queue in store.list_queues(project, "", 10, part)] == found
+            assert store.count_queues(project, part) == len(found)
+        assert store.list_names(project, "jobs", 1, "jobs") == ["jobs.v1"]
+        assert store.count_queues(f"{project}x", "jobs") == 0
+
+    def test_list_of_queues_ends_when_there_are_too_many_bytes(self, store: SideStore, project: str) -> None:
+        for number in range(30):
+            store.create_queue(f"{project}/q{number:02}", b'{"a":"%s"}' % (b"x" * 992))
+        assert len(store.list_queues(project, "", 30)) == 30
+        assert [queue.name for queue in store.list_queues(project, "", 30, most_bytes=3000)] == ["q00", "q01", "q02"]
+        assert [queue.name for queue in store.list_queues(project, "q02", 30, most_bytes=1)] == ["q03"]
+        assert len(store.list_queues(project, "", 30, most_bytes=25_000)) == 25
+
+    def test_keys_of_all_queues_are_listed_in_order(self, store: SideStore, project: str) -> None:
+        keys = sorted(f"{project}{end}/q{number}" for end in ("", "2") for number in range(2))
+        for key in keys:
+            store.create_queue(key, None)
+        assert [key for key in store.queue_keys("", 1_000_000) if key.startswith(project)] == keys
+        assert store.queue_keys(keys[0], 2) == keys[1:3]
+
+    def test_volume_counts_the_messages_of_all_queues(self, store: SideStore, project: str) -> None:
+        before = store.volume()
+        for queue in (f"{project}/a", f"{project}/b"):
+            store.create_queue(queue, None)
+            add(store, queue, "1", "2")
+        take(store, f"{project}/a", new_claim(store, "c"), "1")
+        after = store.volume()
+        assert (after.free - before.free, after.claimed - before.claimed, after.delayed) == (3, 1, before.delayed)
+        assert (after.oldest, after.newest) == (None, None)
+
     def test_only_the_projects_own_queues_are_listed_and_counted(self, store: SideStore, project: str) -> None:
         for owner in (project, f"{project}x", f"{project}/sub"):
             store.create_queue(f"{owner}/queue-of-{owner[-3:].strip('/')}", None)
         assert len(store.list_queues(project, "", 10)) == store.count_queues(project) == 1
         assert len(store.list_queues(f"{project}/sub", "", 10)) == 1
         assert store.count_queues(f"{project}/other") == 0
+
+    def test_bridged_queues_are_listed_till_they_are_unmarked(self, store: SideStore, project: str) -> None:
+        keys = [f"{project}/{name}" for name in ("b", "a", "C", "a.b")]
+        marks = {key: store.mark_bridged(key) for key in keys}
+        again = marks[keys[0]] = store.mark_bridged(keys[0])
+        before = project[:-1] + chr(ord(project[-1]) - 1) + "\uffff"
+        assert store.list_bridged(before, 4) == sorted(marks.items())
+        assert store.list_bridged(sorted(keys)[1], 1) == [(sorted(keys)[2], marks[sorted(keys)[2]])]
+        store.unmark_bridged(keys[0], "another mark")
+        assert (keys[0], again) in store.list_bridged(before, 4)
+        for key, mark in marks.items():
+            store.unmark_bridged(key, mark)
+        assert not set(keys) & {key for key, _ in store.list_bridged(before, 4)}
 
     @pytest.mark.parametrize("odd", ODD_PROJECTS)
     def test_odd_projects_keep_apart(self, store: SideStore, odd: str) -> None:

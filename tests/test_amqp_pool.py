@@ -12,6 +12,7 @@ from tests.threads import DEADLINE, in_background
 
 class Link:
     blocked = False
+    until: float | None = None
 
     def check(self) -> None:
         pass
@@ -29,7 +30,7 @@ class Broker:
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def connect(self) -> Any:
+    def connect(self, until: float) -> Any:
         if self.fails:
             self.trying.release()
             assert self.go_on.wait(DEADLINE)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,9 +10,16 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout
 
-from bridges.errors import BridgeError, BridgeMisconfigured, BridgeUnavailable, OutcomeUnknown, QueueMissing
+from bridges.errors import (
+    BridgeError,
+    BridgeMisconfigured,
+    BridgeUnavailable,
+    OutcomeUnknown,
+    QueueMissing,
+    SourceUnreadable,
+)
 from gateway import metrics
-from gateway.api.errors import RETRY_AFTER, STATUSES, answer
+from gateway.api.errors import REFUSED_RETRY_AFTER, RETRY_AFTER, STATUSES, answer
 from gateway.app import ROUTES, make_app
 from gateway.auth.base import IdentityUnavailable, Unauthenticated
 from gateway.core.core import Core
@@ -46,7 +54,11 @@ def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
 #: Exceptions and the status that each becomes.
 ERRORS: list[tuple[Exception, int]] = [
     *((kind(OUTSIDE), status) for kind, status in STATUSES.items()),
-    *((kind(INSIDE), 503) for kind in (BridgeError, *subclasses(BridgeError), StoreError, *subclasses(StoreError))),
+    *(
+        (kind(INSIDE), 503) for kind in (BridgeError, *subclasses(BridgeError), StoreError, *subclasses(StoreError))
+        if kind is not SourceUnreadable
+    ),
+    (SourceUnreadable(OUTSIDE), 409),
     (Unauthenticated(OUTSIDE, "Basic"), 401),
     (IdentityUnavailable(INSIDE), 503),
     (RequestEntityTooLarge(), 400),
@@ -93,7 +105,8 @@ def test_every_error_has_one_shape(
         assert method == "HEAD" or is_canonical(response.data), repr(error)
         assert b"internal" not in response.data and b"10.0.0.1" not in response.data
         assert response.headers["X-Openstack-Request-Id"].startswith("req-")
-        assert (response.headers.get("Retry-After") == str(RETRY_AFTER)) == (status == 503)
+        waits = {str(RETRY_AFTER), str(REFUSED_RETRY_AFTER)}
+        assert (response.headers.get("Retry-After") in waits) == (status == 503)
 
 
 @pytest.mark.parametrize(("route", "method", "path"), CALLS, ids=IDS)
@@ -224,3 +237,79 @@ def test_body_that_says_it_is_not_compressed_is_fine(client: FlaskClient, coding
     headers = HEADERS | {"Content-Encoding": coding}
     assert client.post("/v2/queues/q/messages", headers=headers, json={"messages": [{"body": 1}]}).status_code == 201
     assert client.put("/v2/queues/p", headers=HEADERS | {"Content-Encoding": "gzip"}).status_code == 201
+
+
+# What is said about the bytes that were sent
+
+
+def test_metadata_limit_is_about_the_bytes_sent(client: FlaskClient) -> None:
+    spaced = b'{"a":' + b" " * 65530 + b"1}"
+    assert len(spaced) == 65537
+    answer = client.put("/v2/queues/q", headers=HEADERS, data=spaced)
+    assert answer.status_code == 400 and "65537 bytes were sent" in json.loads(answer.data)["description"]
+    assert client.put("/v2/queues/q", headers=HEADERS, data=spaced.replace(b"  ", b" ", 1)).status_code == 201
+    patch = {**HEADERS, "Content-Type": "application/openstack-messaging-v2.0-json-patch"}
+    change = b'[{"op":"add","path":"/metadata/b","value":' + b" " * 65536 + b"1}]"
+    assert client.patch("/v2/queues/q", headers=patch, data=change).status_code == 400
+    assert client.patch("/v2/queues/q", headers=patch, data=change.replace(b"  ", b" ")).status_code == 200
+
+
+def test_patches_can_not_make_metadata_grow_past_the_limit(client: FlaskClient) -> None:
+    patch = {**HEADERS, "Content-Type": "application/openstack-messaging-v2.0-json-patch"}
+    client.put("/v2/queues/q", headers=HEADERS)
+    statuses = [
+        client.patch("/v2/queues/q", headers=patch, json=[
+            {"op": "add", "path": f"/metadata/{key}", "value": "x" * 30_000}
+        ]).status_code for key in "abc"
+    ]
+    assert statuses == [200, 200, 400]
+
+
+@pytest.mark.parametrize("document", [{"resource_type": ["messages"]}, {"resource_types": ["messages"], "x": 1}])
+def test_purge_with_an_unknown_key_is_refused_and_purges_nothing(client: FlaskClient, document: Any) -> None:
+    client.post("/v2/queues/q/messages", headers=HEADERS, json={"messages": [{"body": 1}]})
+    assert client.post("/v2/queues/q/purge", headers=HEADERS, json=document).status_code == 400
+    assert json.loads(client.get("/v2/queues/q/stats", headers=HEADERS).data)["messages"]["total"] == 1
+
+
+def test_location_of_a_post_names_no_more_messages_than_one_get_takes(client: FlaskClient) -> None:
+    posted = {"messages": [{"body": n} for n in range(1800)]}
+    answer = client.post("/v2/queues/q/messages", headers=HEADERS, json=posted)
+    resources = json.loads(answer.data)["resources"]
+    assert (answer.status_code, len(resources)) == (201, 1800)
+    path, _, ids = answer.headers["Location"].partition("?ids=")
+    assert [f"{path}/{id_}" for id_ in ids.split(",")] == resources[:20]
+    assert len(json.loads(client.get(answer.headers["Location"], headers=HEADERS).data)["messages"]) == 20
+
+
+def test_location_is_short_whatever_the_page_size(configured: Callable[..., Any], core: Core) -> None:
+    core.limits = replace(core.limits, max_messages_per_page=1000)
+    client = make_app(configured(), core).test_client()
+    answer = client.post("/v2/queues/q/messages", headers=HEADERS, json={"messages": [{"body": 1}] * 1000})
+    assert len(answer.headers["Location"]) < 4096
+
+
+def test_health_has_the_only_pool_at_the_top_level_too(configured: Callable[..., Any], core: Core) -> None:
+    client = make_app(configured(DEFAULT={"admin_mode": True}), core).test_client()
+    client.post("/v2/queues/q/messages", headers=HEADERS, json={"messages": [{"body": 1}] * 3})
+    client.post("/v2/queues/q/claims?limit=1", headers=HEADERS)
+    report = json.loads(client.get("/v2/health", headers=HEADERS).data)
+    pool = report.pop("default")
+    assert report == {"catalog_reachable": True, **pool}
+    assert set(pool) == {"storage_reachable", "message_volume", "operation_status"}
+    assert pool["message_volume"] == {"free": 2, "claimed": 1, "total": 3}
+
+
+def test_health_says_when_the_volume_is_unknown(configured: Callable[..., Any], core: Core) -> None:
+    core.store.volume = raising(StoreUnavailable(INSIDE))
+    client = make_app(configured(DEFAULT={"admin_mode": True}), core).test_client()
+    report = json.loads(client.get("/v2/health", headers=HEADERS).data)
+    assert report["storage_reachable"] is True
+    assert report["message_volume"] == {"free": None, "claimed": None, "total": None}
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def call(*_: Any) -> Any:
+        raise error
+
+    return call

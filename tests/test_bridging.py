@@ -16,7 +16,7 @@ TARGET = {"target": {"exchange": "orders", "routing_key": "new"}}
 def test_parts_are_read() -> None:
     bridging = parse({**TOPIC, **TARGET, "properties": True, "format": "oslo"})
     assert bridging.source is not None and bridging.target is not None
-    assert bridging.source.binding == Binding("nova", ("notifications.*",), {})
+    assert bridging.source.binding == Binding("nova", ("notifications.*",), {}, "topic")
     assert (bridging.target.exchange, bridging.target.routing_key, bridging.target.mandatory) == ("orders", "new", True)
     assert (bridging.properties, bridging.oslo, bridging.lands) == (True, True, True)
 
@@ -92,6 +92,51 @@ def test_admins_may_bridge_what_is_not_reserved(admin_mode: bool, roles: list[st
     else:
         with pytest.raises(Forbidden):
             rules.check("p", roles, "/", parse({"source": {"queue": name}}))
+
+
+def declared(name: str, **more: Any) -> dict[str, Any]:
+    return {"source": {"exchange": name, "type": "fanout", "declare": True, **more}}
+
+
+@pytest.mark.parametrize(("rules", "value", "allowed"), [
+    (["p * / exchange:x"], declared("x"), False), (["p read / exchange:x"], declared("x"), False),
+    (["p read / *", "p declare / exchange:x"], declared("x"), True), (["p declare / *"], declared("x"), False),
+    (["p * * *", "p declare v *"], declared("x"), False),
+    (["p * * *", "p declare v *"], declared("x", vhost="v"), True),
+    (["p * * *", "p declare * *"], declared("amq.topic"), False),
+    (["p * * *", "p declare * *", "p * * exchange:amq.topic"], declared("amq.topic"), False),
+    (["p read / exchange:amq.topic"], {"source": {**TOPIC["source"], "exchange": "amq.topic"}}, True),
+    (["p * * exchange:amq.topic"], {"source": {**TOPIC["source"], "exchange": "amq.topic"}}, True),
+    (["p read / exchange:amq.*"], {"source": {**TOPIC["source"], "exchange": "amq.topic"}}, False),
+    (["p read / exchange:amq.topi[c]"], {"source": {**TOPIC["source"], "exchange": "amq.topic"}}, False),
+    (["p read / *:amq.topic"], {"source": {**TOPIC["source"], "exchange": "amq.topic"}}, False),
+    (["p write / exchange:amq.topic"], {"source": {**TOPIC["source"], "exchange": "amq.topic"}}, False),
+    (["p * / exchange:amq.topic"], {"target": {"exchange": "amq.topic"}}, False),
+    (["p * / queue:amq.gen-1"], {"source": {"queue": "amq.gen-1"}}, False),
+    (["p * / exchange:marconi.x"], {"source": {**TOPIC["source"], "exchange": "marconi.x"}}, False),
+])
+def test_declaring_and_the_brokers_own_exchanges_need_a_rule_that_says_so(
+    rules: list[str], value: dict[str, Any], allowed: bool
+) -> None:
+    access = AccessRules(rules, admin_mode=False)
+    if allowed:
+        access.check("p", [], "/", parse(value))
+    else:
+        with pytest.raises(Forbidden):
+            access.check("p", [], "/", parse(value))
+
+
+def test_admin_declares_without_a_rule_and_reads_nothing_of_the_brokers_own() -> None:
+    access = AccessRules([], admin_mode=True)
+    access.check("p", ["admin"], "/", parse(declared("x")))
+    with pytest.raises(Forbidden):
+        access.check("p", ["admin"], "/", parse({"source": {**TOPIC["source"], "exchange": "amq.topic"}}))
+
+
+@pytest.mark.parametrize("more", [{"declare": 1}, {"declare": True, "durable": "yes"}, {"durable": True}])
+def test_declaration_that_is_malformed_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"source\.(declare|durable)"):
+        parse({"source": {**TOPIC["source"], **more}})
 
 
 @pytest.mark.parametrize("line", ["", "shop read /", "shop use / queue:a", "shop read / queue:a b"])

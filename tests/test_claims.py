@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bridges.base import Envelope
-from bridges.errors import BridgeUnavailable
+from bridges.errors import BridgeError, BridgeUnavailable, LimitReached, MessageTooLarge, QueueFull
 from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.messages import Post
@@ -163,6 +163,27 @@ class TestDeadLetters:
             patch.setattr(core.bridge, "publish", full)
             assert bodies(core.claims.create(info, None, None, 20)) == ["2", "3"]
         assert bodies(core.messages.list(info, None, 20, None, True, False))[0] == "1"
+
+    @pytest.mark.parametrize(
+        ("call", "error"),
+        [("publish", QueueFull("full")), ("publish", MessageTooLarge("large")), ("create", LimitReached("max-queues"))],
+    )
+    def test_dead_letter_queue_that_is_refused_holds_up_no_other_message(
+        self, core: Core, info: QueueInfo, monkeypatch: pytest.MonkeyPatch, error: BridgeError, call: str
+    ) -> None:
+        (id_,) = post(core, info, "1")
+        for _ in range(2):
+            self.fail(core, info)
+        post(core, info, "2")
+        if call == "publish":
+            core.queues.ensure("p", "dead")
+
+        def refuse(*_: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(core.bridge, call, refuse)
+        assert "2" in bodies(core.claims.create(info, None, None, 20))
+        assert bodies(core.messages.get(info, [id_])) == ["1"]
 
     def test_native_messages_of_the_same_id_both_arrive(
         self, core: Core, bridge: MemoryBridge, info: QueueInfo

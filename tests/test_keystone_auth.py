@@ -1,5 +1,6 @@
 """Tokens of Keystone, as far as there needs to be none; functional/identity has one."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 
 from functional.services.ports import free_port
 from gateway.auth import strategy
-from gateway.auth.base import IdentityUnavailable, Unauthenticated
-from gateway.auth.keystone import TokenCache
+from gateway.auth.base import Identity, IdentityUnavailable, Unauthenticated
+from gateway.auth.keystone import IDENTITY, TokenCache
+from gateway.core.errors import Busy
 
 Configured = Callable[..., Any]
 
@@ -29,6 +31,7 @@ def options(**more: object) -> dict[str, dict[str, object]]:
     [
         ({"auth_type": ""}, "auth_type is not set"),
         ({"auth_type": "carrier-pigeon"}, "carrier-pigeon"),
+        ({"cafile": "/none.pem"}, "cafile: .*/none.pem"),
         ({"memcached_servers": "127.0.0.1:1", "memcache_security_strategy": "MAC"}, "memcache_secret_key"),
     ],
 )
@@ -52,6 +55,35 @@ def test_keystone_that_is_down_is_told_apart(configured: Configured) -> None:
     with pytest.raises(ValueError, match="Keystone at http://127.0.0.1") as caught:
         auth.ping()
     assert "secret" not in str(caught.value)
+
+
+def test_new_tokens_leave_threads_for_known_ones(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    auth: Any = strategy(configured(wsgi={"threads": 4}, **options()))
+    asking, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["HTTP_X_AUTH_TOKEN"] != "known":
+            asking.release()
+            go_on.wait(10)
+        environ[IDENTITY] = Identity("project")
+        return []
+
+    monkeypatch.setattr(auth, "_filter", slow)
+    auth.identify({"HTTP_X_AUTH_TOKEN": "known"})
+    waiting = [threading.Thread(target=auth.identify, args=({"HTTP_X_AUTH_TOKEN": f"new-{n}"},)) for n in range(3)]
+    for thread in waiting:
+        thread.start()
+    try:
+        for _ in waiting:
+            assert asking.acquire(timeout=10)
+        with pytest.raises(Busy, match="tokens are being checked"):
+            auth.identify({"HTTP_X_AUTH_TOKEN": "one-more"})
+        assert auth.identify({"HTTP_X_AUTH_TOKEN": "known"}).project == "project"
+    finally:
+        go_on.set()
+        for thread in waiting:
+            thread.join()
+    assert auth.identify({"HTTP_X_AUTH_TOKEN": "one-more"}).project == "project"
 
 
 def test_operators_delay_auth_decision_changes_nothing(configured: Configured) -> None:

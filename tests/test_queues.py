@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core.core import Core
 from gateway.core.errors import Conflict, InvalidInput, NotFound
-from gateway.core.queues import KNOWN_FOR, MAX_BROKER_NAME, PATCH_TRIES, ListedQueue, broker_name, queue_key
+from gateway.core.queues import KNOWN_FOR, MAX_BROKER_NAME, PATCH_TRIES, broker_name, queue_key
 from storage.sqlite import SQLiteStore
 from tests.memory_bridge import MemoryBridge
 
@@ -130,15 +130,3 @@ class TestQueues:
         with pytest.raises(Conflict):
             core.queues.patch("p", "q", [{"op": "add", "path": "/metadata/c", "value": 3}])
         assert len(tries) == PATCH_TRIES
-
-    def test_list_filters_across_pages(self, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gateway.core.queues.SCAN_PAGE", 2)
-        for number in range(7):
-            core.queues.create("p", f"q{number}", {"even": number % 2 == 0})
-
-        def even(queue: ListedQueue) -> bool:
-            return bool(queue.metadata["even"])
-
-        assert [queue.name for queue in core.queues.list("p", "", 3, even)] == ["q0", "q2", "q4"]
-        assert [queue.name for queue in core.queues.list("p", "q4", 3, even)] == ["q6"]
-        assert (core.queues.count("p", even), core.queues.count("p", None)) == (4, 7)

@@ -231,3 +231,66 @@ def work(path: str, process: int) -> list[str]:
         got += ids_of(store.claim(q, found, new_claim(store, f"claim-{process}-{round_}")))
     store.close()
     return got
+
+
+#: URIs of what can't be an SQLite file, and a piece of the complaint. {} is a folder.
+NO_FILES = [
+    ("sqlite:///:memory:", "a file of its own"), ("sqlite:////:memory:", "a file of its own"),
+    ("sqlite:///{}/:memory:", "a file of its own"), ("sqlite:///%3Amemory%3A", "a file of its own"),
+    ("sqlite:///file:x", "a file of its own"), ("sqlite:///FILE:x?mode=memory", "sqlite:///relative/path"),
+    ("sqlite:///file::memory:", "a file of its own"), ("sqlite:///a#b", "sqlite:///relative/path"),
+    ("sqlite:///a%b", "sqlite:///relative/path"), ("sqlite:///a%00b", "control characters"),
+    ("sqlite:///a\nb", "control characters"), ("sqlite:///%20", "control characters"), ("sqlite:///%ff", "sqlite:///"),
+    ("sqlite:///~/marconi.db", "~ is not understood"), ("sqlite:///{}", "is a folder"),
+    ("sqlite:///{}/", "is a folder"),
+    ("sqlite:///{}/new/", "is a folder"), ("sqlite:///.", "is a folder"), ("sqlite:///..", "is a folder"),
+    ("sqlite:////", "is a folder"), ("sqlite:////dev/null", "no regular file"), ("sqlite:///{}/text", "no SQLite file"),
+    ("sqlite:///{}/text/x.db", "is no folder"), ("sqlite:///{}/text/x/y.db", "is no folder"),
+    ("sqlite:///{}/gone", "unable to open"),
+]
+
+
+@pytest.mark.parametrize(("uri", "complaint"), NO_FILES)
+def test_what_can_not_be_a_file_is_refused(uri: str, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("not a database, but long enough to be one")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere" / "at" / "all")
+    with pytest.raises(StoreMisconfigured, match=complaint):
+        SQLiteStore(uri.replace("{}", str(tmp_path)), SimpleNamespace(timeout=1.0)).prepare()
+
+
+def test_what_can_not_be_opened_is_refused_at_the_start() -> None:
+    store = SQLiteStore("sqlite:////proc/none/marconi.db", SimpleNamespace(timeout=1.0))
+    with pytest.raises(StoreMisconfigured, match="/proc/none"):
+        store.prepare()
+
+
+def test_link_to_a_file_that_is_to_come_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
+    open_store(tmp_path / "link.db").prepare()
+    assert (tmp_path / "real.db").is_file()
+
+
+def test_start_leaves_nothing_open(path: Path) -> None:
+    store = open_store(path)
+    store.prepare()
+    assert store.connections() == 0 and path.exists()
+    store.ping()
+    store.close()
+
+
+@pytest.mark.parametrize(("code", "refused"), [
+    (sqlite3.SQLITE_FULL, False), (sqlite3.SQLITE_BUSY, False), (sqlite3.SQLITE_IOERR, False),
+    (sqlite3.SQLITE_CANTOPEN, True), (sqlite3.SQLITE_READONLY | 1 << 8, True), (sqlite3.SQLITE_NOTADB, True),
+])
+def test_start_waits_for_nobody_to_make_room(
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: int, refused: bool
+) -> None:
+    def fail() -> None:
+        error = sqlite3.OperationalError("x")
+        error.sqlite_errorcode = code
+        raise error
+
+    store = open_store(path)
+    monkeypatch.setattr(store, "_connect", fail)
+    with pytest.raises(StoreMisconfigured) if refused else contextlib.nullcontext():
+        store.prepare()

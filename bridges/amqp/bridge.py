@@ -7,29 +7,34 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
-from urllib.parse import quote, unquote, urlsplit
 from weakref import WeakValueDictionary
 
 import amqp
 from amqp.exceptions import NotFound
 from cachetools import LRUCache, TTLCache
-from kombu import Connection
 from oslo_config import cfg
 
 from bridges.amqp.frames import UNREADABLE
-from bridges.amqp.link import DELIVERY_COUNT, LINK_ERRORS, Link
+from bridges.amqp.link import LINK_ERRORS, Link
+from bridges.amqp.nature import DELIVERY_COUNT, DELIVERY_HEADERS, check_exchange, locked, may_consume
 from bridges.amqp.pool import Pool
 from bridges.amqp.refusals import refusal
-from bridges.amqp.uri import broker_uris, tls_options
+from bridges.amqp.sizes import Sizes
+from bridges.amqp.uri import EXTERNAL, PLAIN, check_login, connection, read_uri, tls_options
+from bridges.amqp.vhosts import VHosts
 from bridges.base import Batch, Binding, Bridge, Envelope
 from bridges.errors import (
     BridgeUnavailable,
     BrokerBlocked,
     ExchangeMissing,
+    MessageTooLarge,
+    ObjectLocked,
     OutcomeUnknown,
     PropertiesTooLarge,
     PublishBlocked,
+    QueueFull,
     QueueMissing,
     Unroutable,
 )
@@ -38,6 +43,10 @@ LOG = logging.getLogger(__name__)
 
 #: Share of the timeout that the first try to publish gets; a second one with the same message ids has the rest.
 FIRST_TRY = 0.5
+
+#: Shares of the timeout that must be left for a publish to begin, and for a second try: what is sent without the time
+#: to be confirmed has an unknown outcome, is sent again by the client, and adds to what the broker is slow with.
+LEAST_LEFT, SECOND_TRY = 0.1, 0.25
 
 #: Routing key on the default exchange that leads to no queue.
 PING_KEY = "marconi-ping"
@@ -102,21 +111,32 @@ class AMQPBridge(Bridge):
             "prefetch", default=100, min=1, max=2000,
             help="AMQP: messages that are fetched from a broker queue in one go at the most.",
         ),
+        cfg.StrOpt(
+            "login_method", default=PLAIN, choices=[PLAIN, EXTERNAL],
+            help="AMQP: how the gateway logs in: PLAIN with user and password of uri, or EXTERNAL by the certificate"
+                 " in tls_cert_file (RabbitMQ needs its plugin rabbitmq_auth_mechanism_ssl).",
+        ),
         cfg.StrOpt("tls_ca_file", help="AMQP over TLS: CA certificates (PEM) that the broker's is checked against."),
         cfg.StrOpt("tls_cert_file", help="AMQP over TLS: the gateway's own certificate (PEM)."),
         cfg.StrOpt("tls_key_file", help="AMQP over TLS: key of the gateway's own certificate (PEM)."),
         cfg.BoolOpt("tls_insecure", default=False, help="AMQP over TLS: don't check the broker's certificate."),
     )
 
-    def __init__(self, uri: str, options: Any):
+    def __init__(self, uri: str, options: Any, vhost: str | None = None, root: AMQPBridge | None = None):
+        """``vhost``: instead of the URI's; ``root``: the bridge that this one belongs to then."""
         self.timeout = options.timeout
+        self._root = root or self
         self._options = options
         self._uri = uri
-        self._uris = broker_uris(uri, options.hosts)
-        self._tls = tls_options(options) if uri.startswith("amqps:") else None
-        self._publishers = Pool(lambda: self._connect(confirm=True), options.pool_size, self.timeout)
+        self._target = read_uri(uri, options.hosts)
+        if vhost is not None:
+            self._target = replace(self._target, vhost=vhost)
+        check_login(options, self._target)
+        self._tls = tls_options(options) if self._target.tls else None
+        self._publishers = Pool(lambda until: self._connect(until, confirm=True), options.pool_size, self.timeout)
         # An alarm makes RabbitMQ stop reading from connections that publish; fetching goes on on others.
-        self._fetchers = Pool(lambda: self._connect(confirm=False), options.pool_size, self.timeout)
+        self._fetchers = Pool(lambda until: self._connect(until, confirm=False), options.pool_size, self.timeout)
+        self._sizes = Sizes()
         self._create_lock = threading.Lock()
         self._may_consume: TTLCache[str, bool] = TTLCache(NATURES_AT_MOST, NATURE_KNOWN_FOR)
         # Where a consumer got nothing of what waited: another one would take messages and give them back once more,
@@ -129,52 +149,67 @@ class AMQPBridge(Bridge):
         self._closing = threading.Event()
         self._keeper_lock = threading.Lock()
         self._keeper: threading.Thread | None = None
-        self._others: dict[str, AMQPBridge] = {}
+        self._vhosts = VHosts(self._other)
 
-    def _connect(self, *, confirm: bool) -> Link:
+    def _connect(self, until: float, *, confirm: bool) -> Link:
+        self._root._start_keeper()
+        brokers = self._target.brokers
+        connections = [
+            connection(self._target, broker, self._options, self._tls)
+            for broker in random.sample(brokers, len(brokers))  # nosec B311  # spread over the cluster
+        ]
+        return Link(connections, self.timeout, until, confirm=confirm)
+
+    def _deadline(self) -> float:
+        """When a call that begins now must have ended, in monotonic seconds."""
+        return time.monotonic() + self.timeout
+
+    def _start_keeper(self) -> None:
         with self._keeper_lock:
             if self._keeper is None:
                 self._keeper = threading.Thread(target=self._keep, name="amqp-keeper", daemon=True)
                 self._keeper.start()
-        connection = Connection(
-            random.sample(self._uris, len(self._uris)),  # nosec B311  # spread over the cluster
-            ssl=self._tls or False,
-            connect_timeout=self.timeout,
-            heartbeat=self._options.heartbeat,
-            transport_options={"client_properties": {"connection_name": "marconi"}},
-        )
-        return Link(connection, len(self._uris), self.timeout, confirm=confirm)
 
     def _keep(self) -> None:
-        """Tick idle connections three times in a heartbeat."""
+        """Tick idle connections three times in a heartbeat, those of other virtual hosts too."""
         while not self._closing.wait(self._options.heartbeat / 3):
-            for pool in (self._publishers, self._fetchers):
-                try:
-                    pool.tick()
-                except Exception:  # it must go on whatever happened once
-                    LOG.exception("keeping idle connections alive failed")
+            for bridge in (self, *self._vhosts.all()):
+                for pool in (bridge._publishers, bridge._fetchers):
+                    try:
+                        pool.tick()
+                    except Exception:  # it must go on whatever happened once
+                        LOG.exception("keeping idle connections alive failed")
+            self._vhosts.close_idle()
 
     def close(self) -> None:
         self._closing.set()
         self._publishers.close()
         self._fetchers.close()
-        for other in list(self._others.values()):
+        for other in self._vhosts.all():
             other.close()
 
     def connections(self) -> int:
         own = self._publishers.open + self._fetchers.open
-        return own + sum(other.connections() for other in list(self._others.values()))
+        return own + sum(other.connections() for other in self._vhosts.all())
+
+    def describe(self) -> str:
+        return str(self._target)
 
     def ping(self) -> None:
-        # Nothing less than a message shows an alarm. This one reaches no queue, and is confirmed all the same.
+        # Nothing less than a message shows an alarm.
+        deadline = self._deadline()
+        self._publish_to_nobody(0, deadline)
+        with _translated(), self._fetchers.link(deadline) as link:
+            link.round_trip()
+
+    def _publish_to_nobody(self, size: int, deadline: float) -> None:
+        """Publish a message of so many bytes that reaches no queue, and is confirmed all the same."""
         try:
-            self._publish("", PING_KEY, [Envelope(b"")], time.monotonic() + self.timeout, mandatory=False)
+            self._publish("", PING_KEY, [Envelope(bytes(size))], deadline, mandatory=False)
         except PublishBlocked as error:
             raise BrokerBlocked(str(error)) from error
         except OutcomeUnknown as error:
             raise BridgeUnavailable(str(error)) from error
-        with _translated(), self._fetchers.link() as link:
-            link.round_trip()
 
     # -- queues -------------------------------------------------------------------------------------------------
 
@@ -183,11 +218,12 @@ class AMQPBridge(Bridge):
 
     def _create_with(self, pool: Pool, queue: str) -> None:
         # One at a time: declaring one new quorum queue from several connections at once makes RabbitMQ 3.10 stall.
+        deadline = self._deadline()
         if not self._create_lock.acquire(timeout=self.timeout):
             raise BridgeUnavailable("other queues are being made, and the broker is slow to answer")
         try:
             with _translated():
-                link = pool.take()
+                link = pool.take(deadline)
                 try:
                     self._create(link, queue)
                 except BaseException:
@@ -238,31 +274,43 @@ class AMQPBridge(Bridge):
             raise QueueMissing(queue) from error
 
     def publish_to(self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool) -> None:
-        start = time.monotonic()
-
-        def publish(share: float) -> None:
-            self._publish(exchange, routing_key, envelopes, start + self.timeout * share, mandatory)
-
+        deadline = self._deadline()
+        self._sizes.check(
+            [len(envelope.body) for envelope in envelopes], lambda size: self._publish_to_nobody(size, deadline)
+        )
         try:
-            publish(FIRST_TRY)
+            self._publish(exchange, routing_key, envelopes, deadline, mandatory, FIRST_TRY)
         except PublishBlocked:
             raise  # so is every other connection, and when the alarm is over each would enqueue what it was sent
         except OutcomeUnknown as unknown:
-            if time.monotonic() - start >= self.timeout:
+            if deadline - time.monotonic() < self.timeout * SECOND_TRY:
                 raise
             # The same message ids: what arrives twice lands once.
             try:
-                publish(1)
+                self._publish(exchange, routing_key, envelopes, deadline, mandatory)
+            except QueueFull as error:  # the first copy may be in another queue, or in this one
+                raise QueueFull(str(error)) from error
             except BridgeUnavailable as error:
                 raise unknown from error
 
     def _publish(
-        self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], deadline: float, mandatory: bool
+        self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], deadline: float, mandatory: bool,
+        share: float = 1.0,
     ) -> None:
-        link = self._publishers.take()
+        """Publish, and wait for confirms for a ``share`` of the timeout, till ``deadline`` (monotonic seconds).
+
+        Whatever it waits for before it sends counts. Raises OutcomeUnknown only when it has sent something.
+        """
+        latest = deadline - self.timeout * LEAST_LEFT
+        link = self._publishers.take(latest)
+        now = time.monotonic()
+        if now > latest:
+            self._publishers.put(link)
+            raise BridgeUnavailable("no connection to the broker was free in time; nothing was sent")
+        until = min(deadline, now + self.timeout * share)
         try:
-            link.publish(exchange, routing_key, envelopes, deadline, mandatory)
-        except (Unroutable, PropertiesTooLarge):
+            link.publish(exchange, routing_key, envelopes, until, mandatory)
+        except (Unroutable, PropertiesTooLarge, QueueFull):
             self._publishers.put(link)
             raise
         except NotFound as error:
@@ -271,6 +319,9 @@ class AMQPBridge(Bridge):
         except LINK_ERRORS as error:
             self._publishers.drop(link)
             if (refused := refusal(error)) is not None:
+                if isinstance(refused, MessageTooLarge):
+                    self._sizes.learn(refused)
+                    refused.partly = len(envelopes) > 1
                 raise refused from error
             raise OutcomeUnknown(f"the connection to the broker broke before it confirmed: {error}") from error
         except BridgeUnavailable:
@@ -293,8 +344,9 @@ class AMQPBridge(Bridge):
             self.publish(queue, envelopes)
 
     def fetch(self, queue: str, limit: int) -> Batch:
+        deadline = self._deadline()
         if limit == 1:
-            return self._fetch(queue, Link.fetch, limit)
+            return self._fetch(queue, Link.fetch, limit, deadline)
         # One at a time: two that see the same messages waiting would together ask for more than there are.
         with self._fetching_lock:
             lock = self._fetching.setdefault(queue, _QueueLock())
@@ -310,15 +362,17 @@ class AMQPBridge(Bridge):
         if not lock.mutex.acquire(timeout=self.timeout):
             raise BridgeUnavailable(f"other fetches from queue {queue} are waiting, and the broker is slow to answer")
         try:
-            return self._fetch(queue, fetch, limit)
+            return self._fetch(queue, fetch, limit, deadline)
         finally:
             lock.mutex.release()
 
-    def _fetch(self, queue: str, how: Callable[[Link, str, int], list[amqp.Message]], limit: int) -> AMQPBatch:
+    def _fetch(
+        self, queue: str, how: Callable[[Link, str, int], list[amqp.Message]], limit: int, deadline: float
+    ) -> AMQPBatch:
         with self._fetching_lock:
             limit = min(limit, self._fitting.get(queue, self._options.prefetch))
         with _translated():
-            link = self._fetchers.take()
+            link = self._fetchers.take(deadline)
             try:
                 deliveries = how(link, queue, limit)
             except QueueMissing:
@@ -360,6 +414,7 @@ class AMQPBridge(Bridge):
         assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
         if batch.link is not None:
             link, batch.link = batch.link, None
+            link.until = self._deadline()
             with _translated():
                 try:
                     acknowledge(link)
@@ -372,6 +427,7 @@ class AMQPBridge(Bridge):
         assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
         if batch.link is not None:
             link, batch.link = batch.link, None
+            link.until = self._deadline()
             try:
                 link.restore(batch.queue, len(batch.envelopes))
             except LINK_ERRORS:
@@ -384,24 +440,35 @@ class AMQPBridge(Bridge):
     def at(self, vhost: str | None) -> Bridge:
         if vhost is None or vhost == self.own_vhost():
             return self
-        with self._keeper_lock:
-            other = self._others.get(vhost)
-            if other is None:
-                uri = urlsplit(self._uri)._replace(path=f"/{quote(vhost, safe='')}").geturl()
-                other = self._others[vhost] = AMQPBridge(uri, self._options)
-            return other
+        bridge: AMQPBridge = self._vhosts.at(vhost)
+        return bridge
+
+    def _other(self, vhost: str) -> AMQPBridge:
+        return AMQPBridge(self._uri, self._options, vhost, self)
 
     def own_vhost(self) -> str:
-        return unquote(urlsplit(self._uris[0]).path[1:])
+        return self._target.vhost
 
     def exists(self, queue: str) -> bool:
+        try:
+            with _translated(), self._fetchers.link() as link:
+                return link.depth(queue) is not None
+        except ObjectLocked as error:
+            raise locked(queue) from error
+
+    def check_source(self, queue: str) -> None:
+        self._consumable(queue, self._deadline())
+
+    def check_exchange(self, binding: Binding) -> None:
         with _translated(), self._fetchers.link() as link:
-            return link.depth(queue) is not None
+            check_exchange(link, binding)
 
     def bind(self, queue: str, binding: Binding) -> None:
         with _translated(), self._fetchers.link() as link:
             if link.depth(queue) is None:
                 raise QueueMissing(queue)
+            if binding.declare and not link.has_exchange(binding.exchange):
+                link.declare_exchange(binding.exchange, binding.type, binding.durable)
             try:
                 for key in binding.keys or ("",):
                     link.bind(queue, binding.exchange, key, binding.arguments)
@@ -409,23 +476,24 @@ class AMQPBridge(Bridge):
                 raise ExchangeMissing(binding.exchange) from error
 
     def fetch_foreign(self, queue: str, limit: int) -> Batch:
-        consume = self._consumable(queue)
+        deadline = self._deadline()
+        consume = self._consumable(queue, deadline)
         if consume is None:
             return AMQPBatch([], None, queue)
 
         def fetch(link: Link, queue: str, limit: int) -> list[amqp.Message]:
             return link.fetch_foreign(queue, limit, consume)
 
-        return self._fetch(queue, fetch, limit)
+        return self._fetch(queue, fetch, limit, deadline)
 
-    def _consumable(self, queue: str) -> bool | None:
-        """Link.may_consume, remembered for a while; None when nothing is there to fetch."""
+    def _consumable(self, queue: str, deadline: float) -> bool | None:
+        """may_consume, remembered for a while; None when nothing is there to fetch."""
         with self._fetching_lock:  # cachetools' caches are not thread-safe
             consume = self._may_consume.get(queue)
         if consume is None:
             try:
-                with _translated(), self._fetchers.link() as link:
-                    consume = link.may_consume(queue)
+                with _translated(), self._fetchers.link(deadline) as link:
+                    consume = may_consume(link, queue)
             except QueueMissing:
                 return None
             if consume is not None:
@@ -434,10 +502,10 @@ class AMQPBridge(Bridge):
         return consume
 
     def peek(self, queue: str, limit: int, see: Callable[[Envelope], bool]) -> None:
-        consume = self._consumable(queue)
+        deadline = self._deadline()
+        consume = self._consumable(queue, deadline)
         if consume is None:
             return
-        deadline = time.monotonic() + self.timeout
         waiting = 0
 
         def show(delivery: amqp.Message) -> None:
@@ -448,13 +516,13 @@ class AMQPBridge(Bridge):
 
         try:
             # All on the one link: to wait for a second while holding this would lock up a pool full of those who look.
-            with _translated(), self._fetchers.link() as link:
+            with _translated(), self._fetchers.link(deadline) as link:
                 if waiting := link.depth(queue) or 0:
                     link.look(queue, min(limit, self._options.prefetch), waiting, consume, show)
         except _SeenEnough:
             # The rest is on its way, and may be any amount: the link has been dropped instead of reading it, and the
             # broker puts all of it back.
-            with _translated(), self._fetchers.link() as link:
+            with _translated(), self._fetchers.link(deadline) as link:
                 link.await_depth(queue, waiting)
 
 
@@ -505,7 +573,7 @@ def _envelope(delivery: amqp.Message) -> Envelope:
         timestamp=_signed(properties.get("timestamp")),
         content_type=properties.get("content_type"),
         content_encoding=properties.get("content_encoding"),
-        headers={k: v for k, v in headers.items() if k != DELIVERY_COUNT},
+        headers={k: v for k, v in headers.items() if k not in DELIVERY_HEADERS},
         priority=properties.get("priority"),
         correlation_id=properties.get("correlation_id"),
         reply_to=properties.get("reply_to"),

@@ -16,17 +16,16 @@ from typing import Any
 
 import amqp
 from amqp import spec
-from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
+from amqp.exceptions import NotFound, PreconditionFailed
 from cachetools import LRUCache
 from kombu import Connection
+from kombu.exceptions import OperationalError
 
 from bridges.amqp.encoder import encode
 from bridges.amqp.frames import readable
+from bridges.amqp.refusals import differs, is_down
 from bridges.base import Envelope
-from bridges.errors import BrokerBlocked, OutcomeUnknown, PublishBlocked, QueueMissing, Unroutable
-
-#: Header that RabbitMQ adds to messages of quorum queues.
-DELIVERY_COUNT = "x-delivery-count"
+from bridges.errors import BrokerBlocked, OutcomeUnknown, PublishBlocked, QueueFull, QueueMissing, Unroutable
 
 #: Seconds that a consumer's deliveries may be behind it at the least: a replica's way behind its leader.
 LATE = 0.05
@@ -37,6 +36,9 @@ PROMPT = 0.002
 #: Seconds after which a wait for the broker looks at the clock: it may take so much longer than it should.
 SLICE = 0.1
 
+#: Seconds that a wait lasts at the least whose time is up: 0 would mean something else to sockets.
+LEAST_WAIT = 0.001
+
 #: Bytes that are read in one go at the most, if not more are wanted.
 READ_AHEAD = 64 * 1024
 
@@ -45,11 +47,11 @@ _ACK_START = struct.Struct(">BHIHH").pack
 _ACK_ARGUMENTS = struct.Struct(">QB").unpack_from
 _ACK_PAYLOAD, _ACK_FRAME = 13, 21
 
+#: Reply code of a return that is not for want of a queue.
+RESOURCE_ERROR = 506
+
 #: Queues of which a link remembers that its consumers get their messages at once.
 PROMPT_AT_MOST = 1000
-
-#: A type of queues that there is not.
-NO_TYPE = "marconi-asks"
 
 #: Seconds to wait at the least until what was given back is in its place, and between two looks at that.
 GIVEN_BACK = 0.1
@@ -63,10 +65,15 @@ EXCHANGES = 4
 
 
 class Link:
-    """``connection`` is a kombu connection that is not open yet; ``timeout`` bounds each call, in seconds."""
+    """``connections`` are kombu's that are not open yet, to brokers of a cluster: the first that can be opened counts.
 
-    def __init__(self, connection: Connection, hosts: int, timeout: float, *, confirm: bool):
+    ``timeout`` bounds each wait, in seconds. ``until`` (monotonic seconds), where it is set, ends all waits of what is
+    done now, however many there are: first of all the opening.
+    """
+
+    def __init__(self, connections: Sequence[Connection], timeout: float, until: float, *, confirm: bool):
         self.timeout = timeout
+        self.until: float | None = until
         self.blocked = False
         self.last_tag = 0
         self._prefetch = 0
@@ -77,14 +84,10 @@ class Link:
         self._owed = False
         self._published = 0
         self._unconfirmed: set[int] = set()
-        self._nacked = False
+        self._nacked = 0
         self._returned = 0
-        connection.ensure_connection(
-            max_retries=hosts - 1, interval_start=0, interval_step=0, interval_max=0, timeout=timeout,
-        )
-        self._kombu = connection
-        self._amqp: amqp.Connection = connection.connection
-        self._until: float | None = None
+        self._kombu = _first_open(connections, until)
+        self._amqp: amqp.Connection = self._kombu.connection
         self._quick = self._quicken()
         self._amqp.on_inbound_frame = readable(self._amqp.on_inbound_frame)
         self._amqp.on_blocked = self._on_blocked
@@ -108,13 +111,14 @@ class Link:
         sock: socket.socket = transport.sock
         sock.settimeout(self.timeout)
         if type(sock) is not socket.socket:  # TLS
+            self._hurry(transport, sock)
             return False
         sock.settimeout(None)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self.timeout))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(min(SLICE, self.timeout)))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(min(SLICE, self.timeout)))
 
         def receive(wanted: int) -> bytes:
-            until = self._until or time.monotonic() + self.timeout
+            until = self.until or time.monotonic() + self.timeout
             while True:
                 try:
                     return sock.recv(max(wanted, READ_AHEAD))
@@ -122,8 +126,39 @@ class Link:
                     if time.monotonic() >= until:
                         raise TimeoutError("timed out") from None
 
+        def write(data: bytes) -> None:
+            sent = 0
+            until = None
+            while True:
+                with suppress(BlockingIOError):
+                    sent += sock.send(memoryview(data)[sent:] if sent else data)
+                if sent == len(data):
+                    return
+                # A broker that is short of something may take a little now and then, and go on so for long.
+                until = until or self.until or time.monotonic() + self.timeout
+                if time.monotonic() >= until:
+                    raise TimeoutError("timed out")
+
         transport._quick_recv = receive
+        transport._write = write
         return True
+
+    def _hurry(self, transport: Any, sock: socket.socket) -> None:
+        """Have reads through TLS end in time: each would wait for its own timeout."""
+        read: Callable[[int], bytes] = transport._quick_recv
+
+        def receive(wanted: int) -> bytes:
+            usual = sock.gettimeout()
+            left = self.until - time.monotonic() if self.until is not None else self.timeout
+            if usual is None or left >= usual:
+                return read(wanted)
+            sock.settimeout(max(left, LEAST_WAIT))
+            try:
+                return read(wanted)
+            finally:
+                sock.settimeout(usual)
+
+        transport._quick_recv = receive
 
     def _open_channel(self) -> amqp.Channel:
         self._prefetch = 0
@@ -175,7 +210,7 @@ class Link:
     ) -> None:
         """Send a batch in one write and wait for all its confirms, till ``deadline`` (monotonic seconds).
 
-        Raises Unroutable, and amqp's NotFound when there is no such exchange; the channel is of no use then.
+        Raises Unroutable, QueueFull, and amqp's NotFound when there is no such exchange; the channel is of no use then.
         """
         self.check_not_blocked()
         frames = encode(
@@ -184,10 +219,10 @@ class Link:
         first = self._published + 1
         self._published += len(envelopes)
         self._unconfirmed = set(range(first, self._published + 1))
-        self._nacked, self._returned = False, 0
+        self._nacked = self._returned = 0
+        self.until = deadline
         self._amqp.transport.write(frames)
         self._amqp.bytes_sent += 1  # keeps py-amqp's heartbeat from being sent on top
-        self._until = deadline
         try:
             while self._unconfirmed:
                 if self.blocked:
@@ -201,11 +236,15 @@ class Link:
                     elif not self._take_acks():
                         self._amqp.blocking_read()
         finally:
-            self._until = None
+            self.until = None
         if self._returned:
             raise Unroutable(f"{self._returned} of {len(envelopes)} messages")
         if self._nacked:
-            raise OutcomeUnknown("the broker has refused some of the messages")
+            total = len(envelopes)
+            raise QueueFull(
+                f"the broker did not take {self._nacked} of {total} messages: a queue is full, or fails",
+                partly=bool(exchange) or self._nacked < total,
+            )
 
     def _take_acks(self) -> bool:
         """Handle the confirms that are next in what has been received, of which there may be one for each message:
@@ -233,11 +272,12 @@ class Link:
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
         # What was published before an alarm may be nacked after it: that is no news of this batch.
-        self._nacked = self._nacked or any(t <= tag if multiple else t == tag for t in self._unconfirmed)
+        self._nacked += sum(t <= tag if multiple else t == tag for t in self._unconfirmed)
         self._on_ack(tag, multiple)
 
     def _on_return(self, error: Exception, exchange: str, routing_key: str, message: Any) -> None:
-        self._returned += 1
+        # Broker-J returns what a full queue does not take, too, and nacks it besides.
+        self._returned += getattr(error, "reply_code", None) != RESOURCE_ERROR
 
     # -- queues -------------------------------------------------------------------------------------------------
 
@@ -245,28 +285,50 @@ class Link:
         """Messages that wait in the queue, or None when there is no such queue."""
         try:
             return self.channel.queue_declare(queue, passive=True).message_count
-        except NotFound:
-            self._reopened()
+        except NotFound as error:
+            self.reopened()
+            if is_down(error):
+                raise
             return None
 
     def declare(self, queue: str, arguments: dict[str, Any]) -> bool:
         """Make a durable queue; False when there is one already that is not like that."""
         try:
             self.channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
-        except PreconditionFailed:
-            self._reopened()
+        except PreconditionFailed as error:
+            self.reopened()
+            if not differs(error):  # a limit, or a type of queues that the broker does not make
+                raise
             return False
         return True
+
+    def has_exchange(self, exchange: str) -> bool:
+        """Is there such an exchange?"""
+        try:
+            self.channel.exchange_declare(exchange, "direct", passive=True)  # the type is not looked at
+        except NotFound:
+            self.reopened()
+            return False
+        return True
+
+    def declare_exchange(self, exchange: str, kind: str, durable: bool) -> None:
+        """Make an exchange; one that somebody else has made otherwise just now is left as it is."""
+        try:
+            self.channel.exchange_declare(exchange, kind, durable=durable, auto_delete=False)
+        except PreconditionFailed as error:
+            self.reopened()
+            if not differs(error):  # a limit
+                raise
 
     def bind(self, queue: str, exchange: str, key: str, arguments: Mapping[str, Any]) -> None:
         """Bind a queue to an exchange. Raises amqp's NotFound when there is none of one of them."""
         try:
             self.channel.queue_bind(queue, exchange, key, arguments=dict(arguments))
         except NotFound:
-            self._reopened()
+            self.reopened()
             raise
 
-    def _reopened(self) -> None:
+    def reopened(self) -> None:
         """A channel error closes the channel; py-amqp has opened it anew, without consumer and prefetch count."""
         self._prefetch = 0
         self._consumer = None
@@ -299,7 +361,9 @@ class Link:
                 self._get(queue, limit, deliveries.append)
                 self.unheard = owed and len(deliveries) > 1
         except NotFound as error:
-            self._reopened()
+            self.reopened()
+            if is_down(error):
+                raise
             raise QueueMissing(queue) from error
         return self._fetched(deliveries)
 
@@ -310,39 +374,6 @@ class Link:
                 return taken
             take(message)
         return limit
-
-    def may_consume(self, queue: str) -> bool | None:
-        """May a consumer come to somebody else's queue and go again? Not if the queue ends with its last consumer.
-
-        RabbitMQ tells only by refusing a declaration that does not fit. This one never can: there is no such type of
-        queue, so none is made either. Where the gateway's user may not declare at all, the queue's first message tells
-        whether it is a quorum queue, which can't be of that kind; None when there is no message. Raises QueueMissing.
-        """
-        if self.depth(queue) is None:
-            raise QueueMissing(queue)
-        try:
-            self.channel.queue_declare(queue, durable=True, auto_delete=False, arguments={"x-queue-type": NO_TYPE})
-        except PreconditionFailed as error:
-            self._reopened()
-            return "'durable'" not in str(error) and "'auto_delete'" not in str(error)
-        except AccessRefused:
-            self._reopened()
-            return self._is_quorum(queue)
-        except ResourceLocked:  # somebody's exclusive queue
-            self._reopened()
-        return False
-
-    def _is_quorum(self, queue: str) -> bool | None:
-        """Is it a quorum queue? They put a header on what is got, and with a single active consumer take no gets."""
-        try:
-            message = self.channel.basic_get(queue)
-        except ResourceLocked:
-            self._reopened()
-            return True
-        if message is None:
-            return None
-        self.restore(queue, 1)
-        return DELIVERY_COUNT in (message.headers or {})
 
     def fetch_foreign(self, queue: str, limit: int, consume: bool) -> list[amqp.Message]:
         """As fetch, from somebody else's queue: as a consumer that stands in line with others, or by gets.
@@ -486,6 +517,23 @@ class Link:
         self.channel.basic_qos(0, 1, False)
 
 
+def _first_open(connections: Sequence[Connection], until: float) -> Connection:
+    """Open the first connection that can be; none is begun after ``until`` (monotonic seconds)."""
+    for connection in connections[:-1]:
+        try:
+            return _opened(connection, until)
+        except OPEN_ERRORS:
+            if time.monotonic() >= until:
+                raise
+    return _opened(connections[-1], until)
+
+
+def _opened(connection: Connection, until: float) -> Connection:
+    connection.connect_timeout = max(until - time.monotonic(), LEAST_WAIT)  # type: ignore[assignment]  # kombu says int
+    connection.ensure_connection(max_retries=0, interval_start=0, interval_step=0, interval_max=0)
+    return connection
+
+
 def _timeval(seconds: float) -> bytes:
     """As the kernel wants it: a struct timeval."""
     return struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
@@ -493,3 +541,6 @@ def _timeval(seconds: float) -> bytes:
 
 #: What py-amqp and kombu raise when the broker is gone, refuses, or is too slow.
 LINK_ERRORS: tuple[type[Exception], ...] = (amqp.exceptions.AMQPError, OSError, socket.timeout)
+
+#: The same while a connection is opened: kombu wraps some.
+OPEN_ERRORS: tuple[type[Exception], ...] = (*LINK_ERRORS, OperationalError)

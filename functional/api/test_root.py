@@ -9,6 +9,8 @@ from functional.api.helpers import (
     REQUEST_ID,
     assert_error,
     bodies,
+    claim,
+    eventually,
     listed,
     messages_path,
     pop,
@@ -117,14 +119,32 @@ def test_health_reports_each_pool(api):
     assert response.status_code == 200
     report = response.json()
     assert report.pop("catalog_reachable") is True
-    assert report, "no pool is reported"
-    for pool in report.values():
-        assert pool["storage_reachable"] is True
-        assert pool["operation_status"]
-        for operation in pool["operation_status"].values():
-            assert set(operation) == {"seconds", "ref", "succeeded"}
-            assert operation["succeeded"] is True
-            assert operation["seconds"] >= 0
+    pool = report.pop("default")
+    assert report == pool  # as long as it is the only one
+    assert set(pool) == {"storage_reachable", "message_volume", "operation_status"}
+    assert pool["storage_reachable"] is True
+    assert pool["operation_status"]
+    for operation in pool["operation_status"].values():
+        assert set(operation) == {"seconds", "ref", "succeeded"}
+        assert operation["succeeded"] is True
+        assert operation["seconds"] >= 0
+
+
+def test_health_counts_the_messages_of_all_projects(api, queue):
+    other = Api(api.url)
+    post(api, queue, 1, 2, 3)
+    post(other, queue, 4)
+    claim(api, queue, limit=1)
+
+    def counted():
+        volume = api.get("/v2/health", headers={"X-Roles": "admin"}).json()["message_volume"]
+        assert set(volume) == {"free", "claimed", "total"}
+        # Other tests have left messages too.
+        assert volume["free"] >= 3 and volume["claimed"] >= 1
+        assert volume["total"] >= volume["free"] + volume["claimed"]
+        return True
+
+    assert eventually(counted)
 
 
 def test_health_is_for_admins(api):

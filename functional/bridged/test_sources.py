@@ -281,16 +281,6 @@ def test_missing_queue_can_be_deleted(api, native, queue):
     assert native.depth(theirs) is None
 
 
-def test_exclusive_queue_of_another_connection_is_a_clear_error(api, native, queue):
-    theirs = native.queue(durable=False, exclusive=True)
-    bridge(api, queue, source=from_queue(theirs))
-
-    answer = api.post(claims_path(queue))
-
-    assert answer.status_code in (403, 404, 409, 503)
-    assert_error(answer, answer.status_code)
-
-
 def test_deleting_leaves_the_queue_and_its_messages(api, native, queue):
     theirs = native.queue()
     bridge(api, queue, source=from_queue(theirs))
@@ -493,9 +483,10 @@ def test_listings_of_any_length_and_statistics_keep_the_order(api, native, queue
     assert [int(body) for body in native.bodies(theirs, 12)] == list(range(12))
 
 
-def test_looking_more_often_than_rabbitmq_4_delivers_by_default_loses_nothing(api, native, queue):
+@pytest.mark.parametrize("limit", [{}, {"x-delivery-limit": 20}], ids=["the broker's own limit", "20"])
+def test_looking_more_often_than_rabbitmq_4_delivers_by_default_loses_nothing(api, native, queue, limit):
     """A quorum queue counts what comes back as a failed delivery, and gives a message up after so many."""
-    theirs = native.queue(arguments=QUORUM | {"x-delivery-limit": 20})
+    theirs = native.queue(arguments=QUORUM | limit)
     bridge(api, queue, source=from_queue(theirs))
     numbers(native, 3, queue=theirs)
     native.until_depth(theirs, 3)

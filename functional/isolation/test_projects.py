@@ -45,9 +45,9 @@ VARIABLE = re.compile(r"req-[0-9a-f-]{36}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0
 VARIABLE_HEADERS = {"Date", "X-Openstack-Request-Id"}
 
 
-#: Calls of broker and side-store in the metrics, but for those of the housekeeping.
+#: Calls of broker and side-store in the metrics, but for those of the housekeeping and of who looks after bindings.
 CALL_COUNT = re.compile(
-    r'marconi_(bridge|side_store)_call_seconds_count\{(?!call="(now|connections|maintain|tick)")'
+    r'marconi_(bridge|side_store)_call_seconds_count\{(?!call="(now|connections|maintain|tick|list_bridged|bind)")'
 )
 
 

@@ -22,6 +22,9 @@ INSTALL = "install it: `apt-get install rabbitmq-server` or `brew install rabbit
 #: and for root they switch to the user of the system's own node.
 PACKAGED_SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 
+#: Variable with the folder of a later RabbitMQ that unpack-rabbitmq.sh has made: used instead of the installed one.
+UNPACKED = "MARCONI_RABBITMQ"
+
 #: Seconds that one rabbitmqctl call may take; joining a cluster is the slowest.
 CTL_TIMEOUT = 60.0
 
@@ -56,9 +59,21 @@ ssl_options.verify = verify_peer
 ssl_options.fail_if_no_peer_cert = true
 """
 
+#: The name in the certificate is the user's.
+EXTERNAL_CONFIG = """\
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = AMQPLAIN
+auth_mechanisms.3 = EXTERNAL
+ssl_cert_login_from = common_name
+"""
+
 
 def find_scripts() -> Path:
     """The folder of the scripts rabbitmq-server and rabbitmqctl."""
+    if (unpacked := os.environ.get(UNPACKED)) is not None:
+        if not (Path(unpacked) / "version").exists():
+            raise Missing(f"no RabbitMQ in {unpacked}; unpack one: `functional/unpack-rabbitmq.sh {unpacked}`")
+        return Path(unpacked).resolve() / "root/usr/lib/rabbitmq/bin"
     on_path = shutil.which("rabbitmq-server")
     folders = [PACKAGED_SCRIPTS] + ([Path(on_path).resolve().parent] if on_path else [])
     for folder in folders:
@@ -101,12 +116,14 @@ class RabbitMQ(Service):
     """One node, on its own or (see `join`) in a cluster with others of this process.
 
     With `tls`, an authority's file and what it has signed for the node, it listens on another port for TLS too.
+    `external`: whoever shows a certificate may log in by it.
     """
 
-    def __init__(self, tls: tuple[Path, Pair] | None = None) -> None:
+    def __init__(self, tls: tuple[Path, Pair] | None = None, external: bool = False) -> None:
         self._scripts = find_scripts()
         super().__init__("rabbitmq")
         self._tls = tls
+        self._external = external
         self.tls_port = free_port()
         self.port = free_port()
         self.node = f"marconi-{self.port}@localhost"
@@ -184,7 +201,9 @@ class RabbitMQ(Service):
             ca, pair = self._tls
             config.write_text(CONFIG + TLS_CONFIG.format(port=self.tls_port, ca=ca, pair=pair))
         plugins = self.folder / "enabled_plugins"
-        plugins.write_text("[].\n")
+        plugins.write_text("[rabbitmq_auth_mechanism_ssl].\n" if self._external else "[].\n")
+        if self._external:
+            config.write_text(config.read_text() + EXTERNAL_CONFIG)
         empty = self.folder / "rabbitmq-env.conf"
         empty.touch()
         return _without_erlang_settings() | {
@@ -209,4 +228,7 @@ class RabbitMQ(Service):
 def _without_erlang_settings() -> dict[str, str]:
     """Our environment without what is meant for another node."""
     foreign = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    if (unpacked := os.environ.get(UNPACKED)) is not None:  # with an Erlang of its own
+        settings["PATH"] = f"{Path(unpacked).resolve() / 'root/usr/lib/erlang/bin'}{os.pathsep}{settings['PATH']}"
+    return settings

@@ -47,6 +47,18 @@ def parse_optional_object(data: bytes) -> dict[str, Any]:
     return parse_object(data) if data else {}
 
 
+def check_keys(document: dict[str, Any], known: frozenset[str]) -> None:
+    """Raises InvalidInput for a body with other keys than those."""
+    if unknown := sorted(set(document) - known):
+        raise InvalidInput(f"Unknown keys: {', '.join(unknown)}", TITLE)
+
+
+def check_size(data: bytes, most: int, what: str) -> None:
+    """Raises InvalidInput for a body of more than ``most`` bytes as it was sent, white space included."""
+    if len(data) > most:
+        raise InvalidInput(f"{what} is too large: {len(data)} bytes were sent, the limit is {most}", TITLE)
+
+
 def integer(document: dict[str, Any], key: str) -> int | None:
     """An integer member; None when it is missing or null."""
     value = document.get(key)

@@ -9,8 +9,18 @@ import orjson
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NoSuchPath
 
-from bridges.errors import BridgeError, BrokerBlocked, BrokerRefused, PublishBlocked
-from bridges.errors import OutcomeUnknown as PublishOutcomeUnknown
+from bridges.errors import (
+    BridgeError,
+    BrokerBlocked,
+    BrokerRefused,
+    LimitReached,
+    MessageTooLarge,
+    ObjectLocked,
+    OutcomeUnknown,
+    PublishBlocked,
+    QueueFull,
+    SourceUnreadable,
+)
 from gateway.auth.base import IdentityUnavailable, Unauthenticated
 from gateway.core.errors import (
     Busy,
@@ -69,6 +79,55 @@ STATUSES: dict[type[CoreError], int] = {
     Unready: 503,
 }
 
+#: Seconds after which a client is asked to try again when somebody has to change something first.
+REFUSED_RETRY_AFTER = 60
+
+#: Whatever a bridge raises: how the log calls it, what the client is told, and when to try again. The first that fits.
+OF_BRIDGES: tuple[tuple[type[BridgeError], str, str, int], ...] = (
+    (
+        PublishBlocked, "publish",
+        "The message broker is short of memory or disk and takes no messages now; these may have been enqueued or not.",
+        RETRY_AFTER,
+    ),
+    (
+        OutcomeUnknown, "publish",
+        "The broker did not confirm the messages in time; they may have been enqueued or not.", RETRY_AFTER,
+    ),
+    (
+        BrokerBlocked, "publish", "The message broker is short of memory or disk and takes no messages now.",
+        RETRY_AFTER,
+    ),
+    (
+        QueueFull, "publish",
+        "The message broker did not take the messages: a queue that they go to is full; try again when it is not.",
+        RETRY_AFTER,
+    ),
+    (
+        LimitReached, "broker",
+        "The message broker refuses this service what the call needs: a limit of queues or connections that is set"
+        " there is reached.",
+        REFUSED_RETRY_AFTER,
+    ),
+    (
+        ObjectLocked, "broker",
+        "The message broker refuses this service the queue: somebody else has it for himself alone.",
+        REFUSED_RETRY_AFTER,
+    ),
+    (
+        BrokerRefused, "broker",
+        "The message broker refuses this service what the call needs; the service's operator has to see to it.",
+        REFUSED_RETRY_AFTER,
+    ),
+    (
+        MessageTooLarge, "publish", "A message is larger than the message broker takes; none was enqueued.",
+        REFUSED_RETRY_AFTER,
+    ),
+    (BridgeError, "broker", "The message broker can't be reached now; try again.", RETRY_AFTER),
+)
+
+#: What is added when the broker may have taken some of what was posted.
+PARTLY = " Some messages, or other queues, may have been served: a message posted once more may arrive twice."
+
 Answer = tuple[int, bytes, dict[str, str]]
 
 
@@ -79,33 +138,10 @@ def answer(error: Exception) -> Answer:
         if isinstance(error, UnsupportedCoding):  # RFC 7694, 3
             headers = {"Accept-Encoding": "identity"}
         return _answer(STATUSES[type(error)], error.title, error.description, headers)
-    if isinstance(error, PublishBlocked):
-        LOG.warning("publish: %s", error)
-        return _answer(
-            503, "Service unavailable",
-            "The message broker is short of memory or disk and takes no messages now; these may have been enqueued or"
-            " not.",
-        )
-    if isinstance(error, PublishOutcomeUnknown):
-        LOG.warning("publish: %s", error)
-        return _answer(
-            503, "Service unavailable",
-            "The broker did not confirm the messages in time; they may have been enqueued or not.",
-        )
-    if isinstance(error, BrokerBlocked):
-        LOG.warning("publish: %s", error)
-        return _answer(
-            503, "Service unavailable", "The message broker is short of memory or disk and takes no messages now."
-        )
-    if isinstance(error, BrokerRefused):
-        LOG.warning("broker: %s", error)
-        return _answer(
-            503, "Service unavailable",
-            "The message broker refuses this service what the call needs; the service's operator has to see to it.",
-        )
+    if isinstance(error, SourceUnreadable):  # it has become so after the queue was bridged to it
+        return _answer(409, "Conflict", f"What this queue is bridged to can't be read: {error}")
     if isinstance(error, BridgeError):
-        LOG.warning("broker: %s", error)
-        return _answer(503, "Service unavailable", "The message broker can't be reached now; try again.")
+        return _of_bridge(error)
     if isinstance(error, StoreError):
         LOG.warning("side-store: %s", error)
         return _answer(503, "Service unavailable", "The side-store can't be reached now; try again.")
@@ -129,9 +165,17 @@ def answer(error: Exception) -> Answer:
     return _answer(500, "Internal server error", "An unexpected error happened; the log has it by the request's id.")
 
 
+def _of_bridge(error: BridgeError) -> Answer:
+    what, description, retry_after = next(row[1:] for row in OF_BRIDGES if isinstance(error, row[0]))
+    LOG.warning("%s: %s", what, error)
+    if isinstance(error, QueueFull) and error.partly:
+        description += PARTLY
+    return _answer(503, "Service unavailable", description, {"Retry-After": str(retry_after)})
+
+
 def _answer(status: int, title: str, description: str, headers: dict[str, str] | None = None) -> Answer:
     if status == 503:
-        headers = {"Retry-After": str(RETRY_AFTER)}
+        headers = {"Retry-After": str(RETRY_AFTER), **(headers or {})}
     return status, error_body(title, description), headers or {}
 
 

@@ -16,6 +16,10 @@ from gateway.core.ids import USABLE_ID
 from gateway.core.messages import Post
 from storage.base import Message
 
+#: Most ids in the Location of a post, whatever the page size: clients and proxies refuse long headers (Python's
+#: http.client lines of 64 KiB, nginx by default more than 4 KiB of headers in all).
+MAX_LOCATION_IDS = 100
+
 
 def post(call: Call, queue: str) -> Answer:
     """Post one or more messages."""
@@ -27,8 +31,13 @@ def post(call: Call, queue: str) -> Answer:
     return (
         201,
         orjson.dumps({"resources": [f"{path}/{id_}" for id_ in ids]}),
-        {"Location": f"{path}?ids={','.join(ids)}"},
+        {"Location": f"{path}?ids={','.join(ids[:_located(call)])}"},
     )
+
+
+def _located(call: Call) -> int:
+    """How many messages of a post its Location names: as many as one GET takes. ``resources`` names all."""
+    return min(call.core.limits.max_messages_per_page, MAX_LOCATION_IDS)
 
 
 def _posts(data: bytes) -> list[Post]:

@@ -11,7 +11,8 @@ from gateway.api import body, query, render
 from gateway.api.call import Call
 from gateway.api.errors import Answer, UnsupportedMediaType
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
-from gateway.core.queues import ListedQueue, QueueInfo
+from gateway.core.listing import Wanted
+from gateway.core.queues import QueueInfo
 from gateway.paths import BASE, base_of
 from gateway.policy import BY_CALL
 from gateway.signing import EXPIRES, SEPARATOR, sign
@@ -23,6 +24,7 @@ PATCH_TYPE = "application/openstack-messaging-v2.0-json-patch"
 LIST_KEYS = frozenset({"limit", "marker", "detailed", "name", "with_count"})
 
 PURGE_TYPES = ("messages", "subscriptions")
+PURGE_KEYS = frozenset({"resource_types"})
 
 SHARE_PATHS = ("messages", "claims", "subscriptions")
 SHARE_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -40,6 +42,7 @@ def path_of(call: Call, queue: str) -> str:
 def put(call: Call, queue: str) -> Answer:
     """Make a queue, or give an existing one new metadata."""
     data = call.body()
+    body.check_size(data, call.core.limits.max_queue_metadata, "Queue metadata")
     metadata = body.parse_object(data) if data else None
     made = call.core.queues.create(call.project, queue, metadata, call.identity.roles)
     return 201 if made else 204, b"", {"Location": path_of(call, queue)}
@@ -62,6 +65,7 @@ def patch(call: Call, queue: str) -> Answer:
     data = call.body()
     if call.request.headers.get("Content-Type") != PATCH_TYPE:
         raise UnsupportedMediaType(f"Accept-Patch: {PATCH_TYPE}")
+    body.check_size(data, call.core.limits.max_queue_metadata, "A patch of queue metadata")
     patched = call.core.queues.patch(call.project, queue, body.parse(data), call.identity.roles)
     return 200, orjson.dumps(patched), {}
 
@@ -80,21 +84,25 @@ def list_(call: Call) -> Answer:
     name = args.get("name", "")
     filters = {key: _filter_values(value) for key, value in args.items() if key not in LIST_KEYS}
 
-    def matches(queue: ListedQueue) -> bool:
-        return name in queue.name and all(
-            any(_same(queue.metadata.get(key), wanted) for wanted in values) for key, values in filters.items()
-        )
+    def matches(metadata: dict[str, Any]) -> bool:
+        return all(any(_same(metadata.get(key), wanted) for wanted in values) for key, values in filters.items())
 
-    page = call.core.queues.list(call.project, args.get("marker", ""), limit, matches)
+    page, count = call.core.queues.lists.page(Wanted(
+        call.project, args.get("marker", ""), limit, name, matches if filters else None, detailed, with_count
+    ))
     answer: dict[str, Any] = {
         "queues": [
-            {"name": q.name, "href": path_of(call, q.name), **({"metadata": q.metadata} if detailed else {})}
+            {
+                "name": q.name,
+                "href": path_of(call, q.name),
+                **({"metadata": orjson.Fragment(q.metadata)} if detailed else {}),
+            }
             for q in page
         ],
         "links": query.next_link(f"{base_of(call.request.environ)}/v2/queues", args, page[-1].name) if page else [],
     }
     if with_count:
-        answer["count"] = call.core.queues.count(call.project, matches if name or filters else None)
+        answer["count"] = count
     return 200, orjson.dumps(answer), {}
 
 
@@ -137,6 +145,7 @@ def _counted(call: Call, info: QueueInfo) -> tuple[Stats, int] | None:
 def purge(call: Call, queue: str) -> Answer:
     """Remove all messages, or subscriptions, or both."""
     document = call.document()
+    body.check_keys(document, PURGE_KEYS)
     types = document.get("resource_types", list(PURGE_TYPES))
     if not isinstance(types, list) or any(kind not in PURGE_TYPES for kind in types):
         raise InvalidInput(f"Resource types must be supported in the list {list(PURGE_TYPES)}", body.TITLE)
@@ -153,8 +162,7 @@ def share(call: Call, queue: str) -> Answer:
     if SEPARATOR in call.project:
         raise InvalidInput("The queues of a project with a backslash in its id can't be shared")
     document = call.document()
-    if unknown := sorted(set(document) - SHARE_KEYS):
-        raise InvalidInput(f"Unknown keys: {', '.join(unknown)}", body.TITLE)
+    body.check_keys(document, SHARE_KEYS)
     names = _string_list(document, "paths", ["messages"], SHARE_PATHS)
     methods = _string_list(document, "methods", ["GET"], SHARE_METHODS)
     if refused := [rule for rule in rules_of(names, methods) if not call.allows(rule)]:

@@ -15,6 +15,7 @@ from gateway.api.errors import Answer
 from gateway.core.errors import CoreError, NotFound
 from gateway.core.messages import Post
 from gateway.core.queues import HEALTH_PROJECT
+from gateway.core.volume import UNKNOWN, message_volume
 from gateway.paths import base_of
 from storage.errors import StoreError
 
@@ -106,13 +107,14 @@ def health(call: Call) -> Answer:
     core = call.core
     operations = _operations(call)  # first: they may be what finds out that the broker or the side-store is gone
     broker, store = _works(core.bridge.ping), _works(core.store.ping)
-    return 200, orjson.dumps({
-        "catalog_reachable": store["succeeded"],
-        POOL: {
-            "storage_reachable": broker["succeeded"] and store["succeeded"],
-            "operation_status": {"ping_broker": broker, "ping_side_store": store, **operations},
-        },
-    }), {}
+    works = broker["succeeded"] and store["succeeded"]
+    pool = {
+        "storage_reachable": works,
+        "message_volume": message_volume(core.bridge, core.store) if works else UNKNOWN,
+        "operation_status": {"ping_broker": broker, "ping_side_store": store, **operations},
+    }
+    # There are no other pools: the one that there is stands at the top level too, as clients know it.
+    return 200, orjson.dumps({"catalog_reachable": store["succeeded"], **pool, POOL: pool}), {}
 
 
 def _operations(call: Call) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class AuthStrategy(ABC):
 
     @abstractmethod
     def identify(self, environ: Mapping[str, Any]) -> Identity:
-        """The caller. Raises Unauthenticated and IdentityUnavailable."""
+        """The caller. Raises Unauthenticated, IdentityUnavailable, and the core's Busy when too many want to know."""
 
     def ping(self) -> str:
         """What the strategy works with, in words; raises ValueError if that does not work."""

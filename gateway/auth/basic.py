@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import bcrypt
 from cachetools import TTLCache
 
 from gateway.auth.base import MAX_PROJECT, AuthStrategy, Identity, Unauthenticated, with_implied
+from gateway.auth.passwords import BEARABLE, COSTS, USUAL_COST, Passwords, cost_of, highest_cost
 
 LOG = logging.getLogger(__name__)
 
@@ -26,17 +26,15 @@ CHALLENGE = 'Basic realm="marconi", charset="UTF-8"'
 REMEMBERED_FOR = 60.0
 REMEMBERED_AT_MOST = 10_000
 
-#: Longest password that bcrypt looks at, in bytes; it refuses longer ones.
-MAX_PASSWORD = 72
+#: The same for wrong ones, for a moment: who repeats one all the time has it hashed now and then.
+REFUSED_FOR = 10.0
+REFUSED_AT_MOST = 10_000
 
 BCRYPT_HASH = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}\Z", re.ASCII)
 
 #: What stands for a user's roles, and the role of one who has none there.
 ROLES = re.compile(r"[\w-]+(,[\w-]+)*\Z", re.ASCII)
 USUAL = "member"
-
-#: Hash that an unknown user's password is checked against, so that the answer takes as long as for a known one.
-NOBODY = bcrypt.hashpw(secrets.token_bytes(16).hex().encode(), bcrypt.gensalt())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +56,11 @@ class BasicAuth(AuthStrategy):
         self._lock = threading.Lock()
         self._stamp: tuple[int, int] | None = None
         self._users: dict[str, User] = {}
+        self._highest_cost = USUAL_COST
+        self._passwords = Passwords(conf.wsgi.threads)
         self._salt = secrets.token_bytes(32)
         self._right: TTLCache[bytes, Identity] = TTLCache(REMEMBERED_AT_MOST, REMEMBERED_FOR)
+        self._wrong: TTLCache[bytes, bool] = TTLCache(REFUSED_AT_MOST, REFUSED_FOR)
         self._refresh()
 
     def identify(self, environ: Mapping[str, Any]) -> Identity:
@@ -76,15 +77,23 @@ class BasicAuth(AuthStrategy):
         remembered = hashlib.blake2b(f"{name}:{password}".encode(), key=self._salt).digest()
         with self._lock:
             identity = self._right.get(remembered)
+            wrong = remembered in self._wrong
+            highest = self._highest_cost
         if identity is not None:
             return identity
         user = users.get(name)
-        right = _matches(password, user.hash if user else NOBODY)
-        if not right or user is None:
+        if not wrong:
+            right = self._passwords.right(password, user.hash if user else None, highest)
+            if right and user is not None:
+                identity = Identity(user.project, name, user.roles)
+            with self._lock:
+                if users is self._users:  # or the file has changed meanwhile
+                    if identity is not None:
+                        self._right[remembered] = identity
+                    else:
+                        self._wrong[remembered] = True
+        if identity is None:
             raise Unauthenticated("User name or password is wrong", CHALLENGE)
-        identity = Identity(user.project, name, user.roles)
-        with self._lock:
-            self._right[remembered] = identity
         return identity
 
     def _refresh(self) -> dict[str, User]:
@@ -100,20 +109,15 @@ class BasicAuth(AuthStrategy):
             if stamp != self._stamp:
                 try:
                     self._users = read_users(self._path)
+                    self._highest_cost = highest_cost(user.hash for user in self._users.values())
                 except (OSError, ValueError) as error:
                     if self._stamp is None:
                         raise ValueError(f"[basic] htpasswd_file: {error}") from error
                     LOG.error("[basic] htpasswd_file: %s; going on with the users known last", error)
                 self._right.clear()
+                self._wrong.clear()
                 self._stamp = stamp
             return self._users
-
-
-def _matches(password: str, hash_: bytes) -> bool:
-    try:
-        return bcrypt.checkpw(password.encode()[:MAX_PASSWORD], hash_)
-    except ValueError:  # looks like a hash, and is none
-        return False
 
 
 def read_users(path: str) -> dict[str, User]:
@@ -132,6 +136,11 @@ def read_users(path: str) -> dict[str, User]:
                 raise ValueError(
                     f"{path}, line {number}: not of the form name:bcrypt-hash[:project[:role,...]] (htpasswd -B makes"
                     " the first two)"
+                )
+            if BEARABLE < (cost := cost_of(hash_.encode())) <= COSTS[-1]:
+                raise ValueError(
+                    f"{path}, line {number}: the hash has a cost of {cost}; above {BEARABLE} it can't be checked in"
+                    " time (htpasswd -B -C 12)"
                 )
             project = project or name
             if len(project) > MAX_PROJECT or not project.isprintable():

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import math
 import re
+import secrets
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from cachetools import TTLCache
 
 from gateway.auth.base import AuthStrategy, Identity, IdentityUnavailable, Unauthenticated
+from gateway.core.gate import Gate
 
 GROUP = "keystone_authtoken"
 
@@ -21,6 +26,9 @@ RETRIES = 1
 
 #: Tokens that a process remembers when there is no memcached.
 REMEMBERED_AT_MOST = 1000
+
+#: Part of the threads that don't ask Keystone, however many new tokens come: they are for those that are known.
+SPARED = 0.25
 
 #: All that auth_token is shown of a request; other headers could only pretend to be what it adds.
 SHOWN = (
@@ -58,6 +66,12 @@ class KeystoneAuth(AuthStrategy):
             raise ValueError(f"[{GROUP}] {error}") from error
         if self._plugin is None:
             raise ValueError(f"[{GROUP}] auth_type is not set; auth_strategy = keystone needs it, usually as password")
+        for name in ("cafile", "certfile", "keyfile"):
+            if file := getattr(options, name):
+                try:
+                    open(file, "rb").close()
+                except OSError as error:  # later it would look as if Keystone were down
+                    raise ValueError(f"[{GROUP}] {name}: {error}") from error
         self._url = getattr(self._plugin, "auth_url", None) or ""
         timeout = options.http_connect_timeout or TIMEOUT
         forced = {
@@ -82,6 +96,14 @@ class KeystoneAuth(AuthStrategy):
         cert = (options.certfile, options.keyfile) if options.keyfile else options.certfile
         verify = not options.insecure and (options.cafile or True)
         self._session = session.Session(self._plugin, verify=verify, cert=cert, timeout=timeout)
+        # A slow Keystone, or many wrong tokens, would keep all threads waiting for it.
+        threads: int = conf.wsgi.threads
+        self._gate = Gate(
+            max(1, threads - math.ceil(threads * SPARED)), 0, 0.0,
+            "Many tokens are being checked now; try again in a moment",
+        )
+        self._known = TokenCache(options.token_cache_time)
+        self._salt = secrets.token_bytes(32)
         self._challenge = f'Keystone uri="{forced["www_authenticate_uri"]}"'
 
     def identify(self, environ: Mapping[str, Any]) -> Identity:
@@ -97,12 +119,15 @@ class KeystoneAuth(AuthStrategy):
             nonlocal status
             status = line
 
+        digest = hashlib.blake2b(token.encode(), key=self._salt).hexdigest()
         try:
-            self._filter(own, start_response)
+            with nullcontext() if self._known.get(digest) else self._gate.turn():
+                self._filter(own, start_response)
         except (self._errors, OSError, LookupError) as error:
             raise IdentityUnavailable(f"Keystone: {type(error).__name__}: {error}") from error
         identity = own.get(IDENTITY)
         if isinstance(identity, Identity):
+            self._known.set(digest, b"known")
             return identity
         if status.startswith("401"):
             raise Unauthenticated(WRONG, self._challenge)

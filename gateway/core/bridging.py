@@ -27,6 +27,12 @@ FORMATS = ("json", "oslo")
 #: Names that nobody may bridge: the gateway's own queues, and what belongs to the broker.
 RESERVED = ("marconi.", "marconi-", "amq.")
 
+#: But the broker's own exchanges may be read where a rule names them, without a pattern.
+READABLE = "exchange:amq."
+
+#: What a rule may allow. ``*`` is to read and to write; declaring has to be said, as it makes something for others.
+RIGHTS = {"read": {"read"}, "write": {"write"}, "declare": {"declare"}, "*": {"read", "write"}}
+
 #: The role that may bridge what no rule allows, in admin mode.
 ADMIN = "admin"
 
@@ -79,7 +85,9 @@ def parse(value: Any) -> Bridging:
 
 
 def _source(value: Any) -> Source:
-    _members(value, "source", {"queue", "exchange", "type", "binding_keys", "arguments", "vhost"})
+    _members(
+        value, "source", {"queue", "exchange", "type", "binding_keys", "arguments", "vhost", "declare", "durable"}
+    )
     vhost = _name(value, "vhost", "source") if "vhost" in value else None
     if ("queue" in value) == ("exchange" in value):
         raise ValueError("source must have either a queue or an exchange")
@@ -101,7 +109,10 @@ def _source(value: Any) -> Source:
     if bool(arguments) != (kind == "headers"):
         raise ValueError("source.arguments are for exchanges of type headers, which need them")
     check_table(arguments, "source.arguments")
-    return Source(vhost, None, Binding(exchange, tuple(keys), arguments))
+    declare, durable = _boolean(value, "declare", "source."), _boolean(value, "durable", "source.")
+    if "durable" in value and not declare:
+        raise ValueError("source.durable is for an exchange that is declared, with source.declare")
+    return Source(vhost, None, Binding(exchange, tuple(keys), arguments, kind, declare, durable))
 
 
 def _target(value: Any) -> Target:
@@ -156,10 +167,10 @@ def _name(value: Mapping[str, Any], key: str, where: str) -> str:
     return str(name)
 
 
-def _boolean(value: Mapping[str, Any], key: str) -> bool:
+def _boolean(value: Mapping[str, Any], key: str, where: str = "") -> bool:
     flag = value.get(key, False)
     if not isinstance(flag, bool):
-        raise ValueError(f"{key} must be true or false")
+        raise ValueError(f"{where}{key} must be true or false")
     return flag
 
 
@@ -171,7 +182,7 @@ class AccessRules:
         self._rules: list[list[str]] = []
         for text in rules:
             rule = text.split()
-            if len(rule) != 4 or rule[1] not in ("read", "write", "*"):
+            if len(rule) != 4 or rule[1] not in RIGHTS:
                 raise ValueError(
                     f"[bridging] allow: {text!r} is not of the form PROJECT RIGHT VHOST OBJECT,"
                     " like: shop read / queue:orders-*"
@@ -184,16 +195,20 @@ class AccessRules:
         if source is not None:
             thing = f"queue:{source.queue}" if source.binding is None else f"exchange:{source.binding.exchange}"
             self._check(project, roles, "read", source.vhost or own_vhost, thing)
+            if source.binding is not None and source.binding.declare:
+                self._check(project, roles, "declare", source.vhost or own_vhost, thing)
         if target is not None:
             thing = f"exchange:{target.exchange}" if target.exchange else f"queue:{target.routing_key}"
             self._check(project, roles, "write", target.vhost or own_vhost, thing)
 
     def _check(self, project: str, roles: Sequence[str], right: str, vhost: str, thing: str) -> None:
         reserved = thing.partition(":")[2].startswith(RESERVED)
-        wanted = (project, right, vhost, thing)
-        allowed = any(
-            all(fnmatchcase(have, pattern) for have, pattern in zip(wanted, rule, strict=True)) for rule in self._rules
+        exact = right == "read" and thing.startswith(READABLE)
+        allowed = not (reserved and not exact) and any(
+            fnmatchcase(project, rule[0]) and right in RIGHTS[rule[1]] and fnmatchcase(vhost, rule[2])
+            and (thing == rule[3] if exact else fnmatchcase(thing, rule[3]))
+            for rule in self._rules
         )
-        if not reserved and (allowed or (self._admin_mode and ADMIN in roles)):
+        if allowed or (not reserved and self._admin_mode and ADMIN in roles):
             return
         raise Forbidden(f"Your project may not {right} {thing.replace(':', ' ', 1)} in vhost {vhost}")

@@ -62,10 +62,15 @@ class Core:
         self.messages = Messages(
             self.store, self.queues, publishing, landing, self.claims, limits, ids, sealing
         )
-        self._housekeeper = Housekeeper(self.bridge, self.store)
+        self._housekeeper = Housekeeper(self.bridge, self.store, self._tend)
+
+    def _tend(self) -> None:
+        if self.bridge.reaches_foreign:
+            self.queues.binder.tend()
 
     def close(self) -> None:
         """End the housekeeping and give all connections back."""
         self._housekeeper.close()
+        self.queues.binder.close()
         self.bridge.close()
         self.store.close()

@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from uuid import uuid4
 
-from bridges.errors import BridgeError, QueueMissing
+from bridges.errors import BridgeError, BrokerRefused, MessageTooLarge, QueueFull, QueueMissing
 from gateway.core.errors import Busy, QuotaExceeded
 from gateway.core.ids import IdMaker, made_at
 from gateway.core.publishing import Publishing
@@ -40,13 +40,19 @@ class DeadLetters:
         if dead:
             try:
                 letters = self._queues.ensure(info.project, target)
-                if letters.settings.bridging is not None:
-                    LOG.warning("queue %s: its dead-letter queue is bridged, which it can't be", info.key)
-                    return free
-                self._move(info, dead, letters)
             except QuotaExceeded:
                 LOG.warning("queue %s: its dead-letter queue would be one more than the project may have", info.key)
                 return free
+            except BrokerRefused as error:  # a limit of the broker, say
+                LOG.warning("queue %s: its dead-letter queue can't be made: %s", info.key, error)
+                return free
+            if letters.settings.bridging is not None:
+                LOG.warning("queue %s: its dead-letter queue is bridged, which it can't be", info.key)
+                return free
+            try:
+                self._move(info, dead, letters)
+            except (BrokerRefused, MessageTooLarge, QueueFull) as error:  # these wait, and hold up no others
+                LOG.warning("queue %s: to its dead-letter queue: %s", info.key, error)
             except BridgeError as error:
                 if len(dead) == len(free):
                     raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from gateway.beside import beside
@@ -20,17 +21,22 @@ MAINTAIN_EVERY = 12
 
 
 class Housekeeper:
-    """Looks after a bridge and a side-store."""
+    """Looks after a bridge and a side-store. ``tend``: what is to be done at the start and at each look."""
 
-    def __init__(self, bridge: Any, store: Any):
+    def __init__(self, bridge: Any, store: Any, tend: Callable[[], None] = lambda: None):
         self._bridge = bridge
         self._store = store
+        self._tend = tend
         self._closing = threading.Event()
         threading.Thread(target=self._run, name="housekeeper", daemon=True).start()
 
     def _run(self) -> None:
         rounds = 0
+        with beside("tending"):
+            self._tend()
         while not self._closing.wait(SAMPLING):
+            with beside("tending"):
+                self._tend()
             with beside("counting connections"):
                 CONNECTIONS.labels("broker").set(self._bridge.connections())
                 CONNECTIONS.labels("side-store").set(self._store.connections())

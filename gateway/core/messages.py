@@ -12,7 +12,16 @@ from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 from bridges.base import Envelope
-from bridges.errors import BrokerRefused, ExchangeMissing, PropertiesTooLarge, QueueMissing, Unroutable
+from bridges.errors import (
+    BrokerRefused,
+    ExchangeMissing,
+    LimitReached,
+    MessageTooLarge,
+    PropertiesTooLarge,
+    QueueFull,
+    QueueMissing,
+    Unroutable,
+)
 from gateway.core import foreign
 from gateway.core.bridging import Bridging, Target
 from gateway.core.claims import Claims
@@ -167,9 +176,11 @@ class Messages:
         try:
             if direct:
                 self._publishing.publish(info, direct)
-        except BaseException:
+        except BaseException as error:
             if delayed:  # all or nothing, as far as it is in our hands
                 self._store.delete_unclaimed(info.key, [message.id for message in delayed])
+            if isinstance(error, MessageTooLarge):
+                raise _too_large(error) from error
             raise
         MESSAGES.labels("posted").inc(len(posts))
         return True
@@ -194,6 +205,17 @@ class Messages:
         bridge = self._queues.bridge_at(target.vhost)
         try:
             bridge.publish_to(target.exchange, target.routing_key, envelopes, mandatory=target.mandatory)
+        except MessageTooLarge as error:
+            raise _too_large(error) from error
+        except QueueFull as error:
+            LOG.warning("exchange %s: %s", target.exchange, error)
+            kept = "other queues may have them: a message posted once more may arrive there twice"
+            raise Busy(
+                f"A queue of the broker that takes messages of exchange {target.exchange!r} is full and has refused"
+                f" some; {kept if error.partly else 'none was enqueued'}"
+            ) from error
+        except LimitReached:
+            raise
         except BrokerRefused as error:
             LOG.warning("exchange %s: %s", target.exchange, error)
             raise Busy(
@@ -583,3 +605,13 @@ def _all_of(count: int) -> Callable[[Sequence[Message]], int]:
         return max(0, left)
 
     return wanted
+
+
+def _too_large(error: MessageTooLarge) -> InvalidInput:
+    """What the broker finds too large is the client's mistake."""
+    LOG.warning("publish: %s", error)
+    limit = f", {error.limit} bytes" if error.limit is not None else ""
+    enqueued = "those in front of it may have been enqueued" if error.partly else "none was enqueued"
+    return InvalidInput(
+        f"A message is larger than the message broker takes{limit}; {enqueued}", "Invalid request body"
+    )

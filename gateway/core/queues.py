@@ -15,9 +15,11 @@ import orjson
 from cachetools import TTLCache
 
 from bridges.base import Batch, Binding, Bridge
-from bridges.errors import ExchangeMissing, QueueMissing
-from gateway.core.bridging import KEY, AccessRules, parse
+from bridges.errors import ExchangeMissing, QueueMissing, SourceUnreadable
+from gateway.core.binding import Binder, bind
+from gateway.core.bridging import KEY, AccessRules, Source, parse
 from gateway.core.errors import Busy, Conflict, InvalidInput, NotFound
+from gateway.core.listing import QueueLists
 from gateway.core.metadata import MetadataRules, Settings
 from gateway.core.queue_lock import Lock, locked
 from gateway.core.quotas import QueueQuota
@@ -37,14 +39,14 @@ LOOKS = 20
 #: Seconds of the lock that deleting a queue may need, in each of broker and side-store.
 DELETING = 10.0
 
+#: Virtual hosts that a process knows the bridges of at the same time.
+VHOSTS_KNOWN = 64
+
 #: Length limit of an AMQP short string, and so of a queue name on the broker (AMQP 0-9-1, 4.2.5.3).
 MAX_BROKER_NAME = 255
 
 #: Project of the queues that a health check makes; no client can name it, a project has no control characters.
 HEALTH_PROJECT = "\x00health"
-
-#: Queues read in one go while a list is filtered.
-SCAN_PAGE = 200
 
 #: Times that a patch is tried again because somebody else changed the metadata meanwhile.
 PATCH_TRIES = 5
@@ -83,14 +85,6 @@ class QueueInfo:
         """Do lists take messages off the broker? Not off other people's queues, unless they are told to."""
         bridging = self.settings.bridging
         return self.has_backlog and (bridging is None or bridging.lands)
-
-
-@dataclass(frozen=True, slots=True)
-class ListedQueue:
-    """A queue in a list; ``metadata`` as clients see it."""
-
-    name: str
-    metadata: dict[str, Any]
 
 
 def queue_key(project: str, name: str) -> str:
@@ -139,12 +133,15 @@ class Queues:
         self._rules = rules
         self._access = access
         self._quota = quota
-        self._vhosts: dict[str, Bridge] = {}
+        # Asked for again each second: the bridge gives up what nobody asks for.
+        self._vhosts: TTLCache[str, Bridge] = TTLCache(VHOSTS_KNOWN, KNOWN_FOR)
         self._attended: TTLCache[str, bool] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
         #: What acts on a queue that does not exist yet.
         self.default_settings = rules.resolve({})
         self._known: Remembered[QueueInfo] = Remembered()
         self._lock = threading.Lock()
+        self.lists = QueueLists(store, rules)
+        self.binder = Binder(store, self._info, self.bridge_at)
 
     # -- knowing ------------------------------------------------------------------------------------------------
 
@@ -230,9 +227,10 @@ class Queues:
         if vhost is None or vhost == self._bridge.own_vhost():
             return self._bridge
         with self._lock:
-            if vhost not in self._vhosts:
-                self._vhosts[vhost] = timed(self._bridge.at(vhost), BRIDGE_CALLS)
-            return self._vhosts[vhost]
+            bridge: Bridge | None = self._vhosts.get(vhost)
+            if bridge is None:
+                bridge = self._vhosts[vhost] = timed(self._bridge.at(vhost), BRIDGE_CALLS)
+            return bridge
 
     def attend(self, info: QueueInfo) -> None:
         """Look after what a bridged queue reads from, at most once in KNOWN_FOR seconds.
@@ -246,24 +244,31 @@ class Queues:
             if info.key in self._attended:
                 return
         if source.binding is not None:
-            self._bind(info.bridge, info.broker, source.binding)
+            if not self._bind(info, source.binding):
+                return
+            self.binder.see(queue_key(info.project, info.name))
         elif not info.bridge.exists(info.broker):
             raise NotFound(f"The broker has no queue {info.broker}, which this queue is bridged to")
         with self._lock:
             self._attended[info.key] = True
 
-    @staticmethod
-    def _bind(bridge: Bridge, queue: str, binding: Binding) -> None:
+    def _bind(self, info: QueueInfo, binding: Binding) -> bool:
+        """Bind a queue that is read; False if it has been deleted: made again, it would fill up for ever.
+
+        What this process remembers of the queue does not tell.
+        """
         try:
-            try:
-                bridge.bind(queue, binding)
-            except QueueMissing:
-                bridge.create(queue)
-                bridge.bind(queue, binding)
-        except ExchangeMissing as error:
-            raise NotFound(
-                f"The broker has no exchange {binding.exchange}, which this queue is bridged to"
-            ) from error
+            info.bridge.bind(info.broker, binding)
+            return True
+        except (QueueMissing, ExchangeMissing):
+            key = queue_key(info.project, info.name)
+            with self._alone(key):
+                found = self._store.get_queue(key)
+                if found is not None and found.key == info.key:
+                    bind(info.bridge, info.broker, binding)
+                    return True
+        self.forget(info.project, info.name)
+        return False
 
     # -- one queue ----------------------------------------------------------------------------------------------
 
@@ -286,6 +291,8 @@ class Queues:
             with self._room(project, name):
                 self._make(after)
                 made = self._store.create_queue(key, data)
+                if checked is not None and "exchange" in checked.get(KEY, {}).get("source", {}):
+                    self.binder.add(key)
             self.forget(project, name)
         if found is not None:
             self._await_oblivion(before, after)
@@ -319,10 +326,21 @@ class Queues:
         bridging = info.settings.bridging
         if bridging is None:
             self._bridge.create(info.broker)
-        elif bridging.source is not None and bridging.source.binding is not None:
-            info.bridge.create(info.broker)
-            with suppress(NotFound):  # the exchange may come later
-                self._bind(info.bridge, info.broker, bridging.source.binding)
+        elif bridging.source is not None:
+            self._make_source(info, bridging.source)
+
+    def _make_source(self, info: QueueInfo, source: Source) -> None:
+        """Check what a queue is to read from, and bind it. Raises InvalidInput for what can't be read."""
+        try:
+            if source.binding is None:
+                info.bridge.check_source(info.broker)
+                return
+            info.bridge.check_exchange(source.binding)
+        except SourceUnreadable as error:
+            raise InvalidInput(f"Queue metadata {KEY}: {error}", "Invalid metadata") from error
+        info.bridge.create(info.broker)
+        with suppress(NotFound):  # the exchange may come later
+            bind(info.bridge, info.broker, source.binding)
 
     def _check_bridging(
         self, project: str, roles: Sequence[str], old: Mapping[str, Any] | None, new: Mapping[str, Any]
@@ -388,23 +406,3 @@ class Queues:
         """What has landed of the queue, and about how many messages wait in the broker."""
         waiting = info.bridge.depth(info.broker) if info.has_backlog else 0
         return self._store.stats(info.key), waiting
-
-    # -- many queues --------------------------------------------------------------------------------------------
-
-    def list(self, project: str, after: str, limit: int, matches: Callable[[ListedQueue], bool]) -> list[ListedQueue]:
-        """At most ``limit`` queues behind the name ``after`` that match, by name."""
-        page: list[ListedQueue] = []
-        while len(page) < limit:
-            found = self._store.list_queues(project, after, SCAN_PAGE)
-            listed = (ListedQueue(q.name, self._rules.show(orjson.loads(q.metadata))) for q in found)
-            page += [queue for queue in listed if matches(queue)]
-            if len(found) < SCAN_PAGE:
-                break
-            after = found[-1].name
-        return page[:limit]
-
-    def count(self, project: str, matches: Callable[[ListedQueue], bool] | None) -> int:
-        """Number of the project's queues that match, or of all."""
-        if matches is None:
-            return self._store.count_queues(project)
-        return len(self.list(project, "", KNOWN_AT_MOST, matches))

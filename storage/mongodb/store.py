@@ -19,8 +19,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from uuid import uuid4
 
 from bson import DatetimeMS
 from bson.errors import BSONError
@@ -28,11 +29,24 @@ from oslo_config import cfg
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, UpdateOne, WriteConcern
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
-from storage.base import Claim, Message, Queue, Ring, SideStore, Stats, message_key, new_incarnation, split_name
+from storage.base import (
+    MOST_METADATA,
+    Claim,
+    Message,
+    Queue,
+    Ring,
+    SideStore,
+    Stats,
+    message_key,
+    new_incarnation,
+    split_name,
+    within_bytes,
+)
 from storage.combining import Combiner
-from storage.errors import LeaseLost, QueueGone, StoreMisconfigured, StoreUnavailable, Unstorable
+from storage.errors import LeaseLost, QueueGone, StoreUnavailable, Unstorable
 from storage.mongodb.direct import DUPLICATE_KEY, Direct
 from storage.mongodb.reach import MAX_ERROR, Call, Reach
+from storage.mongodb.uri import check_uri, complaint, describe
 from storage.mongodb.wire import DATES
 
 T = TypeVar("T")
@@ -43,11 +57,8 @@ DURABLE = WriteConcern(w="majority", j=True)
 #: Bytes of bodies that are landed by a direct command at the most; the driver makes several commands of more.
 DIRECTLY = 16 * 1024 * 1024
 
-#: Options of the URI that name files (MongoDB's specification of URI options).
-FILES = frozenset({"tlscafile", "tlscertificatekeyfile", "tlscrlfile"})
-
-#: Behind which the driver's errors show a piece of the URI.
-SHOWN = re.compile(r"[:'\"]")
+#: Seconds for counting the messages of all queues.
+VOLUME_SECONDS = 2.0
 
 LEASE_HELD = -1
 LEASE_FREE = -2
@@ -100,7 +111,7 @@ class MongoDBStore(SideStore):
 
     def __init__(self, uri: str, options: Any):
         self.timeout = options.timeout
-        _check_files(uri)
+        check_uri(uri)
         try:
             self._client: MongoClient[dict[str, Any]] = MongoClient(
                 uri,
@@ -115,13 +126,12 @@ class MongoDBStore(SideStore):
                 codec_options=DATES,
             )
         except (PyMongoError, ValueError, OSError) as error:
-            text = str(error)
-            if "@" in uri:  # what the driver shows of a malformed one may be the password
-                text = f"{SHOWN.split(text)[0].strip()} (user and password need : / ? @ % as %3A %2F %3F %40 %25)"
-            raise StoreMisconfigured(f"[side_store] uri: {text}") from error
+            raise complaint(error) from None
+        self._described = describe(uri, self._database.name)
         self._reach = Reach(self.timeout, lambda: self._client.admin.command("ping"), self._prepare)
         self._direct = Direct(self._client, uri, self._database.name, DURABLE, self.timeout, lambda: self._reach.left)
         self._queues = self._database["queues"]
+        self._bridged = self._database["bridged"]
         self._messages = self._database["messages"]
         self._locks = self._database["locks"]
         self._prepare_lock = threading.Lock()
@@ -129,6 +139,9 @@ class MongoDBStore(SideStore):
         self._clock_read = float("-inf")
         self._clock_error = 0.0
         self._pages: Combiner[tuple[Any, ...], Sequence[Message]] = Combiner(self._list, self.timeout)
+
+    def describe(self) -> str:
+        return self._described
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -264,13 +277,49 @@ class MongoDBStore(SideStore):
             self._queues.delete_one({"_id": q, "i": found.get("i")})
             self._messages.delete_many({"q": key})
 
-    def list_queues(self, project: str, after: str, limit: int) -> list[Queue]:
-        with self._calls():
-            return [_queue(d) for d in self._queues.find({"p": project, "n": {"$gt": after}}).sort("n").limit(limit)]
+    def list_queues(
+        self, project: str, after: str, limit: int, part: str = "", most_bytes: int = MOST_METADATA
+    ) -> list[Queue]:
+        with self._calls(), self._queues.find(
+            _named(project, after, part), limit=limit, sort=[("n", ASCENDING)], batch_size=limit
+        ) as found:
+            return within_bytes((_queue(document) for document in found), most_bytes)
 
-    def count_queues(self, project: str) -> int:
+    def list_names(self, project: str, after: str, limit: int, part: str = "") -> list[str]:
         with self._calls():
-            return self._queues.count_documents({"p": project})
+            found = self._queues.find(
+                _named(project, after, part), {"_id": 0, "n": 1}, limit=limit, sort=[("n", ASCENDING)]
+            )
+            return [document["n"] for document in found]
+
+    def count_queues(self, project: str, part: str = "") -> int:
+        with self._calls():
+            return self._queues.count_documents(_named(project, "", part))
+
+    def queue_keys(self, after: str, limit: int) -> list[str]:
+        with self._calls():
+            found = self._queues.find({"_id": {"$gt": after}}, {"_id": 1}, limit=limit, sort=[("_id", ASCENDING)])
+            return [document["_id"] for document in found]
+
+    # -- queues that read from an exchange of others -------------------------------------------------------------
+
+    def mark_bridged(self, q: str) -> str:
+        mark = uuid4().hex
+        with self._calls():
+            try:
+                self._bridged.update_one({"_id": q}, {"$set": {"mark": mark}}, upsert=True)
+            except DuplicateKeyError:  # two at the same moment
+                self._bridged.update_one({"_id": q}, {"$set": {"mark": mark}})
+        return mark
+
+    def list_bridged(self, after: str, limit: int) -> list[tuple[str, str]]:
+        with self._calls():
+            found = self._bridged.find({"_id": {"$gt": after}}).sort("_id", ASCENDING).limit(limit)
+            return [(one["_id"], one["mark"]) for one in found]
+
+    def unmark_bridged(self, q: str, mark: str) -> None:
+        with self._calls():
+            self._bridged.delete_one({"_id": q, "mark": mark})
 
     # -- landing ------------------------------------------------------------------------------------------------
 
@@ -532,22 +581,30 @@ class MongoDBStore(SideStore):
 
     def stats(self, q: str) -> Stats:
         with self._calls():
-            now = self.now()
-            groups = self._messages.aggregate([
-                {"$match": {"q": q, "e": {"$gt": DatetimeMS(now)}, **LANDED}},
-                {"$group": {
-                    "_id": {"$switch": {
-                        "branches": [
-                            {"case": {"$lte": ["$h", now]}, "then": "free"},
-                            {"case": {"$eq": [{"$type": "$c"}, "string"]}, "then": "claimed"},
-                        ],
-                        "default": "delayed",
-                    }},
-                    "count": {"$sum": 1},
+            return replace(self._counts({"q": q}), oldest=self._edge(q, ASCENDING), newest=self.newest(q))
+
+    def volume(self) -> Stats:
+        # All documents are read: what takes longer than a health check may is not worth the server's time.
+        with self._calls(VOLUME_SECONDS):
+            return self._counts({})
+
+    def _counts(self, query: Mapping[str, Any]) -> Stats:
+        """Counts of the living messages that a query finds."""
+        now = self.now()
+        groups = self._messages.aggregate([
+            {"$match": {**query, "e": {"$gt": DatetimeMS(now)}, **LANDED}},
+            {"$group": {
+                "_id": {"$switch": {
+                    "branches": [
+                        {"case": {"$lte": ["$h", now]}, "then": "free"},
+                        {"case": {"$eq": [{"$type": "$c"}, "string"]}, "then": "claimed"},
+                    ],
+                    "default": "delayed",
                 }},
-            ])
-            counts = {group["_id"]: group["count"] for group in groups}
-            return Stats(**counts, oldest=self._edge(q, ASCENDING), newest=self.newest(q))
+                "count": {"$sum": 1},
+            }},
+        ])
+        return Stats(**{group["_id"]: group["count"] for group in groups})
 
     # -- claims -------------------------------------------------------------------------------------------------
 
@@ -573,16 +630,6 @@ class MongoDBStore(SideStore):
             return self._messages.update_many(
                 {"c": claim_id, "q": q}, {"$set": {"h": 0}, "$unset": {"c": 1, "t": 1}}
             ).matched_count
-
-
-def _check_files(uri: str) -> None:
-    """Raises StoreMisconfigured with the name of a file that can't be read, which the driver does not tell."""
-    for option, file in parse_qsl(uri.partition("?")[2]):
-        if option.lower() in FILES:
-            try:
-                open(file, "rb").close()
-            except OSError as error:
-                raise StoreMisconfigured(f"[side_store] uri: {option}: {error}") from error
 
 
 @contextmanager
@@ -622,6 +669,14 @@ def _duplicates(error: BulkWriteError) -> list[int]:
     if error.details["writeConcernErrors"] or any(failure["code"] != DUPLICATE_KEY for failure in failures):
         raise error
     return [failure["index"] for failure in failures]
+
+
+def _named(project: str, after: str, part: str) -> dict[str, Any]:
+    """A query for a project's queues behind the name ``after`` with ``part`` in their name; the index answers it."""
+    name: dict[str, Any] = {"$gt": after}
+    if part:
+        name["$regex"] = re.escape(part)
+    return {"p": project, "n": name}
 
 
 def _queue(document: Mapping[str, Any]) -> Queue:

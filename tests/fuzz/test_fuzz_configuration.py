@@ -2,6 +2,10 @@
 
 import base64
 import contextlib
+import io
+import logging
+import re
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,17 +15,19 @@ import bcrypt
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from kombu import Connection
 
-from bridges.amqp.uri import broker_uris
-from bridges.errors import BridgeMisconfigured
+from bridges.amqp import AMQPBridge
+from bridges.amqp.uri import read_uri
+from bridges.errors import BridgeError, BridgeMisconfigured
+from gateway.api.errors import answer
 from gateway.auth.base import Unauthenticated
 from gateway.auth.basic import BasicAuth, read_users
 from gateway.core.bridging import AccessRules, parse
 from gateway.core.errors import Forbidden
 from gateway.core.seal import read_key
+from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
 from gateway.masking import without_password
-from storage.errors import StoreMisconfigured
+from storage.errors import StoreError, StoreMisconfigured
 from storage.mongodb import MongoDBStore
 from storage.sqlite import SQLiteStore
 from tests.fuzz.fuzzing import fuzzed, headers, near, parsed, texts
@@ -46,19 +52,27 @@ def uris(scheme: str) -> st.SearchStrategy[str]:
 
 @fuzzed
 @given(uris("amqp"), st.lists(pieces, max_size=2))
-def test_broker_uri_is_one_that_kombu_reads_or_is_refused(uri: str, hosts: list[str]) -> None:
+def test_broker_uri_is_understood_or_refused(uri: str, hosts: list[str]) -> None:
     try:
-        found = broker_uris(uri, hosts)
+        target = read_uri(uri, hosts)
     except BridgeMisconfigured:
         return
-    for own in found:
-        assert Connection(own).info()["hostname"]
+    for broker in target.brokers:
+        assert broker.host.encode("idna") and 0 < broker.port < 2**16
+
+
+@fuzzed
+@given(texts, texts, texts)
+def test_what_is_escaped_arrives_as_it_was(user: str, password: str, vhost: str) -> None:
+    parts = [part.encode("utf-8", "replace").decode().replace("\0", "") for part in (f"u{user}", password, vhost[:60])]
+    target = read_uri("amqp://{}:{}@host/{}".format(*(quote(part, safe="") for part in parts)))
+    assert [target.user, target.password, target.vhost] == [parts[0], parts[1], parts[2] or "/"]
 
 
 @pytest.mark.parametrize("address", ["h/x", "user:secret@h", "h?a=b", "h#a", "", ":5672", "h:port"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(BridgeMisconfigured) as refused:
-        broker_uris("amqp://host/", [address])
+        read_uri("amqp://host/", [address])
     assert "secret" not in str(refused.value)
 
 
@@ -91,7 +105,7 @@ def test_no_complaint_about_a_uri_shows_its_password(scheme: str, user: str, one
         elif scheme == "sqlite":
             SQLiteStore(uri, SimpleNamespace(timeout=1.0)).close()
         else:
-            broker_uris(uri, [])
+            read_uri(uri)
     except (BridgeMisconfigured, StoreMisconfigured) as error:
         assert SECRET not in without_password(str(error))
 
@@ -113,6 +127,60 @@ def test_secrets_in_uris_are_masked(uri: str) -> None:
 def test_a_password_is_masked_wherever_it_stands(before: str, password: str) -> None:
     uri = f"amqp://user:{quote(password.encode('utf-8', 'replace'), safe='')}{SECRET}@host:5672/v"
     assert SECRET not in without_password(f"{before} {uri}: {before}")
+
+
+#: Passwords that no word of ours has in it, with every character that means something to somebody.
+passwords = st.text("ZXQ;:$%#?/@&=+ ,[]{}<>()!*'\"\\^~|`\u00e9\u4e2d\u2028", min_size=4, max_size=24).filter(
+    lambda text: len(re.findall("[ZXQ\u00e9\u4e2d]", text)) >= 3
+)
+
+
+def pieces_of(password: str) -> list[str]:
+    """Of a password what is long enough not to be somewhere by chance."""
+    return [piece for piece in [password, *re.split(r"[^ZXQ\u00e9\u4e2d]+", password)] if len(piece) >= 3]
+
+
+@fuzzed
+@given(
+    st.sampled_from(["amqp", "amqps", "mongodb", "sqlite", "loopback", "redis", ""]), passwords, st.booleans(),
+    st.sampled_from(["127.0.0.1:9/v", "h:port/v", "[::1/v", "127.0.0.1:9/?tls=x", "127.0.0.1:9/?a=b", "", "h/a.b"]),
+)
+@example("amqp", "QQQ0;ZZZ9", False, "127.0.0.1:9/v")
+@example("mongodb", "QQQ?ZZZ=XXX", False, "127.0.0.1:9/v")
+def test_no_piece_of_a_password_is_in_errors_logs_or_warnings(
+    scheme: str, password: str, escaped: bool, rest: str
+) -> None:
+    """What the commands say of a broker or store that can't be used, and what the logs have of a call to it."""
+    written = quote(password, safe="") if escaped else password
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    logging.getLogger().addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            for group, kind in ((BRIDGES, AMQPBridge), (SIDE_STORES, MongoDBStore)):
+                options = SimpleNamespace(**{option.dest: option.default for option in kind.OPTS})
+                options.timeout = 0.1
+                try:
+                    driver = make(group, f"{scheme}://user:{written}@{rest}", options)
+                except (BridgeError, StoreError, UnknownScheme) as error:
+                    said.write(f"{error}\n")
+                    logging.getLogger("test").error("x", exc_info=error)
+                    continue
+                said.write(driver.describe() + repr(driver))
+                try:
+                    driver.ping()
+                except (BridgeError, StoreError) as error:
+                    answer(error)
+                    said.write(f"{error!r}\n")
+                    logging.getLogger("test").error("x", exc_info=error)
+                finally:
+                    driver.close()
+    finally:
+        logging.getLogger().removeHandler(handler)
+    text = said.getvalue() + "".join(str(warning.message) for warning in warned)
+    # Source lines of tracebacks are no secrets; values are.
+    assert [piece for piece in pieces_of(password) if piece in text] == []
 
 
 hashes = st.from_regex(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}", fullmatch=True)
@@ -139,7 +207,9 @@ def test_a_project_that_can_not_be_written_is_refused(tmp_path: Path, project: s
 
 
 def basic(file: Path) -> BasicAuth:
-    return BasicAuth(SimpleNamespace(basic=SimpleNamespace(htpasswd_file=str(file))))
+    return BasicAuth(SimpleNamespace(
+        basic=SimpleNamespace(htpasswd_file=str(file)), wsgi=SimpleNamespace(threads=8)
+    ))
 
 
 RIGHT = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
