@@ -26,6 +26,12 @@ from functional.services.gateway import Gateway, merge
 from functional.services.mongodb import MongoDB
 from functional.services.rabbitmq import UNPACKED, RabbitMQ
 
+#: Modules whose tests count seconds, load the machine, or share a Keystone: not side by side with others.
+ALONE = (
+    "faults/", "identity/", "outages/", "overload/", "peers/", "rules/test_rule_4", "rules/test_rule_7",
+    "test_bench.py", "test_load_scripts.py", "test_process.py",
+)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -45,6 +51,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if (folder := config.getoption("--rabbitmq")) is not None:
         os.environ[UNPACKED] = str(config.rootpath / folder)
+
+
+@pytest.hookimpl(tryfirst=True)  # before items are selected by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and str(item.path.relative_to(here)).startswith(ALONE):
+            item.add_marker("alone")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
