@@ -34,7 +34,7 @@ CROWD = 300
 #: Seconds that a call may take in tests that wait for the timeout.
 SHORT_TIMEOUT = 0.5
 
-WRITES = frozenset({"insert", "update", "delete", "findAndModify", "findandmodify"})
+WRITES = frozenset({"insert", "update", "delete", "findAndModify", "findandmodify", "aggregate"})
 
 
 def open_store(uri: str, timeout: float = 5.0) -> MongoDBStore:
@@ -69,6 +69,20 @@ class TestMongoDBStore(SideStoreSuite):
         with pytest.raises(Unstorable):
             store.land(q, [*messages, new(store, "bad", **{"seq": 1000, field: b"x" * 17_000_000})])
         assert {message.id for message in store.get_messages(q, ["bad"])} == set()
+
+    def test_large_messages_land_under_a_lease(self, store: MongoDBStore, q: str) -> None:
+        last = store.acquire_lease(q, "us", 60)
+        assert last is not None
+        sizes = (LARGEST, 100, 9_000_000, 9_000_000, 100)
+        messages = [new(store, f"m{n}", seq=last + 1 + n, body=b"$" * size) for n, size in enumerate(sizes)]
+        assert store.land(q, [new(store, "m1", seq=last, body=b"$" * 100)]) == set()
+        assert store.land(q, messages, "us") == {"m1"}
+        assert [(m.id, len(m.body)) for m in store.list_messages(q, last, 10)] == [
+            (m.id, len(m.body)) for m in messages if m.id != "m1"
+        ]
+        bad = new(store, "bad", seq=last + 10, body=b"x" * 17_000_000)
+        with pytest.raises(Unstorable):
+            store.land(q, [bad], "us")
 
     def test_largest_message_of_a_gateway_is_stored_and_claimed(self, store: MongoDBStore, q: str) -> None:
         half = LARGEST // 2
@@ -252,8 +266,7 @@ class TestWrites:
             store.delete_queue("p/w")
 
         writes = [c for c in watched.commands(all_writes) if WRITES & set(c)]
-        assert {next(iter(c)).lower() for c in writes} == {"insert", "update", "delete", "findandmodify"}
-        writes = [c for c in writes if "autocommit" not in c]  # of transactions the commit has it, in another database
+        assert {next(iter(c)).lower() for c in writes} == {"insert", "update", "delete", "findandmodify", "aggregate"}
         assert {(c["writeConcern"]["w"], c["writeConcern"]["j"]) for c in writes} == {("majority", True)}
 
     def test_calls_are_as_few_as_promised(self, watched: Watched) -> None:

@@ -261,6 +261,8 @@ class SideStore(ABC):
                 # If this fails the write may still happen: nobody else lands before the lease is over.
                 self.land(q, messages, owner)
             except LeaseLost:  # this process was stopped for longer than the lease
+                if time.monotonic() > deadline + self.timeout:
+                    raise StoreUnavailable("the queue's landing lease was lost again and again") from None
                 continue
             except Unstorable:
                 self.release_lease(q, owner, last)

@@ -361,10 +361,10 @@ class SideStoreSuite:
 
     def test_volume_counts_the_messages_of_all_queues(self, store: SideStore, project: str) -> None:
         before = store.volume()
-        for queue in (f"{project}/a", f"{project}/b"):
-            store.create_queue(queue, None)
-            add(store, queue, "1", "2")
-        take(store, f"{project}/a", new_claim(store, "c"), "1")
+        keys = [created(store, f"{project}/{name}") for name in "ab"]
+        for key in keys:
+            add(store, key, "1", "2")
+        take(store, keys[0], new_claim(store, "c"), "1")
         after = store.volume()
         assert (after.free - before.free, after.claimed - before.claimed, after.delayed) == (3, 1, before.delayed)
         assert (after.oldest, after.newest) == (None, None)

@@ -183,14 +183,11 @@ def inserts(command: Command) -> bool:
     return command.get("insert") == "messages" and any("b" in document for document in command["documents"])
 
 
-def begins_to_land(command: Command) -> bool:
-    """What lands messages, or begins the transaction that does."""
-    return command.get("startTransaction") is True or (inserts(command) and "autocommit" not in command)
-
-
-def ends_landing(command: Command) -> bool:
-    """What has landed messages once it is done: the insert, or the end of its transaction."""
-    return "commitTransaction" in command or (inserts(command) and "autocommit" not in command)
+def lands(command: Command) -> bool:
+    """What lands messages: an insert, or under a lease a pipeline that ends in a merge."""
+    return inserts(command) or (
+        command.get("aggregate") == "messages" and any("$merge" in stage for stage in command["pipeline"])
+    )
 
 
 def deletes(collection: str) -> Callable[[Command], bool]:

@@ -27,7 +27,7 @@ from bson import DatetimeMS
 from bson.errors import BSONError
 from oslo_config import cfg
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, UpdateOne, WriteConcern
-from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
 from storage.base import (
     MOST_METADATA,
@@ -63,9 +63,11 @@ VOLUME_SECONDS = 2.0
 LEASE_HELD = -1
 LEASE_FREE = -2
 
-#: Times that a landing under the lease is tried again, because some of its messages turn out to have landed before or
-#: another transaction was in the way.
-LANDING_TRIES = 5
+#: Milliseconds for which it is recorded that messages have landed under a lease, in case the answer is lost.
+DONE_KNOWN_FOR = 60_000
+
+#: Bytes of bodies in one command that lands under the lease: it is a document of at most 16 MiB itself.
+LANDED_AT_ONCE = 15 * 1024 * 1024
 
 #: Milliseconds for which it is remembered when a lock was given up.
 LOCKS_KNOWN_FOR = 60_000
@@ -377,46 +379,43 @@ class MongoDBStore(SideStore):
                 raise QueueGone(q)
         return {messages[index - 1].id for index in there if index}
 
-    def _land_under_lease(self, q: str, documents: list[dict[str, Any]], owner: str) -> set[int]:
+    def _land_under_lease(self, q: str, documents: Sequence[dict[str, Any]], owner: str) -> set[int]:
         """Insert the documents if ``owner`` holds the lease at that moment; which were there already.
 
-        A transaction: a holder that was stopped for longer than the lease must not insert positions that others have
-        gone past.
+        One command finds the lease and inserts: a holder that was stopped for longer than the lease must not insert
+        positions that others have gone past. A transaction would do it too, but one of a gateway that dies or stops in
+        the middle of it keeps others from the queue for a minute.
         """
         there: set[int] = set()
-        with self._calls(), _unstorable(), self._client.start_session() as session:
-            for last_try in range(LANDING_TRIES - 1, -1, -1):
-                left = [index for index in range(len(documents)) if index not in there]
+        with self._calls(), _unstorable():
+            for part in _parts(documents):
+                now = self.now()
+                # Inserted behind the others, so where it is they have been inserted, whatever has become of them since.
+                done = {"_id": f"{_lease_id(q)}/{uuid4().hex}", "q": q, "e": DatetimeMS(now + DONE_KNOWN_FOR)}
+                lost: AutoReconnect | None = None
                 try:
-                    with session.start_transaction(write_concern=DURABLE):
-                        if left:
-                            self._messages.insert_many([documents[index] for index in left], session=session)
-                        # Last, since others who want the lease have to wait from here to the commit.
-                        held = self._messages.update_one(
-                            {"_id": _lease_id(q), "owner": owner, "h": LEASE_HELD, "until": {"$gt": self.now()}},
-                            {"$max": {"last": max(document["s"] for document in documents)}},
-                            session=session,
-                        ).matched_count
-                        if not held:
-                            session.abort_transaction()
-                except BulkWriteError as error:  # which ends the transaction
-                    _duplicates(error)
-                    there |= self._landed_before(documents)
-                except OperationFailure as error:
-                    if not (error.has_error_label("TransientTransactionError") and last_try):
-                        raise
-                else:
-                    if held:
-                        return there
-                    if self._messages.find_one({"_id": _lease_id(q)}, {"_id": 1}) is None:
-                        raise QueueGone(q)
-                    raise LeaseLost(q)
-        raise StoreUnavailable("MongoDB: others have landed the same messages again and again")
-
-    def _landed_before(self, documents: Sequence[Mapping[str, Any]]) -> set[int]:
-        keys = [document["_id"] for document in documents]
-        found = {d["_id"] for d in self._messages.find({"_id": {"$in": keys}}, projection=["_id"])}
-        return {index for index, key in enumerate(keys) if key in found}
+                    self._messages.aggregate([
+                        {"$match": {"_id": _lease_id(q), "owner": owner, "h": LEASE_HELD, "until": {"$gt": now}}},
+                        {"$project": {"landing": {"$literal": [*(documents[index] for index in part), done]}}},
+                        {"$unwind": "$landing"},
+                        {"$replaceRoot": {"newRoot": "$landing"}},
+                        {"$merge": {"into": "messages", "whenMatched": "keepExisting", "whenNotMatched": "insert"}},
+                    ])
+                except AutoReconnect as error:  # it may have been done all the same
+                    lost = error
+                keys = [*(documents[index]["_id"] for index in part), done["_id"], _lease_id(q)]
+                positions = {
+                    d["_id"]: d.get("s") for d in self._messages.find({"_id": {"$in": keys}}, projection=["s"])
+                }
+                if done["_id"] not in positions:
+                    if lost is not None:
+                        raise lost
+                    raise LeaseLost(q) if _lease_id(q) in positions else QueueGone(q)
+                there |= {
+                    index for index in part
+                    if positions.get(documents[index]["_id"], documents[index]["s"]) != documents[index]["s"]
+                }
+        return there
 
     def _insert(self, documents: Sequence[dict[str, Any]]) -> list[int]:
         """Insert by the driver: which were there already, but for those that a first try has inserted.
@@ -630,6 +629,21 @@ class MongoDBStore(SideStore):
             return self._messages.update_many(
                 {"c": claim_id, "q": q}, {"$set": {"h": 0}, "$unset": {"c": 1, "t": 1}}
             ).matched_count
+
+
+def _parts(documents: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
+    """Indexes of documents that go into one command each."""
+    part: list[int] = []
+    size = 0
+    for index, document in enumerate(documents):
+        length = len(document["b"]) + len(document.get("r", b""))
+        if part and size + length > LANDED_AT_ONCE:
+            yield part
+            part, size = [], 0
+        part.append(index)
+        size += length
+    if part:
+        yield part
 
 
 @contextmanager
