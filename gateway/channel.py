@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import logging
 import selectors
 import socket
@@ -11,6 +12,7 @@ import struct
 import time
 from typing import Any
 
+from waitress.buffers import OverflowableBuffer, ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error, InternalServerError
@@ -276,10 +278,14 @@ class Channel(HTTPChannel):
                 self.requests = []
                 parked = self.parked
             if self.connected:
-                left = answer[self._sent_at_once(answer):]
-                if left:
-                    self.outbufs[-1].append(left)
-                    self.total_outbufs_len += len(left)
+                sent = self._sent_at_once(answer)
+                if sent < len(answer):
+                    rest = io.BytesIO(answer)  # which copies nothing, nor does what follows
+                    rest.seek(sent)
+                    buffer = ReadOnlyFileBasedBuffer(rest)
+                    self.total_outbufs_len += buffer.prepare()
+                    # The last one must be one that can be written to.
+                    self.outbufs += [buffer, OverflowableBuffer(self.adj.outbuf_overflow)]
         if parked or close or self.ahead or self.total_outbufs_len:
             self.server.attend(self)
 

@@ -46,6 +46,7 @@ INSIDE: dict[str, dict[str, str]] = {
         "waitress.server:TcpWSGIServer": "active_channels channel_class task_dispatcher trigger pull_trigger accepting"
         " handle_accept readable",
         "waitress.wasyncore": "read write",
+        "waitress.buffers:ReadOnlyFileBasedBuffer": "prepare get skip close",
         "waitress.adjustments": "Adjustments",
         "waitress.utilities": "Error InternalServerError",
     },
