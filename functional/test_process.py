@@ -49,7 +49,7 @@ def pop(api, queue, number):
     return api.delete(f"/v2/queues/{queue}/messages", params={"pop": number}).status_code
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGQUIT])
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGABRT])
 def test_workers_end_with_their_supervisor_and_leave_nothing(start_gateway, queue, ending):
     gateway = start_gateway(wsgi={"workers": 2})
     post(Api(gateway.url), queue, 1)
