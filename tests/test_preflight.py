@@ -46,7 +46,6 @@ BROKEN: list[tuple[dict[str, dict[str, object]], str]] = [
     ({"DEFAULT": {"log_config_append": "/dev/null"}}, "there are no keys in [loggers]"),
     ({"DEFAULT": {"default_log_levels": "amqp=LOUD"}}, "'amqp=LOUD' is not of the form"),
     ({"DEFAULT": {"default_log_levels": "amqp"}}, "'amqp' is not of the form"),
-    ({"audit": {"file": "{}/none/audit"}}, "[audit] file"),
     ({"side_store": {"uri": "sqlite:///:memory:"}}, "a file of its own"),
     ({"side_store": {"uri": "sqlite:////proc/none/x.db"}}, "/proc/none"),
     ({"side_store": {"uri": "sqlite:///{}/"}}, "is a folder"),
@@ -90,6 +89,18 @@ def test_what_can_not_work_is_one_line(
     } | ({} if "wsgi" in sections else {"wsgi": {"port": 0}}))
     assert complaint.replace("{}", str(tmp_path)) in said
     assert not (tmp_path / "none").exists()
+
+
+def test_audit_file_that_can_not_be_written_is_told_and_stops_no_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What serves beside the main job never fails a start (rule 10 of docs/architecture.md)."""
+    sections: dict[str, dict[str, object]] = {"audit": {"file": f"{tmp_path}/none/audit"}, "wsgi": {"port": 0}}
+    assert "[audit] file" in run(capsys, tmp_path, "check", sections)
+    served: list[bool] = []
+    monkeypatch.setattr("gateway.server.Server.run", lambda *_, **__: served.append(True))
+    assert main(["serve", "--config-file", str(tmp_path / "marconi.conf")]) == 0
+    assert served
 
 
 def test_logging_configuration_that_fails_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
