@@ -272,6 +272,10 @@ class AMQPBridge(Bridge):
             self.publish_to("", queue, envelopes, mandatory=True)
         except Unroutable as error:
             raise QueueMissing(queue) from error
+        except QueueFull as error:
+            if not self.exists(queue):  # what is published to a queue while it is deleted is refused, too
+                raise QueueMissing(queue) from error
+            raise
 
     def publish_to(self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool) -> None:
         deadline = self._deadline()
@@ -418,6 +422,8 @@ class AMQPBridge(Bridge):
             with _translated():
                 try:
                     acknowledge(link)
+                    if self._closing.is_set():
+                        link.round_trip()  # closing the connection at once may lose the acknowledgement
                 except BaseException:
                     self._fetchers.drop(link)
                     raise
