@@ -298,7 +298,7 @@ class Queues:
             self._await_oblivion(before, after)
         elif _is_delicate(after):
             # Gateways may remember the last queue of this name.
-            self._sleep_until(KNOWN_FOR + FORGOTTEN_MARGIN - (self._store.now() - lock.last) / 1000)
+            self._sleep(KNOWN_FOR + FORGOTTEN_MARGIN - (self._store.now() - lock.last) / 1000)
         return made
 
     def _alone(self, key: str) -> AbstractContextManager[Lock]:
@@ -308,10 +308,10 @@ class Queues:
     def _await_oblivion(self, before: QueueInfo, after: QueueInfo) -> None:
         """Wait until no gateway can remember the queue as it was before, if that makes a difference to safety."""
         if _delicate(before) != _delicate(after):
-            self._sleep_until(KNOWN_FOR + FORGOTTEN_MARGIN)
+            self._sleep(KNOWN_FOR + FORGOTTEN_MARGIN)
 
     @staticmethod
-    def _sleep_until(seconds: float) -> None:
+    def _sleep(seconds: float) -> None:
         if seconds > 0:
             time.sleep(min(seconds, KNOWN_FOR + FORGOTTEN_MARGIN))
 
@@ -400,7 +400,7 @@ class Queues:
             if _is_delicate(info):
                 lock.keep = KNOWN_FOR + FORGOTTEN_MARGIN  # gateways that remember it must not post to the next one so
         if info.settings.bridging is not None:
-            self._sleep_until(KNOWN_FOR + FORGOTTEN_MARGIN)  # nor read from or post to what it was bridged to
+            self._sleep(KNOWN_FOR + FORGOTTEN_MARGIN)  # nor read from or post to what it was bridged to
 
     def stats(self, info: QueueInfo) -> tuple[Stats, int]:
         """What has landed of the queue, and about how many messages wait in the broker."""

@@ -52,9 +52,6 @@ DUPLICATE_KEY = 11000
 #: "Retryable Writes"); None is a broken connection. After any other, as NotWritablePrimary, nothing was done.
 PERHAPS_DONE = frozenset({None, 6, 7, 89, 91, 189, 9001, 11600, 11602})
 
-#: Seconds that the driver gets at least after a direct command has failed.
-AT_LEAST = 0.1
-
 #: What no document can be made of, and what stands for its error code: that of a bad value.
 UNSENDABLE = (BSONError, OverflowError, UnicodeEncodeError)
 NOTHING_DONE = 2
