@@ -25,18 +25,17 @@ def main() -> int:
     parser.add_argument("--duration", type=float, default=300.0, help="seconds of faults in each run (300)")
     parser.add_argument("--kind", action="append", choices=KINDS, help="only faults of this kind; may be repeated")
     parser.add_argument("--mutant", choices=MUTANTS, help="run gateways with this deliberate bug")
-    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the history of each run there")
+    parser.add_argument(
+        "--save", type=Path, metavar="FOLDER", help="keep the history of each run and the gateways' logs there"
+    )
     options = parser.parse_args()
     good, histories = True, []
     for seed in options.seed or [random.randrange(1_000_000)]:
         say(f"seed {seed}, {options.duration:g} s" + (f", mutant {options.mutant}" if options.mutant else ""))
-        report, history = run(seed, options.duration, say, options.kind or (), options.mutant)
+        report, history = run(seed, options.duration, say, options.kind or (), options.mutant, options.save)
         say("\n".join(report.lines()))
         histories.append(history)
         good = good and report.good
-        if options.save:
-            options.save.mkdir(parents=True, exist_ok=True)
-            history.save(options.save / f"{seed}.jsonl")
         say("\n".join(summary([history])))
     if len(histories) > 1:
         say(f"all {len(histories)} runs:")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from random import Random
 
 from functional.faults.checker import FINAL, Report, check
@@ -42,9 +44,17 @@ class NotRecovered(AssertionError):
 
 
 def run(
-    seed: int, duration: float, say: Say, kinds: Sequence[str] = (), mutant: str | None = None
+    seed: int,
+    duration: float,
+    say: Say,
+    kinds: Sequence[str] = (),
+    mutant: str | None = None,
+    save: Path | None = None,
 ) -> tuple[Report, History]:
-    """Run ``duration`` seconds of faults drawn by ``seed``, of these kinds or of all that are possible here."""
+    """Run ``duration`` seconds of faults drawn by ``seed``, of these kinds or of all that are possible here.
+
+    ``save``: a folder that keeps the history and the gateways' logs.
+    """
     history = History()
 
     def told(text: str) -> None:
@@ -65,8 +75,18 @@ def run(
             time.sleep(CALM)
         finally:
             cluster.network.heal()
+            if save is not None:
+                _keep_logs(cluster, save, seed)
             load.finish(told)
+        if save is not None:
+            history.save(save / f"{seed}.jsonl")
         return check(history), history
+
+
+def _keep_logs(cluster: Cluster, folder: Path, seed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for gateway in cluster.gateways:
+        shutil.copy(gateway.log_path, folder / f"{seed}-{gateway.name}.log")
 
 
 def _strike(
