@@ -55,7 +55,8 @@ def test_changed_request_is_not(changed: dict[str, Any]) -> None:
     assert not holds(**changed)
 
 
-@pytest.mark.parametrize("expires", [EARLIER, "", "tomorrow", "2030-01-01", "2030-13-01T00:00:00", f"{LATER}Z"])
+@pytest.mark.parametrize("expires", [EARLIER, "", "tomorrow", "2030-01-01", "2030-13-01T00:00:00", f"{LATER}Z"],
+                         ids=["over", "empty", "a word", "a day", "no month", "with a zone"])
 def test_signature_that_is_over_or_has_no_time_does_not_hold(expires: str) -> None:
     signature = sign(KEY, [PATH], ["GET"], "p", expires)
     assert not covers(KEY, signature, [PATH], ["GET"], "p", expires, "GET", PATH)

@@ -23,8 +23,10 @@ CLIENT_TIMEOUT = 2.0
 #: Seconds within which a client's connection is closed: the timeout, two looks, and what the machine takes.
 PATIENCE = CLIENT_TIMEOUT + 10
 
-#: Seconds for an answer to a polite client on a machine that is busy with the rude ones.
-POLITE = 5.0
+#: Seconds for nine in ten answers to a polite client, and for all of them, on a machine that is busy with the rude
+#: ones. A gateway that lets itself be stopped by those takes longer by far, or never answers.
+POLITE = 3.0
+PATIENT = 10.0
 
 #: What the gateway keeps: see gateway/server.py.
 MAX_CONNECTIONS = 2000
@@ -65,7 +67,8 @@ def polite(gateway, api, queue):
     for producer in producers:
         assert producer.failures == []
         assert set(producer.statuses) == {201}
-        assert max(producer.seconds) < POLITE
+        assert sorted(producer.seconds)[len(producer.seconds) * 9 // 10] < POLITE
+        assert max(producer.seconds) < PATIENT
 
 
 def closed(api, reason):
