@@ -1,5 +1,6 @@
 """Commands straight to MongoDB's primary: that they are used, and that nothing is lost without them."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,7 +63,7 @@ def numbered(store: MongoDBStore, *ids: str, **fields: Any) -> list[Message]:
 def use(store: MongoDBStore) -> None:
     """Land, look, list and delete."""
     messages = numbered(store, "a", "b")
-    assert store.land("p/q", messages) == set()
+    assert store.land("p/q", messages, seen=time.monotonic()) == set()
     found, _ = store.free("p/q", 10)
     assert [message.id for message in found] == ["a", "b"]
     assert [message.id for message in store.list_messages("p/q", 0, 10)] == ["a", "b"]

@@ -24,6 +24,9 @@ TAG_BITS = 10
 #: Seconds between two tries to get a lease that another gateway holds: shorter than one landing takes.
 LEASE_RETRY = 0.005
 
+#: Seconds for which a queue that was seen counts as there: whoever deletes it lets nobody make it anew meanwhile.
+SEEN_FOR = 0.1
+
 #: Bytes of metadata that a list of queues reads at once.
 MOST_METADATA = 2 * 1024 * 1024
 
@@ -234,13 +237,18 @@ class SideStore(ABC):
         """Give the lease back if ``owner`` still holds it, and record the last ``seq`` used."""
 
     @abstractmethod
-    def land(self, q: str, messages: Sequence[Message], owner: str | None = None) -> set[str]:
+    def land(
+        self, q: str, messages: Sequence[Message], owner: str | None = None, seen: float | None = None
+    ) -> set[str]:
         """Store messages durably with the ``seq`` they carry; the ids that were left out.
 
         Left out are ids that have landed before and ids with a tombstone: both are safe to acknowledge to the broker.
         Raises QueueGone if the queue has been deleted, and LeaseLost unless ``owner``, if given, holds the landing
         lease at the moment of the write: positions that were taken under a lease that is over must not appear. Raises
         Unstorable if one of them can never be stored; the others may be stored then, or not.
+
+        ``seen``: when the caller began to look for the queue and found it (monotonic seconds), before it took these
+        messages from it. For SEEN_FOR seconds from then on a store may leave out to look again.
         """
 
     def append(self, q: str, messages: Sequence[Message]) -> None:

@@ -404,7 +404,9 @@ class SQLiteStore(SideStore):
 
         self._write(change)
 
-    def land(self, q: str, messages: Sequence[Message], owner: str | None = None) -> set[str]:
+    def land(
+        self, q: str, messages: Sequence[Message], owner: str | None = None, seen: float | None = None
+    ) -> set[str]:
         def change(db: sqlite3.Connection) -> set[str]:
             self._check_alive(db, q)
             if owner is not None and not db.execute(

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from storage.base import Claim, Message, Ring, SideStore
+from storage.base import SEEN_FOR, Claim, Message, Ring, SideStore
 from storage.errors import LeaseLost, QueueGone, Unstorable
 from tests.threads import together
 
@@ -213,12 +214,25 @@ class SideStoreSuite:
         calls: tuple[Callable[[], Any], ...] = (
             lambda: store.land(old, late), lambda: store.land(old, late, "us"), lambda: store.append(old, late),
             lambda: store.acquire_lease(old, "them", 60), lambda: store.free(old, 10),
-            lambda: store.known(old, ["late"]),
+            lambda: store.known(old, ["late"]), lambda: store.land(old, late, seen=time.monotonic() - SEEN_FOR),
         )
         for call in calls:
             with pytest.raises(QueueGone):
                 call()
         assert listed(store, old) == listed(store, new_key) == []
+
+    def test_what_lands_in_a_queue_that_was_seen_just_before_its_end_does_not_stay(
+        self, store: SideStore, name: str
+    ) -> None:
+        old = created(store, name)
+        seen = time.monotonic()
+        store.delete_queue(name)
+        with suppress(QueueGone):
+            store.land(old, [new(store, "late", seq=1)], seen=seen)
+        assert listed(store, created(store, name)) == []
+        time.sleep(SEEN_FOR)
+        store.maintain()
+        assert listed(store, old) == []
 
     def test_versions_of_a_deleted_queue_do_not_come_again(self, store: SideStore, name: str) -> None:
         created(store, name)

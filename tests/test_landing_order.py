@@ -51,10 +51,10 @@ class SlowLand:
         self._land = landing._store.land
         monkeypatch.setattr(landing, "_store", _Instead(landing._store, self))
 
-    def __call__(self, q: str, messages: Sequence[Message], owner: str | None = None) -> set[str]:
+    def __call__(self, q: str, messages: Sequence[Message], **how: Any) -> set[str]:
         self.fetched.set()
         assert self.go_on.wait(DEADLINE)
-        return set(self._land(q, messages, owner))
+        return set(self._land(q, messages, **how))
 
 
 class _Instead:

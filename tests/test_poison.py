@@ -82,10 +82,10 @@ def picky(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A side-store that can never store one of the bodies."""
     real = SQLiteStore.land
 
-    def land(self: SQLiteStore, q: str, messages: list[Message], owner: str | None = None) -> set[str]:
+    def land(self: SQLiteStore, q: str, messages: list[Message], **how: Any) -> set[str]:
         if any(message.body == b'"refused"' for message in messages):
             raise Unstorable("it is not liked")
-        return real(self, q, messages, owner)
+        return real(self, q, messages, **how)
 
     monkeypatch.setattr(SQLiteStore, "land", land)
 
@@ -156,7 +156,7 @@ class TestOnce:
     ) -> None:
         bridge.publish(info.broker, [BAD, *good("1")])
 
-        def fail(*_: Any) -> None:
+        def fail(*_: Any, **__: Any) -> None:
             raise StoreUnavailable("down")
 
         with monkeypatch.context() as patch:
@@ -217,14 +217,14 @@ def test_batch_of_which_the_first_try_has_stored_some_is_claimed_whole(
     """MongoDB inserts the others before it says that it can't insert one."""
     real = SQLiteStore.land
 
-    def land(self: SQLiteStore, q: str, messages: list[Message], owner: str | None = None) -> set[str]:
-        left_out = real(self, q, [message for message in messages if message.body != b'"refused"'], owner)
+    def land(q: str, messages: list[Message], **how: Any) -> set[str]:
+        left_out = real(store, q, [message for message in messages if message.body != b'"refused"'], **how)
         if any(message.body == b'"refused"' for message in messages):
             raise Unstorable("one of them")
         return left_out
 
     landing = core.messages._landing
-    monkeypatch.setattr(landing._store, "land", lambda q, messages, owner=None: land(store, q, messages, owner))
+    monkeypatch.setattr(landing._store, "land", land)
     bridge.publish(info.broker, good("1", "refused", "2", "3"))
     assert claim(core, info) == ["1", "2", "3"]
 

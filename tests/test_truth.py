@@ -1,5 +1,6 @@
 """Rule 8: what a gateway remembers of a queue never decides what is true. Two gateways on one broker and side-store."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from gateway.core.queue_lock import LOCKED_FOR
 from gateway.core.queues import QueueInfo
 from gateway.core.remembering import KNOWN_FOR, Remembered
 from gateway.core.seal import KEY_SIZE, Seal
-from storage.base import Message
+from storage.base import SEEN_FOR, Message
 from storage.errors import LeaseLost
 from storage.sqlite import SQLiteStore
 from tests.memory_bridge import MemoryBridge
@@ -200,13 +201,36 @@ class TestBacklog:
         claim(here)
         assert listed(there) == ["new"]
 
+    def test_queue_that_a_claimer_may_have_seen_is_not_made_anew_before_that_counts_no_more(
+        self, here: Core, there: Core
+    ) -> None:
+        post(here, "old")
+        here.queues.delete(P, Q)
+        deleted = time.monotonic()
+        post(there, "new")
+        assert time.monotonic() - deleted > SEEN_FOR
+
+    def test_claimer_has_seen_the_queue_before_it_fetches(
+        self, here: Core, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        post(here, "1")
+        free, fetch, land = here.store.free, here.bridge.fetch, here.store.land
+        looked: list[float] = []
+        fetched: list[float] = []
+        seen: list[float | None] = []
+        monkeypatch.setattr(here.store, "free", lambda *call: (looked.append(time.monotonic()), free(*call))[1])
+        monkeypatch.setattr(here.bridge, "fetch", lambda *call: (fetched.append(time.monotonic()), fetch(*call))[1])
+        monkeypatch.setattr(here.store, "land", lambda *call, **how: (seen.append(how["seen"]), land(*call, **how))[1])
+        assert len(claim(here)) == 1
+        assert seen[0] is not None and seen[0] <= looked[0] <= fetched[0]
+
     def test_message_that_another_gateway_is_landing_is_deleted(
         self, here: Core, there: Core, info: QueueInfo, bridge: MemoryBridge
     ) -> None:
         (id_,) = post(here, "1")
         batch = bridge.fetch(info.broker, 1)  # another gateway's
         assert here.messages.delete(info, id_, None) is False
-        claimed = there.messages._landing._land(info, batch, lambda messages: None)
+        claimed = there.messages._landing._land(info, batch, lambda messages: None, there.store.land)
         assert claimed == [] and listed(there) == []
 
     def test_wrong_claim_of_a_waiting_message_is_refused(self, here: Core, info: QueueInfo) -> None:
@@ -243,10 +267,9 @@ class TestBacklog:
         landing, real = here.messages._landing, here.store.land
         stopped = []
 
-        def land(q: str, messages: Sequence[Message], owner: str | None = None) -> set[str]:
+        def land(q: str, messages: Sequence[Message], owner: str) -> set[str]:
             if not stopped:
                 stopped.append(owner)
-                assert owner is not None
                 here.store.release_lease(q, owner, 0)
                 late = here.store.acquire_lease(q, "another gateway", 60)
                 here.store.append(q, [Message("theirs", 0, here.store.now() + 60_000, b'"theirs"')])

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -202,7 +203,7 @@ class Landing:
                 if consumed:
                     return  # what fails from here on must not take them along
                 continue
-            landed = self._land_claimed(info, claim, batch)
+            landed = self._land_claimed(info, claim, batch, looked)
             got += landed
             if len(landed) == len(batch.envelopes):
                 return
@@ -227,7 +228,8 @@ class Landing:
         with self._released(info, lease):
             self._land_free(info, lease, batch, deadline)
 
-    def _land_claimed(self, info: QueueInfo, claim: Claim, batch: Batch) -> list[Message]:
+    def _land_claimed(self, info: QueueInfo, claim: Claim, batch: Batch, seen: float) -> list[Message]:
+        """Land a batch in a claim. ``seen``: when the queue was there, before the fetch (monotonic seconds)."""
         def claimed(messages: Sequence[Message]) -> None:
             with self._position_lock:
                 self._position = number(messages, self._position, self._store.now(), self._tag)
@@ -236,7 +238,7 @@ class Landing:
                 message.expires = max(message.expires, claim.keep_until)
                 message.claims = 1
 
-        return self._land(info, batch, claimed)
+        return self._land(info, batch, claimed, partial(self._store.land, seen=seen))
 
     def _consume(self, info: QueueInfo, batch: Batch) -> list[Message]:
         """The messages of a batch that live and have not landed before; the broker forgets all of it."""
@@ -291,7 +293,7 @@ class Landing:
         def taken_again() -> None:
             self._take(info, lease, deadline)
 
-        return self._land(info, batch, lease.number, self._owner, taken_again)
+        return self._land(info, batch, lease.number, partial(self._store.land, owner=self._owner), taken_again)
 
     @contextmanager
     def interrupted(self, info: QueueInfo) -> Iterator[None]:
@@ -352,25 +354,25 @@ class Landing:
         info: QueueInfo,
         batch: Batch,
         prepare: Callable[[Sequence[Message]], None],
-        owner: str | None = None,
+        land: Callable[[str, Sequence[Message]], set[str]],
         taken_again: Callable[[], None] | None = None,
     ) -> list[Message]:
         """Store a batch, then acknowledge it (rule 2); the messages that are landed now.
 
-        ``prepare`` gives them their positions: under the lease of ``owner``, which ``taken_again`` takes again when it
-        was lost before they were stored.
+        ``prepare`` gives them their positions, ``land`` stores them: if that is done under a lease, ``taken_again``
+        takes it again when it was lost before.
         """
         with _given_back(info, batch):
             now = self._store.now()
             landing, poison = self._messages(info, batch.envelopes, now)
             messages = [message for message, _ in landing]
             prepare(messages)
-            left_out, refused = self._stored(info, landing, prepare, owner, taken_again)
+            left_out, refused = self._stored(info, landing, prepare, land, taken_again)
             namesakes = self._namesakes(info, [entry for entry in landing if entry[0].id in left_out])
             if namesakes:
                 for (message, _), id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
                     message.id = id_
-                left_out |= self._stored(info, namesakes, prepare, owner, taken_again)[0]
+                left_out |= self._stored(info, namesakes, prepare, land, taken_again)[0]
         self._settle(info, batch, [*poison, *refused.values()])
         return [message for message in messages if message.id not in left_out and message.id not in refused]
 
@@ -379,13 +381,13 @@ class Landing:
         info: QueueInfo,
         landing: Sequence[tuple[Message, Envelope]],
         prepare: Callable[[Sequence[Message]], None],
-        owner: str | None,
+        land: Callable[[str, Sequence[Message]], set[str]],
         taken_again: Callable[[], None] | None,
     ) -> tuple[set[str], dict[str, Aside]]:
         """As land_storable; a lease that was lost is taken again."""
         while True:
             try:
-                return land_storable(self._store, info.key, landing, owner)
+                return land_storable(self._store, info.key, landing, land)
             except LeaseLost:
                 if taken_again is None:
                     raise

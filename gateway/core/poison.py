@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -43,15 +43,18 @@ def check_size(message: Message) -> None:
 
 
 def land_storable(
-    store: SideStore, key: str, landing: Sequence[tuple[Message, Envelope]], owner: str | None = None
+    store: SideStore,
+    key: str,
+    landing: Sequence[tuple[Message, Envelope]],
+    land: Callable[[str, Sequence[Message]], set[str]],
 ) -> tuple[set[str], dict[str, Aside]]:
-    """Land messages; the ids left out, and by id those that can never be stored. ``owner``: see SideStore.land.
+    """Land messages; the ids left out, and by id those that can never be stored. ``land``: SideStore.land.
 
     These keep none of the others from landing.
     """
     messages = [message for message, _ in landing]
     try:
-        return store.land(key, messages, owner) if messages else set(), {}
+        return land(key, messages) if messages else set(), {}
     except Unstorable as error:
         LOG.warning("queue %s: storing its messages one by one: %s", key, error)
     # The first try may have stored some of them. Nobody else gives a message the same position.
@@ -62,7 +65,7 @@ def land_storable(
         if stored.get(message.id) == message.seq:
             continue
         try:
-            left_out |= store.land(key, [message], owner)
+            left_out |= land(key, [message])
         except Unstorable as error:
             refused[message.id] = envelope, f"the side-store can't hold it: {error}"
     return left_out, refused

@@ -25,7 +25,7 @@ from gateway.core.queue_lock import Lock, locked
 from gateway.core.quotas import QueueQuota
 from gateway.core.remembering import KNOWN_AT_MOST, KNOWN_FOR, Remembered
 from gateway.metrics import BRIDGE_CALLS, timed
-from storage.base import Queue, SideStore, Stats
+from storage.base import SEEN_FOR, Queue, SideStore, Stats
 from storage.errors import QueueGone
 
 T = TypeVar("T")
@@ -399,6 +399,8 @@ class Queues:
             self.forget(project, name)
             if _is_delicate(info):
                 lock.keep = KNOWN_FOR + FORGOTTEN_MARGIN  # gateways that remember it must not post to the next one so
+            elif info.has_backlog:
+                lock.keep = SEEN_FOR + FORGOTTEN_MARGIN  # nor land the next one's messages as this one's
         if info.settings.bridging is not None:
             self._sleep(KNOWN_FOR + FORGOTTEN_MARGIN)  # nor read from or post to what it was bridged to
 

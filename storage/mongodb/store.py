@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -31,6 +32,7 @@ from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, Ope
 
 from storage.base import (
     MOST_METADATA,
+    SEEN_FOR,
     Claim,
     Message,
     Queue,
@@ -68,6 +70,9 @@ DONE_KNOWN_FOR = 60_000
 
 #: Bytes of bodies in one command that lands under the lease: it is a document of at most 16 MiB itself.
 LANDED_AT_ONCE = 15 * 1024 * 1024
+
+#: Deleted queues that maintain() looks after at the most.
+DELETED_AT_MOST = 10_000
 
 #: Milliseconds for which it is remembered when a lock was given up.
 LOCKS_KNOWN_FOR = 60_000
@@ -140,6 +145,9 @@ class MongoDBStore(SideStore):
         self._clock_offset = time.time() - time.monotonic()
         self._clock_read = float("-inf")
         self._clock_error = 0.0
+        #: When what others have landed in a deleted queue may be removed (monotonic seconds), and its key. What falls
+        #: out stays till it expires; nobody sees it.
+        self._deleted: deque[tuple[float, str]] = deque(maxlen=DELETED_AT_MOST)
         self._pages: Combiner[tuple[Any, ...], Sequence[Message]] = Combiner(self._list, self.timeout)
 
     def describe(self) -> str:
@@ -203,6 +211,9 @@ class MongoDBStore(SideStore):
         with self._calls():
             if time.monotonic() - self._clock_read > CLOCK_REFRESH:
                 self._read_clock()
+            while self._deleted and self._deleted[0][0] < time.monotonic():
+                self._messages.delete_many({"q": self._deleted[0][1]})
+                self._deleted.popleft()
         return 0  # the TTL index removes what has expired
 
     def connections(self) -> int:
@@ -278,6 +289,8 @@ class MongoDBStore(SideStore):
             self._messages.delete_one({"_id": _lease_id(key)})
             self._queues.delete_one({"_id": q, "i": found.get("i")})
             self._messages.delete_many({"q": key})
+        # A claimer may have seen the queue just before, and land a moment later.
+        self._deleted.append((time.monotonic() + SEEN_FOR, key))
 
     def list_queues(
         self, project: str, after: str, limit: int, part: str = "", most_bytes: int = MOST_METADATA
@@ -334,7 +347,7 @@ class MongoDBStore(SideStore):
                 return_document=ReturnDocument.AFTER,
             )
             if lease is None:
-                if self._messages.find_one({"_id": _lease_id(q)}, {"_id": 1}) is None:
+                if not self._is_there(q):
                     raise QueueGone(q)
                 return None
             # Claimers land without the lease, and their clock may run a little ahead of ours.
@@ -356,17 +369,17 @@ class MongoDBStore(SideStore):
                 {"$set": {"h": LEASE_FREE, "until": 0}, "$max": {"last": last}},
             )
 
-    def land(self, q: str, messages: Sequence[Message], owner: str | None = None) -> set[str]:
-        """See SideStore. Without an owner one insert does it, as claims can afford no more: the lease's document comes
-        first in it, which must be there already. If it is not, the queue has gone, and what was inserted goes too.
+    def land(
+        self, q: str, messages: Sequence[Message], owner: str | None = None, seen: float | None = None
+    ) -> set[str]:
+        """See SideStore. Without an owner one insert does it, as claims can afford no more. If the queue was not seen
+        just before, it is looked for afterwards: when it has gone, what was inserted goes too.
         """
         if not messages:
             return set()
         documents = [_document(q, m) for m in messages]
         if owner is not None:
             return {_id_of(documents[index]) for index in self._land_under_lease(q, documents, owner)}
-        # If it should stay after a crash it is none that acquire_lease takes, and the TTL index removes it.
-        documents.insert(0, {"_id": _lease_id(q), "q": q, "e": DatetimeMS(self.now())})
         with self._calls(), _unstorable():
             if sum([len(m.body) + len(m.properties or b"") for m in messages]) <= DIRECTLY:
                 there = self._directly(
@@ -374,10 +387,13 @@ class MongoDBStore(SideStore):
                 )
             else:
                 there = self._insert(documents)
-            if 0 not in there:
+            if (seen is None or time.monotonic() - seen > SEEN_FOR) and not self._is_there(q):
                 self._messages.delete_many({"q": q})
                 raise QueueGone(q)
-        return {messages[index - 1].id for index in there if index}
+        return {messages[index].id for index in there}
+
+    def _is_there(self, q: str) -> bool:
+        return bool(self._find({"_id": _lease_id(q)}, 1, projection={"_id": 1}))
 
     def _land_under_lease(self, q: str, documents: Sequence[dict[str, Any]], owner: str) -> set[int]:
         """Insert the documents if ``owner`` holds the lease at that moment; which were there already.
@@ -429,10 +445,7 @@ class MongoDBStore(SideStore):
             there = _duplicates(error)
         keys = [documents[index]["_id"] for index in there]
         positions = {d["_id"]: d.get("s") for d in self._messages.find({"_id": {"$in": keys}}, projection=["s"])}
-        return [
-            index for index in there
-            if "s" not in documents[index] or positions.get(documents[index]["_id"]) != documents[index]["s"]
-        ]
+        return [index for index in there if positions.get(documents[index]["_id"]) != documents[index]["s"]]
 
     def free(self, q: str, limit: int, ring: Ring | None = None) -> tuple[list[Message], bool]:
         with self._calls():
