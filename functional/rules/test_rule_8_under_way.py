@@ -444,7 +444,6 @@ class TestGatewayThatIsStopped:
             time.sleep(0.05)
         return seen, path
 
-    @pytest.mark.alone
     @pytest.mark.timeout(180)
     def test_what_it_had_claimed_is_not_its_own_any_more(self, two, a, b, proxy, queue, start, stopped):
         """Three calls through A have claimed, and it is stopped before it hears of that: two pops and a claim.
