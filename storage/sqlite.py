@@ -128,6 +128,8 @@ class SQLiteStore(SideStore):
         start = time.monotonic()
         self._switch_to_wal(db)
         db.execute("PRAGMA synchronous=FULL")
+        # What a statement may have to take back would go to a temporary file: 200 writes for a post of 20 messages.
+        db.execute("PRAGMA temp_store=MEMORY")
         # One timeout for both: either may wait for another process.
         self._wait(db, max(0.0, self.timeout - (time.monotonic() - start)))
         db.executescript(SCHEMA)
@@ -173,28 +175,39 @@ class SQLiteStore(SideStore):
         with self._read() as db:
             self._begin(db)
             try:
-                for change in changes:
-                    db.execute("SAVEPOINT change")
-                    try:
-                        results.append(change(db))
-                    except StoreError as error:
-                        db.execute("ROLLBACK TO change")
-                        results.append(error)
-                    except UNSTORABLE as error:  # of this change alone, whatever else is in the transaction
-                        db.execute("ROLLBACK TO change")
-                        results.append(Unstorable(f"SQLite file {self.path}: {error}"))
-                    except sqlite3.Error as error:
-                        if not db.in_transaction:  # a full disk, say, has ended all of it
-                            raise
-                        db.execute("ROLLBACK TO change")
-                        results.append(self._unavailable(error))
-                    db.execute("RELEASE change")
+                if len(changes) == 1:  # the transaction is its savepoint
+                    results.append(self._changed(db, changes[0]))
+                else:
+                    results += [self._part(db, change) for change in changes]
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
         return results
+
+    def _part(self, db: sqlite3.Connection, change: Callable[[sqlite3.Connection], Any]) -> Any:
+        """The result of one change among several, or the StoreError for which it was taken back."""
+        db.execute("SAVEPOINT change")
+        result: Any
+        try:
+            result = self._changed(db, change)
+        except StoreError as error:
+            db.execute("ROLLBACK TO change")
+            result = error
+        db.execute("RELEASE change")
+        return result
+
+    def _changed(self, db: sqlite3.Connection, change: Callable[[sqlite3.Connection], Any]) -> Any:
+        """The result of a change. Raises StoreError for what is wrong with it alone, and else what SQLite raises."""
+        try:
+            return change(db)
+        except UNSTORABLE as error:  # of this change alone, whatever else is in the transaction
+            raise Unstorable(f"SQLite file {self.path}: {error}") from error
+        except sqlite3.Error as error:
+            if not db.in_transaction:  # a full disk, say, has ended all of it
+                raise
+            raise self._unavailable(error) from error
 
     def _begin(self, db: sqlite3.Connection) -> None:
         """Begin to write; other processes may take what is left of the time to end their writing."""
