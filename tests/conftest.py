@@ -55,3 +55,8 @@ def configured(tmp_path: Path) -> Callable[..., Any]:
         return load(config_files=[str(file)])
 
     return make
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Bytes may be different in each process, as what gzip makes is, and tests that run side by side need one name."""
+    return argname if isinstance(val, bytes) else None
