@@ -9,8 +9,8 @@ from typing import Any
 
 from oslo_policy.policy import DocumentedRuleDefault
 
-from gateway.conf import list_opts
-from gateway.policy import list_rules
+from gateway.access.policy import list_rules
+from gateway.config.options import list_opts
 
 ROOT = Path(__file__).parents[1]
 

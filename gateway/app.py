@@ -11,26 +11,27 @@ from typing import Any
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request
 
-from gateway import metrics
-from gateway.api import claims, messages, queues, root
-from gateway.api.call import JSON, Service, admit, check_queue_name
-from gateway.api.errors import Answer, answer
-from gateway.api.healthcheck import Healthcheck
-from gateway.audit import Trail
-from gateway.auth import strategy
-from gateway.beside import failed
+from gateway.access.audit import Trail
+from gateway.access.auth import strategy
+from gateway.access.policy import BY_CALL, Policy
+from gateway.api.v2 import claims, messages, queues, root
+from gateway.config.consistency import check_settings
+from gateway.config.drivers import BRIDGES, SIDE_STORES, make
+from gateway.config.limits import Limits
+from gateway.config.machine import check_trusted_proxy
+from gateway.config.refused import REFUSALS, CannotServe, reason
 from gateway.core.bridging import AccessRules
 from gateway.core.core import Core
-from gateway.core.limits import Limits
 from gateway.core.quotas import RateLimit
 from gateway.core.seal import read_seal
-from gateway.dispatch import App, Response, View
-from gateway.drivers import BRIDGES, SIDE_STORES, make
-from gateway.logs import REQUEST_ID, new_request_id
-from gateway.paths import base_of
-from gateway.policy import BY_CALL, Policy
-from gateway.preflight import check_trusted_proxy
-from gateway.settings_check import check_settings
+from gateway.environ import base_of
+from gateway.observe import metrics
+from gateway.observe.beside import failed
+from gateway.observe.logs import REQUEST_ID, new_request_id
+from gateway.web.call import JSON, Service, admit, check_queue_name
+from gateway.web.errors import Answer, answer, json_error
+from gateway.web.healthcheck import Healthcheck
+from gateway.web.router import App, Response, View
 
 LOG = logging.getLogger(__name__)
 
@@ -80,6 +81,38 @@ def rule_of(method: str, route: str) -> str | None:
     if route in WITHOUT_RULE:
         return None
     return BY_CALL[method, route.replace("<queue>", "<queue_name>").translate(_BRACES)]
+
+
+class Gateway:
+    """All that a configuration decides: see gateway.server.application.Application."""
+
+    def __init__(self, conf: Any):
+        self._core = make_core(conf)
+        try:
+            self.app = make_app(conf, self._core)
+        except BaseException:
+            self._core.close()
+            raise
+        self.monitor = self.app.monitor
+        self.max_body = max_body(conf)
+
+    def error_body(self, title: str, description: str) -> tuple[bytes, str]:
+        """See gateway.server.application.ErrorBody."""
+        return json_error(title, description)
+
+    def close(self) -> None:
+        """Close its connections to broker and side-store."""
+        self._core.close()
+
+
+def build(conf: Any) -> Gateway:
+    """Raises CannotServe if the configuration is refused."""
+    try:
+        return Gateway(conf)
+    except REFUSALS as error:
+        refusal = reason(error)
+    # Not inside the except: a traceback would show what the reason leaves out.
+    raise CannotServe(refusal)
 
 
 def make_core(conf: Any) -> Core:

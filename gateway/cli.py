@@ -9,9 +9,8 @@ from typing import Any
 
 from gateway import __version__
 from gateway.bench.options import add_arguments as add_bench_arguments
-from gateway.conf import load
-from gateway.refused import REFUSALS, reason
-from gateway.serve import serve
+from gateway.config.options import load
+from gateway.config.refused import REFUSALS, reason
 
 EPILOG = """\
 Without --config-file, marconi.conf is looked for in ~/.marconi, ~, /etc/marconi and /etc; without any file the
@@ -58,9 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf = read()
         if arguments.command == "check":
             # Not above: it brings along what a supervisor has no need of.
-            from gateway.check import check
+            from gateway.commands.check import check
 
             return 0 if check(conf) else 1
+        from gateway.commands.serve import serve
+
         return serve(conf, read)
     except REFUSALS as error:
         print(f"marconi: {reason(error)}", file=sys.stderr)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.conf import load
+from gateway.config.limits import Limits
+from gateway.config.options import load
 from gateway.core.core import Core
-from gateway.core.limits import Limits
 from gateway.core.queues import QueueInfo
 from gateway.core.seal import KEY_SIZE, Seal
 from storage.sqlite import SQLiteStore

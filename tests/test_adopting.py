@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.listening import listen
-from gateway.server import Listener
+from gateway.server.listening import listen
+from gateway.server.loop import Listener
 
 PATIENCE = 10.0
 

@@ -18,12 +18,12 @@ from bridges.errors import (
     QueueMissing,
     SourceUnreadable,
 )
-from gateway import metrics
-from gateway.api.errors import REFUSED_RETRY_AFTER, RETRY_AFTER, STATUSES, answer
+from gateway.access.auth.base import IdentityUnavailable, Unauthenticated
 from gateway.app import ROUTES, make_app
-from gateway.auth.base import IdentityUnavailable, Unauthenticated
 from gateway.core.core import Core
 from gateway.core.errors import CoreError
+from gateway.observe import metrics
+from gateway.web.errors import REFUSED_RETRY_AFTER, RETRY_AFTER, STATUSES, answer
 from storage.errors import StoreError, StoreMisconfigured, StoreUnavailable
 
 #: In the text of an exception that clients must not see.

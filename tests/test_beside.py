@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-import gateway.affinity
-import gateway.beside
 import gateway.core.housekeeping
-import gateway.server
+import gateway.observe.beside
+import gateway.server.loop
+import gateway.server.pinning
+from gateway.access.audit import Trail
 from gateway.app import make_app, make_core
-from gateway.audit import Trail
-from gateway.beside import beside, failed
 from gateway.core.core import Core
-from gateway.logs import configure
+from gateway.observe.beside import beside, failed
+from gateway.observe.logs import configure
 from tests.memory_bridge import MemoryBridge
 
 Configured = Callable[..., Any]
@@ -30,7 +30,7 @@ HEADERS = {"Client-ID": "3381af92-2b9e-11e3-b191-71861300734c", "X-Project-ID": 
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever other tests have made it say, it says again."""
-    monkeypatch.setattr(gateway.beside, "_said", {})
+    monkeypatch.setattr(gateway.observe.beside, "_said", {})
 
 
 @pytest.fixture
@@ -143,9 +143,9 @@ def test_pinning_that_is_forbidden_fails_no_start(forbidden: str, monkeypatch: p
 
     for name in ("sched_setaffinity", "sched_setscheduler"):
         monkeypatch.setattr(os, name, lambda *_: None)
-    monkeypatch.setattr(gateway.affinity, "_follow", lambda *_: None)
+    monkeypatch.setattr(gateway.server.pinning, "_follow", lambda *_: None)
     monkeypatch.setattr(os, forbidden, refuse)
-    gateway.affinity.pin()
+    gateway.server.pinning.pin()
 
 
 def test_limit_of_open_files_that_may_not_be_raised_fails_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_limit_of_open_files_that_may_not_be_raised_fails_no_start(monkeypatch: 
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1 << 20))
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert gateway.server._max_connections() == 512
+    assert gateway.server.loop._max_connections() == 512
 
 
 def test_housekeeper_goes_on_whatever_fails(

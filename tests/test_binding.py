@@ -13,11 +13,11 @@ import pytest
 
 from bridges.base import Binding
 from bridges.errors import BridgeUnavailable, BrokerRefused, ExchangeMissing, QueueMissing
+from gateway.config.limits import Limits
 from gateway.core import binding as binding_module
 from gateway.core.binding import AT_ONCE, MISSING, REFUSED, Binder
 from gateway.core.bridging import AccessRules, parse
 from gateway.core.errors import NotFound
-from gateway.core.limits import Limits
 from gateway.core.metadata import MetadataRules
 from gateway.core.queues import Queues
 from storage.base import Queue

@@ -74,8 +74,8 @@ def test_error_is_one_line_without_secrets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gateway.serve.configure", lambda conf: None)
-    monkeypatch.setattr("gateway.server.Server.run", lambda self, timeout: pytest.fail("it serves"))
+    monkeypatch.setattr("gateway.commands.serve.configure", lambda conf: None)
+    monkeypatch.setattr("gateway.server.loop.Server.run", lambda self, timeout: pytest.fail("it serves"))
     assert main(["serve", "--config-file", write(tmp_path, text)]) == 1
     out, err = capsys.readouterr()
     assert re.fullmatch(r"marconi: .+\n", err)

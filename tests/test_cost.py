@@ -15,9 +15,9 @@ import orjson
 import pytest
 
 from gateway.app import make_app
-from gateway.channel import Channel
 from gateway.core.core import Core
-from gateway.server import Listener
+from gateway.server.connection import Channel
+from gateway.server.loop import Listener
 from tests.memory_bridge import MemoryBridge
 
 OURS = tuple(f"{Path(__file__).parents[1] / folder}{os.sep}" for folder in ("gateway", "bridges", "storage"))

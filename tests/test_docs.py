@@ -14,9 +14,10 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from bridges.base import Bridge
 from bridges.errors import BridgeMisconfigured
-from gateway import drivers, metrics
 from gateway.app import ROUTES
-from gateway.conf import list_opts, load
+from gateway.config import drivers
+from gateway.config.options import list_opts, load
+from gateway.observe import metrics
 from tests.bridge_suite import BridgeSuite
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ import pytest
 from bridges.amqp import AMQPBridge
 from bridges.base import Bridge
 from bridges.loopback import LoopbackBridge
-from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, driver_classes, make
+from gateway.config.drivers import BRIDGES, SIDE_STORES, UnknownScheme, driver_classes, make
 from storage.base import SideStore
 from storage.errors import StoreMisconfigured
 from storage.mongodb import MongoDBStore

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from waitress.adjustments import Adjustments
 
-import gateway.server
-from gateway.chunks import MAX_LINE, MAX_TRAILERS, SLACK
-from gateway.listening import listen
-from gateway.parser import MAX_FIELDS, MAX_FIELDS_SIZE, MAX_HEAD, Parser
-from gateway.server import Listener
+import gateway.server.loop
+from gateway.server.chunks import MAX_LINE, MAX_TRAILERS, SLACK
+from gateway.server.listening import listen
+from gateway.server.loop import Listener
+from gateway.server.parser import MAX_FIELDS, MAX_FIELDS_SIZE, MAX_HEAD, Parser
+from gateway.web.errors import json_error
 from tests.test_server import PATIENCE, App, Client, until, work, wsgi_options
 
 #: Bytes that a body must not have.
@@ -179,7 +180,7 @@ def echo() -> Echo:
 
 @pytest.fixture
 def listener(echo: Echo) -> Iterator[Listener]:
-    listener = Listener(echo, listen("127.0.0.1", 0), wsgi_options(), TOO_MANY - 1)
+    listener = Listener(echo, listen("127.0.0.1", 0), wsgi_options(), TOO_MANY - 1, error_body=json_error)
     yield listener
     listener.task_dispatcher.shutdown(timeout=PATIENCE)
     for channel in list(listener.active_channels.values()):
@@ -282,7 +283,7 @@ def test_what_is_kept_of_a_request_is_counted(listener: Listener, data: bytes) -
 
 def test_connections_with_parsed_headers_are_freed(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     """They were not counted, nor were the lines between chunks: a thousand of them took a gigabyte."""
-    monkeypatch.setattr(gateway.server, "MAX_BUFFERED", 100_000)
+    monkeypatch.setattr(gateway.server.loop, "MAX_BUFFERED", 100_000)
     clients = [Client(listener).send(post(LENGTH, b"X: " + b"x" * 20_000)) for _ in range(10)]
     until(listener, lambda: [client.look() for client in clients] and sum(client.closed for client in clients) >= 5)
     assert sum(channel.buffered for channel in listener.active_channels.values()) <= 100_000

@@ -10,14 +10,15 @@ import pytest
 from flask.testing import FlaskClient
 
 from bridges.errors import BridgeUnavailable
-from gateway import monitor
-from gateway.api import healthcheck
-from gateway.api.healthcheck import DRAINING, PATIENCE, Dependency, Healthcheck
 from gateway.app import make_app
-from gateway.check import check
+from gateway.commands.check import check
 from gateway.core.core import Core
-from gateway.listening import listen
-from gateway.server import Listener
+from gateway.environ import DRAINING
+from gateway.server import monitor
+from gateway.server.listening import listen
+from gateway.server.loop import Listener
+from gateway.web import healthcheck
+from gateway.web.healthcheck import PATIENCE, Dependency, Healthcheck
 from tests.memory_bridge import MemoryBridge
 from tests.test_server import Client, until, wsgi_options
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from functional.services.ports import free_port
-from gateway.auth import strategy
-from gateway.auth.base import Identity, IdentityUnavailable, Unauthenticated
-from gateway.auth.keystone import IDENTITY, TokenCache
+from gateway.access.auth import strategy
+from gateway.access.auth.base import Identity, IdentityUnavailable, Unauthenticated
+from gateway.access.auth.keystone import IDENTITY, TokenCache
 from gateway.core.errors import Busy
 
 Configured = Callable[..., Any]

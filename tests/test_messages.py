@@ -7,10 +7,10 @@ import pytest
 
 from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable, OutcomeUnknown
+from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.errors import Forbidden, InvalidInput
 from gateway.core.landing import CLIENT_HEADER
-from gateway.core.limits import Limits
 from gateway.core.messages import Post
 from gateway.core.queues import QueueInfo
 from gateway.core.seal import CIPHER_HEADER

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from gateway.config.limits import Limits
 from gateway.core.errors import Conflict, InvalidInput
-from gateway.core.limits import Limits
 from gateway.core.metadata import MetadataRules
 
 RULES = MetadataRules(Limits(), can_encrypt=True, can_bridge=True)

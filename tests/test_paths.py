@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 from gateway.app import make_app
 from gateway.core.core import Core
 from gateway.core.ids import usable
-from gateway.dispatch import App
+from gateway.web.router import App
 
 HEADERS = {"Client-ID": str(uuid4()), "X-Project-ID": "project", "X-Roles": "admin"}
 

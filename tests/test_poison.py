@@ -12,9 +12,9 @@ import pytest
 
 from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable
+from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.landing import CLIENT_HEADER, Landing
-from gateway.core.limits import Limits
 from gateway.core.messages import Post
 from gateway.core.poison import LARGEST, REASON_HEADER
 from gateway.core.queues import QueueInfo, poison_name

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from flask.testing import FlaskClient
 
-import gateway.policy
+import gateway.access.policy
+from gateway.access.auth.base import Identity, IdentityUnavailable, with_implied
+from gateway.access.policy import BY_CALL, CALLS, Policy
 from gateway.app import ROUTES, WITHOUT_RULE, make_app, rule_of
-from gateway.auth.base import Identity, IdentityUnavailable, with_implied
 from gateway.core.core import Core
-from gateway.policy import BY_CALL, CALLS, Policy
 
 Configured = Callable[..., Any]
 
@@ -39,7 +39,7 @@ def write(file: Path, **rules: str) -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is remembered."""
-    monkeypatch.setattr(gateway.policy, "REMEMBERED_FOR", 0.0)
+    monkeypatch.setattr(gateway.access.policy, "REMEMBERED_FOR", 0.0)
 
 
 # -- rules ----------------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_rules_of_no_use_are_named(configured: Configured, file: Path) -> None:
 
 
 def test_decision_is_made_once(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway.policy, "REMEMBERED_FOR", 3600.0)
+    monkeypatch.setattr(gateway.access.policy, "REMEMBERED_FOR", 3600.0)
     policy = Policy(configured())
     real, asked = policy._enforcer.enforce, []
     monkeypatch.setattr(policy._enforcer, "enforce", lambda *args: asked.append(args) or real(*args))
@@ -166,8 +166,8 @@ def test_decision_is_made_once(configured: Configured, monkeypatch: pytest.Monke
 
 
 def test_decisions_do_not_fill_the_memory(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway.policy, "REMEMBERED_AT_MOST", 10)
-    monkeypatch.setattr(gateway.policy, "REMEMBERED_FOR", 3600.0)
+    monkeypatch.setattr(gateway.access.policy, "REMEMBERED_AT_MOST", 10)
+    monkeypatch.setattr(gateway.access.policy, "REMEMBERED_FOR", 3600.0)
     policy = Policy(configured())
     for number in range(30):
         assert policy.allows("queues:get", caller("member", project=f"p{number}"), f"p{number}")

@@ -9,10 +9,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from gateway.app import make_app
+from gateway.config.limits import Limits
 from gateway.core import quotas
 from gateway.core.core import Core
 from gateway.core.errors import QuotaExceeded, TooFast
-from gateway.core.limits import Limits
 from gateway.core.quotas import RateLimit
 from storage.sqlite import SQLiteStore
 from tests.memory_bridge import MemoryBridge

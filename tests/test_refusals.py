@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from bridges.amqp.refusals import is_down, refusal
 from bridges.amqp.sizes import KNOWN_FOR, Sizes
 from bridges.errors import BrokerRefused, LimitReached, MessageTooLarge, ObjectLocked
-from gateway.api.errors import REFUSED_RETRY_AFTER, RETRY_AFTER, answer
+from gateway.web.errors import REFUSED_RETRY_AFTER, RETRY_AFTER, answer
 
 
 def said(code: int, text: str) -> Exception:

@@ -10,17 +10,17 @@ import pytest
 from bridges.base import Bridge, Envelope
 from bridges.errors import BridgeUnavailable
 from bridges.loopback import LoopbackBridge
+from gateway.config.limits import Limits
 from gateway.core import sealing
 from gateway.core.bridging import parse
 from gateway.core.core import Core
 from gateway.core.errors import Busy, Conflict, CoreError
 from gateway.core.ids import IdMaker
 from gateway.core.landing import CLIENT_HEADER
-from gateway.core.limits import Limits
 from gateway.core.messages import Post
 from gateway.core.queues import QueueInfo
 from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER, KEY_SIZE, Seal, key_id
-from gateway.metrics import UNOPENED
+from gateway.observe.metrics import UNOPENED
 from storage.base import Message
 from storage.sqlite import SQLiteStore
 from tests.memory_bridge import MemoryBridge

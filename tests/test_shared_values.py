@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.shared_values import Memory, Shared, Value
+from gateway.observe.shared_values import Memory, Shared, Value
 
 SIZE = 4096
 
@@ -94,7 +94,7 @@ def test_processes_share_it() -> None:
 #: Counts, has the folder removed, and goes on; prints what is shown then.
 PROGRAM = """
 import os, shutil, sys
-from gateway import metrics
+from gateway.observe import metrics
 metrics.MESSAGES.labels("posted").inc()
 shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 metrics.MESSAGES.labels("posted").inc()
@@ -128,13 +128,13 @@ def test_files_that_are_removed_fail_no_count_and_no_look(tmp_path: Path) -> Non
 def test_all_workers_show_the_same(workers: int) -> None:
     program = f"""
 import os
-from gateway.shared_values import Memory
+from gateway.observe.shared_values import Memory
 memory = Memory({workers})
 for worker in range({workers}):
     if os.fork():
         assert os.wait()[1] == 0
         continue
-    from gateway import metrics
+    from gateway.observe import metrics
     metrics.share(memory, worker)
     metrics.MESSAGES.labels("posted").inc(2)
     metrics.REQUESTS.labels("/", "GET", 300 + worker).observe(0.2)

@@ -9,20 +9,22 @@ from typing import Any
 
 import pytest
 
-import gateway.supervisor
-from gateway.refused import CannotServe
-from gateway.supervisor import Child, Supervisor
+import gateway.server.supervisor
+from gateway.app import build
+from gateway.config.refused import CannotServe
+from gateway.server.supervisor import Child, Supervisor
 
 Configured = Callable[..., Any]
 
 
 @pytest.fixture
 def supervisor(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
-    monkeypatch.setattr(gateway.supervisor, "RESPAWN_DELAY", 0.01)
-    monkeypatch.setattr(gateway.supervisor, "LONGEST_DELAY", 0.01)
-    monkeypatch.setattr(gateway.supervisor, "WATCH_STEP", 0.01)
+    monkeypatch.setattr(gateway.server.supervisor, "RESPAWN_DELAY", 0.01)
+    monkeypatch.setattr(gateway.server.supervisor, "LONGEST_DELAY", 0.01)
+    monkeypatch.setattr(gateway.server.supervisor, "WATCH_STEP", 0.01)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    yield Supervisor(configured(wsgi={"workers": 2, "drain_timeout": 1}), socket.create_server(("127.0.0.1", 0)))
+    listener = socket.create_server(("127.0.0.1", 0))
+    yield Supervisor(configured(wsgi={"workers": 2, "drain_timeout": 1}), listener, build)
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -45,7 +47,7 @@ def test_refused_configuration_ends_it_with_one_reason(
     def refuse(*_: Any, **__: Any) -> None:
         raise CannotServe("[encryption] key is not base64")
 
-    monkeypatch.setattr(gateway.supervisor, "work", refuse)
+    monkeypatch.setattr(gateway.server.supervisor, "work", refuse)
     with pytest.raises(CannotServe, match=r"^\[encryption\] key is not base64$"):
         supervisor.run()
     assert supervisor._workers == {}
@@ -58,7 +60,7 @@ def test_worker_that_fails_in_any_other_way_is_replaced(
         (tmp_path / str(os.getpid())).touch()
         raise ValueError("a bug, not a refusal")
 
-    monkeypatch.setattr(gateway.supervisor, "work", fail)
+    monkeypatch.setattr(gateway.server.supervisor, "work", fail)
     stop_soon(supervisor, lambda: len(list(tmp_path.iterdir())) >= 5)
     supervisor.run()
     assert len(list(tmp_path.iterdir())) >= 5
@@ -73,7 +75,7 @@ def test_fork_that_is_refused_is_tried_again(
         tries.append(1)
         raise BlockingIOError("Resource temporarily unavailable")
 
-    monkeypatch.setattr(gateway.supervisor, "Child", no)
+    monkeypatch.setattr(gateway.server.supervisor, "Child", no)
     stop_soon(supervisor, lambda: len(tries) >= 3)
     assert supervisor.run() == 0
     assert "can't start a worker now" in caplog.text

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from gateway.syscalls import RECEIVED, Receiver, send
+from gateway.server.sockets import RECEIVED, Receiver, send
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 
 from bridges.base import Batch
 from bridges.loopback import LoopbackBridge
+from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.ids import IdMaker
-from gateway.core.limits import Limits
 from gateway.core.messages import CLOCK_SKEW, SOUGHT_AT_MOST, Post
 from gateway.core.queue_lock import LOCKED_FOR
 from gateway.core.queues import QueueInfo

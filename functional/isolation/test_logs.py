@@ -18,9 +18,9 @@ from functional.http import Api
 from functional.installed import require
 from functional.services.gateway import Gateway, merge
 from functional.wait import wait_until
-from gateway.conf import load
+from gateway.config.options import load
 from gateway.core.queues import broker_name
-from gateway.logs import Record, configure
+from gateway.observe.logs import Record, configure
 
 #: What a line of the log looks like; a traceback's lines have a prefix of their own.
 LINE = re.compile(

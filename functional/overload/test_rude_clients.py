@@ -28,7 +28,7 @@ PATIENCE = CLIENT_TIMEOUT + 10
 POLITE = 3.0
 PATIENT = 10.0
 
-#: What the gateway keeps: see gateway/server.py.
+#: What the gateway keeps: see gateway/server/loop.py.
 MAX_CONNECTIONS = 2000
 MAX_BUFFERED = 128
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from uuid import uuid4
 
+from gateway.config.limits import MIN_CLAIM_GRACE, MIN_CLAIM_TTL, Limits
 from gateway.core.dead_letters import DeadLetters
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.landing import Landing
-from gateway.core.limits import MIN_CLAIM_GRACE, MIN_CLAIM_TTL, Limits
 from gateway.core.queues import QueueInfo, Queues
-from gateway.metrics import MESSAGES
+from gateway.observe.metrics import MESSAGES
 from storage.base import Claim, Message, SideStore
 
 LOG = logging.getLogger(__name__)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from bridges.base import Bridge
+from gateway.config.limits import Limits
 from gateway.core.bridging import AccessRules
 from gateway.core.claims import Claims
 from gateway.core.dead_letters import DeadLetters
 from gateway.core.housekeeping import Housekeeper
 from gateway.core.ids import IdMaker
 from gateway.core.landing import Landing
-from gateway.core.limits import Limits
 from gateway.core.messages import Messages
 from gateway.core.metadata import MetadataRules
 from gateway.core.publishing import Publishing
@@ -19,7 +19,7 @@ from gateway.core.queues import Queues
 from gateway.core.quotas import QueueQuota
 from gateway.core.seal import Seal
 from gateway.core.sealing import Sealing
-from gateway.metrics import BRIDGE_CALLS, STORE_CALLS, timed
+from gateway.observe.metrics import BRIDGE_CALLS, STORE_CALLS, timed
 from storage.base import SideStore
 
 #: No queue may be bridged.

@@ -11,7 +11,7 @@ from gateway.core.errors import Busy, QuotaExceeded
 from gateway.core.ids import IdMaker, made_at
 from gateway.core.publishing import Publishing
 from gateway.core.queues import QueueInfo, Queues
-from gateway.metrics import MESSAGES
+from gateway.observe.metrics import MESSAGES
 from storage.base import Claim, Message, SideStore
 from storage.errors import QueueGone
 

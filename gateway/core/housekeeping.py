@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from gateway.beside import beside
-from gateway.metrics import CONNECTIONS, MESSAGES
+from gateway.observe.beside import beside
+from gateway.observe.metrics import CONNECTIONS, MESSAGES
 from storage.errors import StoreError
 
 LOG = logging.getLogger(__name__)

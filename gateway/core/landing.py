@@ -30,7 +30,7 @@ from gateway.core.poison import LARGEST, Aside, PoisonQueues, check_size, land_s
 from gateway.core.queues import QueueInfo
 from gateway.core.seal import Seal
 from gateway.core.sealing import SKIPPED, SKIPPING, Sealing, is_sealed
-from gateway.metrics import MESSAGES
+from gateway.observe.metrics import MESSAGES
 from storage.base import LEASE_MARGIN, LEASE_RETRY, TAG_BITS, Claim, Message, SideStore, number
 from storage.errors import LeaseLost, StoreError
 

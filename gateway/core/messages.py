@@ -22,17 +22,17 @@ from bridges.errors import (
     QueueMissing,
     Unroutable,
 )
+from gateway.config.limits import MIN_CLAIM_TTL, MIN_MESSAGE_TTL, Limits
 from gateway.core import foreign
 from gateway.core.bridging import Bridging, Target
 from gateway.core.claims import Claims
 from gateway.core.errors import Busy, Forbidden, InvalidInput
 from gateway.core.ids import USABLE_ID, IdMaker, made_at
 from gateway.core.landing import SETTLING, Landing
-from gateway.core.limits import MIN_CLAIM_TTL, MIN_MESSAGE_TTL, Limits
 from gateway.core.publishing import Publishing
 from gateway.core.queues import QueueInfo, Queues
 from gateway.core.sealing import SKIPPED, Sealing
-from gateway.metrics import MESSAGES
+from gateway.observe.metrics import MESSAGES
 from storage.base import Message, Ring, SideStore, Stats
 from storage.errors import QueueGone, StoreError
 

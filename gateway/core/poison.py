@@ -14,7 +14,7 @@ from bridges.base import Batch, Bridge, Envelope
 from bridges.errors import BridgeError, PropertiesTooLarge
 from gateway.core.foreign import ROUTING_HEADERS, Poison
 from gateway.core.queues import QueueInfo, poison_name
-from gateway.metrics import MESSAGES
+from gateway.observe.metrics import MESSAGES
 from storage.base import Message, SideStore
 from storage.errors import Unstorable
 

@@ -24,7 +24,7 @@ from gateway.core.metadata import MetadataRules, Settings
 from gateway.core.queue_lock import Lock, locked
 from gateway.core.quotas import QueueQuota
 from gateway.core.remembering import KNOWN_AT_MOST, KNOWN_FOR, Remembered
-from gateway.metrics import BRIDGE_CALLS, timed
+from gateway.observe.metrics import BRIDGE_CALLS, timed
 from storage.base import SEEN_FOR, Queue, SideStore, Stats
 from storage.errors import QueueGone
 

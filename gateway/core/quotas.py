@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from gateway.core.errors import QuotaExceeded, TooFast
 from gateway.core.queue_lock import locked
-from gateway.metrics import OVER_QUOTA
+from gateway.observe.metrics import OVER_QUOTA
 from storage.base import SideStore
 
 #: Projects whose rate a process remembers. With noauth clients invent their names; beyond this the one that has asked

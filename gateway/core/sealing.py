@@ -21,7 +21,7 @@ from gateway.core.errors import Busy, Conflict, CoreError, InvalidInput
 from gateway.core.ids import usable
 from gateway.core.queues import QueueInfo
 from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER, KEY_ID, NotOpened, Seal
-from gateway.metrics import UNOPENED
+from gateway.observe.metrics import UNOPENED
 from storage.base import Message, Ring, SideStore
 
 LOG = logging.getLogger(__name__)

@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from bridges.amqp import AMQPBridge
 from bridges.amqp.uri import read_uri
 from bridges.errors import BridgeError, BridgeMisconfigured
-from gateway.api.errors import answer
-from gateway.auth.base import Unauthenticated
-from gateway.auth.basic import BasicAuth, read_users
+from gateway.access.auth.base import Unauthenticated
+from gateway.access.auth.basic import BasicAuth, read_users
+from gateway.config.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
 from gateway.core.bridging import AccessRules, parse
 from gateway.core.errors import Forbidden
 from gateway.core.seal import read_key
-from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
-from gateway.masking import without_password
+from gateway.observe.masking import without_password
+from gateway.web.errors import answer
 from storage.errors import StoreError, StoreMisconfigured
 from storage.mongodb import MongoDBStore
 from storage.sqlite import SQLiteStore

@@ -25,7 +25,7 @@ from bridges.amqp.frames import Frame, readable
 from bridges.amqp.tables import mended
 from bridges.base import Envelope
 from bridges.errors import PropertiesTooLarge
-from gateway.api import render
+from gateway.api.v2 import render
 from gateway.core import compressions, foreign, oslo
 from gateway.core.bridging import parse
 from gateway.core.core import Core

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 from werkzeug.test import EnvironBuilder
 
-from gateway.api import body, query
-from gateway.api.call import Service, accepts_json, admit, check_queue_name
-from gateway.api.errors import answer
-from gateway.auth.base import Unauthenticated
-from gateway.auth.noauth import NoAuth
-from gateway.conf import load
+from gateway.access.auth.base import Unauthenticated
+from gateway.access.auth.noauth import NoAuth
+from gateway.access.policy import Policy
+from gateway.config.limits import Limits
+from gateway.config.options import load
 from gateway.core.core import Core
 from gateway.core.errors import CoreError, InvalidInput
-from gateway.core.limits import Limits
 from gateway.core.metadata import MetadataRules
 from gateway.core.queues import broker_name, queue_key
-from gateway.policy import Policy
+from gateway.web import body, query
+from gateway.web.call import Service, accepts_json, admit, check_queue_name
+from gateway.web.errors import answer
 from tests.fuzz.fuzzing import deep, fuzzed, headers, json_texts, near, parsed, texts, unicode_texts
 
 RULES = MetadataRules(Limits(), can_encrypt=True, can_bridge=True)
@@ -124,7 +124,7 @@ def test_a_project_with_an_odd_space_is_not_the_one_without(space: str) -> None:
 
 
 def test_long_headers_are_not_remembered() -> None:
-    from gateway.api import call
+    from gateway.web import call
 
     call.client_id.cache_clear()
     call._accepts_json.cache_clear()

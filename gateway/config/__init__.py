@@ -1,0 +1,1 @@
+"""The configuration: options, drivers, and what is refused before anything is served."""

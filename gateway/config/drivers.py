@@ -1,0 +1,35 @@
+"""Bridges and side-stores by URI scheme, through entry points, so that others can add theirs."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+#: Entry point groups; the name of an entry point is the URI scheme.
+BRIDGES = "marconi.bridges"
+SIDE_STORES = "marconi.side_stores"
+
+
+class UnknownScheme(ValueError):
+    """No driver is installed for the scheme of a URI."""
+
+
+def _entry_points(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def driver_classes(group: str) -> list[Any]:
+    """All installed drivers of a group, each once, by scheme."""
+    return list(dict.fromkeys(point.load() for _, point in sorted(_entry_points(group).items())))
+
+
+def make(group: str, uri: str, options: Any) -> Any:
+    """The driver for a URI, made with the options of its section."""
+    points = _entry_points(group)
+    installed = f"there are drivers for: {', '.join(sorted(points)) or 'none'}"
+    scheme, separator, _ = uri.partition("://")
+    if not separator:  # not shown: what stands there may be a password
+        raise UnknownScheme(f"the URI has no scheme; {installed}")
+    if scheme not in points:
+        raise UnknownScheme(f"no driver for {scheme!r} URIs is installed; {installed}")
+    return points[scheme].load()(uri, options)
