@@ -19,10 +19,10 @@ from bridges.amqp import bridge as bridge_module
 from bridges.amqp.nature import DELIVERY_HEADERS
 from bridges.base import Envelope
 from bridges.errors import BridgeUnavailable, BrokerBlocked, OutcomeUnknown
+from bridges.suite import BridgeSuite, bodies, drain, envelopes
 from functional.services.ports import free_port
 from functional.services.rabbitmq import RabbitMQ
 from functional.wait import wait_until
-from tests.bridge_suite import BridgeSuite, bodies, drain, envelopes
 from tests.threads import together
 
 #: Seconds for the broker to notice, count, or finish something.

@@ -15,12 +15,12 @@ import gateway.core.housekeeping
 import gateway.observe.beside
 import gateway.server.loop
 import gateway.server.pinning
+from bridges.memory import MemoryBridge
 from gateway.access.audit import Trail
 from gateway.app import make_app, make_core
 from gateway.core.core import Core
 from gateway.observe.beside import beside, failed
 from gateway.observe.logs import configure
-from tests.memory_bridge import MemoryBridge
 
 Configured = Callable[..., Any]
 

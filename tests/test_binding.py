@@ -13,6 +13,7 @@ import pytest
 
 from bridges.base import Binding
 from bridges.errors import BridgeUnavailable, BrokerRefused, ExchangeMissing, QueueMissing
+from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
 from gateway.core import binding as binding_module
 from gateway.core.binding import AT_ONCE, MISSING, REFUSED, Binder
@@ -23,7 +24,6 @@ from gateway.core.queues import Queues
 from storage.base import Queue
 from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 
 class FakeBridge:

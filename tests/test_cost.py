@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 import pytest
 
+from bridges.memory import MemoryBridge
 from gateway.app import make_app
 from gateway.core.core import Core
 from gateway.server.connection import Channel
 from gateway.server.loop import Listener
-from tests.memory_bridge import MemoryBridge
 
 OURS = tuple(f"{Path(__file__).parents[1] / folder}{os.sep}" for folder in ("gateway", "bridges", "storage"))
 

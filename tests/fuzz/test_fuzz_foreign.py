@@ -25,6 +25,7 @@ from bridges.amqp.frames import Frame, readable
 from bridges.amqp.tables import mended
 from bridges.base import Envelope
 from bridges.errors import PropertiesTooLarge
+from bridges.memory import MemoryBridge
 from gateway.api.v2 import render
 from gateway.core import compressions, foreign, oslo
 from gateway.core.bridging import parse
@@ -32,7 +33,6 @@ from gateway.core.core import Core
 from gateway.core.foreign import Poison
 from gateway.core.queues import QueueInfo
 from tests.fuzz.fuzzing import deep, fuzzed, json_texts, near, parsed, texts
-from tests.memory_bridge import MemoryBridge
 
 FRAME_MAX = 131072
 MAX_BODY = 100_000
