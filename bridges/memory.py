@@ -1,4 +1,4 @@
-"""A bridge whose broker is in this process: for tests of whatever uses a bridge, and to learn from.
+"""A bridge whose broker is in this process: for tests of code that uses a bridge, and to learn from.
 
 It is complete, and of no use in production: other processes do not see its messages, and these are gone when the
 process ends. So no URI scheme leads to it.

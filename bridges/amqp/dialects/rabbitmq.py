@@ -1,28 +1,35 @@
-"""What somebody else's queue or exchange is.
+"""RabbitMQ, 3.10 to 4.3.
 
-AMQP 0-9-1 has no way to ask, so RabbitMQ is made to refuse a declaration that never can be: the text of its refusal
-tells the first thing that differs. Where the gateway's user may not declare at all, a queue's first message tells.
+AMQP 0-9-1 has no way to ask what somebody else's queue or exchange is, so RabbitMQ is made to refuse a declaration that
+never can be: the text of its refusal tells the first thing that differs. Where the gateway's user may not declare at
+all, a queue's first message tells.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import amqp
 from amqp.exceptions import AccessRefused, AMQPNotImplementedError, NotFound, PreconditionFailed, ResourceLocked
 
-from bridges.amqp.link import Link
-from bridges.amqp.refusals import is_down
-from bridges.base import Binding
+from bridges.amqp import queues
+from bridges.amqp.dialects.base import Dialect
 from bridges.errors import QueueMissing, SourceUnreadable
+from bridges.foreign import Binding
+
+if TYPE_CHECKING:
+    from bridges.amqp.connection import Connection
+    from bridges.amqp.fetcher import Fetcher
+
+#: Times that a message may go back to a quorum queue. Without a limit RabbitMQ puts what goes back at the end of the
+#: queue, with one in its old place (RabbitMQ documentation, "Quorum Queues", repeated requeues); RabbitMQ 4's default
+#: of 20 would drop messages after that many crashes. So: a limit that is never reached.
+DELIVERY_LIMIT = 1_000_000
 
 #: Header that RabbitMQ adds to messages of quorum queues: from 4.0 on only to those that have come back.
 DELIVERY_COUNT = "x-delivery-count"
-
-#: Headers that say how the broker has delivered a message, and not what its producer has sent: RabbitMQ 4.3 counts
-#: acquisitions besides, streams give a place.
-DELIVERY_HEADERS = frozenset({DELIVERY_COUNT, "x-acquired-count", "x-stream-offset"})
 
 #: A type of queues that there is not: with it a declaration can neither fit a queue nor make one.
 NO_TYPE = "marconi-asks"
@@ -48,42 +55,68 @@ MAX_ARGUMENTS = 25
 LOOKS = 3
 
 
-def may_consume(link: Link, queue: str) -> bool | None:
-    """May a consumer come to somebody else's queue and go again? Not if the queue ends with its last consumer.
+class RabbitMQ(Dialect):
+    """Quorum or classic queues, which the gateway declares as its operator wants."""
 
-    None when only a message could tell, and there is none. A refusal in words that are not known is a no: gets end
-    nobody's queue. Raises QueueMissing, and SourceUnreadable for what can't be read at all.
-    """
-    try:
-        if link.depth(queue) is None:
-            raise QueueMissing(queue)
-        return _may_consume(link, queue)
-    except NotFound as error:
-        link.reopened()
-        if is_down(error):
-            raise
-        # Deleted meanwhile.
-        raise QueueMissing(queue) from error
-    except ResourceLocked as error:
-        link.reopened()
-        raise locked(queue) from error
+    # RabbitMQ 4.3 counts acquisitions besides, streams give a place.
+    delivery_headers = frozenset({DELIVERY_COUNT, "x-acquired-count", "x-stream-offset"})
+
+    def deliveries(self, headers: Mapping[str, Any]) -> int:
+        count = headers.get(DELIVERY_COUNT)
+        return count if isinstance(count, int) else 0  # a classic queue passes anybody's header on
+
+    def queue_arguments(self, queue_type: str) -> dict[str, Any]:
+        arguments: dict[str, Any] = {TYPE: queue_type}
+        if queue_type == "quorum":
+            arguments["x-delivery-limit"] = DELIVERY_LIMIT
+        return arguments
+
+    def may_consume(self, fetcher: Fetcher, queue: str) -> bool | None:
+        """As in Dialect. A refusal in words that are not known is a no: gets end nobody's queue."""
+        try:
+            if queues.depth(fetcher, queue) is None:
+                raise QueueMissing(queue)
+            return _may_consume(fetcher, queue)
+        except NotFound as error:
+            fetcher.channel_reopened()
+            if self.is_down(error):
+                raise
+            raise QueueMissing(queue) from error  # deleted meanwhile
+        except ResourceLocked as error:
+            fetcher.channel_reopened()
+            raise queues.locked(queue) from error
+
+    def check_exchange(self, connection: Connection, binding: Binding) -> None:
+        """As in Dialect. RabbitMQ tells only users whom it lets declare exchanges of that name."""
+        try:
+            connection.channel.exchange_declare(
+                binding.exchange, binding.type, auto_delete=False, arguments=NO_ALTERNATE
+            )
+        except AccessRefused:
+            connection.channel_reopened()
+        except PreconditionFailed as error:
+            connection.channel_reopened()
+            difference = DIFFERENCE.search(str(error))
+            if difference is not None and difference["name"] == "type":
+                real = f"{difference['value']}, not" if difference["value"] else "not of type"
+                raise SourceUnreadable(f"exchange {binding.exchange} is {real} {binding.type}") from error
 
 
-def _may_consume(link: Link, queue: str) -> bool | None:
+def _may_consume(fetcher: Fetcher, queue: str) -> bool | None:
     arguments: dict[str, Any] = {TYPE: NO_TYPE}
     for _ in range(MAX_ARGUMENTS):
         try:
-            link.channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
+            fetcher.channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
         except AccessRefused:
-            link.reopened()
-            return _is_quorum(link, queue)
+            fetcher.channel_reopened()
+            return _is_quorum(fetcher, queue)
         except PreconditionFailed as error:
-            link.reopened()
+            fetcher.channel_reopened()
             difference = DIFFERENCE.search(str(error))
-        else:  # no RabbitMQ
+        else:  # a product of that name which takes any type
             return False
         if difference is None:
-            if link.depth(queue) is None:
+            if queues.depth(fetcher, queue) is None:
                 raise QueueMissing(queue)
             return False
         name, value = difference["name"], difference["value"]
@@ -98,11 +131,11 @@ def _may_consume(link: Link, queue: str) -> bool | None:
         # One of its other arguments, which is named before the type: once it fits the next one is named.
         arguments[name] = _typed(value, difference["type"])
     try:
-        _first(link, queue)  # tells a stream from all others
+        _first(fetcher, queue)  # tells a stream from all others
     except ResourceLocked:
-        link.reopened()  # a quorum queue with a single active consumer
+        fetcher.channel_reopened()  # a quorum queue with a single active consumer
     else:
-        link.give_back()
+        fetcher.give_back()
     return True
 
 
@@ -113,34 +146,34 @@ def _typed(value: str, kind: str | None) -> Any:
     return int(value) if value.lstrip("-").isdecimal() and kind != "longstr" else value
 
 
-def _is_quorum(link: Link, queue: str) -> bool | None:
+def _is_quorum(fetcher: Fetcher, queue: str) -> bool | None:
     """Is it a quorum queue? They alone count how often a message has come back, so that the count rises by a look.
 
     The count's header may also have been sent by a producer, who has got the message from another queue.
     """
     for _ in range(LOOKS):
         try:
-            first = _first(link, queue)
+            first = _first(fetcher, queue)
             if first is None:
                 return None
-            link.restore(queue, 1)
+            fetcher.restore(queue, 1)
             if first.delivery_info["redelivered"] and DELIVERY_COUNT not in (first.headers or {}):
                 return False
-            again = _first(link, queue)
+            again = _first(fetcher, queue)
         except ResourceLocked:
-            link.reopened()
+            fetcher.channel_reopened()
             return True  # with a single active consumer they take no gets
         if again is None:
             return None
-        link.restore(queue, 1)
+        fetcher.restore(queue, 1)
         if again.delivery_info["redelivered"]:
             return _count(again) > _count(first)
     return None
 
 
-def _first(link: Link, queue: str) -> amqp.Message | None:
+def _first(fetcher: Fetcher, queue: str) -> amqp.Message | None:
     try:
-        return link.channel.basic_get(queue)
+        return fetcher.channel.basic_get(queue)
     except AMQPNotImplementedError as error:
         raise _stream(queue) from error
 
@@ -150,29 +183,5 @@ def _count(message: amqp.Message) -> int:
     return count if isinstance(count, int) else 0
 
 
-def locked(queue: str) -> SourceUnreadable:
-    """The error for an exclusive queue."""
-    return SourceUnreadable(f"queue {queue} belongs to another connection alone (exclusive)")
-
-
 def _stream(queue: str) -> SourceUnreadable:
     return SourceUnreadable(f"queue {queue} is a stream, which has no messages to take")
-
-
-def check_exchange(link: Link, binding: Binding) -> None:
-    """Raises SourceUnreadable if an exchange is of another type than the binding is for.
-
-    RabbitMQ tells only whom it lets declare exchanges of that name; there is nothing to say about one that is missing.
-    """
-    if link.server_properties.get("product") != "RabbitMQ":
-        return
-    try:
-        link.channel.exchange_declare(binding.exchange, binding.type, auto_delete=False, arguments=NO_ALTERNATE)
-    except AccessRefused:
-        link.reopened()
-    except PreconditionFailed as error:
-        link.reopened()
-        difference = DIFFERENCE.search(str(error))
-        if difference is not None and difference["name"] == "type":
-            real = f"{difference['value']}, not" if difference["value"] else "not of type"
-            raise SourceUnreadable(f"exchange {binding.exchange} is {real} {binding.type}") from error
