@@ -221,6 +221,21 @@ class TestAdoption:
             quorum.delete(name)
 
 
+@pytest.mark.parametrize("fast", [True, False], ids=["past py-amqp", "by py-amqp"])
+def test_confirms_are_read_either_way(rabbitmq: RabbitMQ, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_by_py_amqp: list[float | None] = []
+    with opened(rabbitmq.uri, fast_confirms=fast) as bridge, made(bridge) as queue:
+        bridge.publish(queue, envelopes("first"))
+        (publisher,) = bridge._publishers._idle
+        read = publisher._amqp.blocking_read
+        monkeypatch.setattr(publisher._amqp, "blocking_read", lambda wait: read_by_py_amqp.append(wait) or read(wait))
+        posted = [f"{number:03}" for number in range(200)]
+        bridge.publish(queue, envelopes(*posted))
+        assert bool(read_by_py_amqp) is not fast
+        assert bridge.fallbacks() == 0
+        assert bodies(drain(bridge, queue, 50)) == ["first", *posted]
+
+
 class TestConnections:
     """What the bridge keeps open, and for how long."""
 
