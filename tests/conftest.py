@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
 from gateway.config.options import load
 from gateway.core.core import Core
 from gateway.core.queues import QueueInfo
 from gateway.core.seal import KEY_SIZE, Seal
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 
 @pytest.fixture

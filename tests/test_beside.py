@@ -13,14 +13,16 @@ import pytest
 
 import gateway.core.housekeeping
 import gateway.observe.beside
+import gateway.observe.metrics
 import gateway.server.loop
 import gateway.server.pinning
+from bridges.memory import MemoryBridge
+from functional.wait import wait_until
 from gateway.access.audit import Trail
 from gateway.app import make_app, make_core
 from gateway.core.core import Core
 from gateway.observe.beside import beside, failed
 from gateway.observe.logs import configure
-from tests.memory_bridge import MemoryBridge
 
 Configured = Callable[..., Any]
 
@@ -175,6 +177,19 @@ def test_housekeeper_goes_on_whatever_fails(
     keeper = gateway.core.housekeeping.Housekeeper(Broken(), Broken())
     try:
         assert all(rounds.acquire(timeout=10) for _ in range(3))
+    finally:
+        keeper.close()
+
+
+def test_housekeeper_shows_how_often_a_fast_way_was_left(
+    bridge: MemoryBridge, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.core.housekeeping, "SAMPLING", 0.001)
+    bridge.fallbacks = lambda: 7  # type: ignore[method-assign]
+    keeper = gateway.core.housekeeping.Housekeeper(bridge, store)
+    try:
+        shown = 'marconi_fallbacks{peer="broker"} 7.0'
+        wait_until(lambda: shown in gateway.observe.metrics.render()[0].decode(), 10, shown)
     finally:
         keeper.close()
 

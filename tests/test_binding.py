@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
-from bridges.base import Binding
+from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable, BrokerRefused, ExchangeMissing, QueueMissing
+from bridges.foreign import Binding, ForeignBridge
+from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
 from gateway.core import binding as binding_module
 from gateway.core.binding import AT_ONCE, MISSING, REFUSED, Binder
@@ -23,7 +25,6 @@ from gateway.core.queues import Queues
 from storage.base import Queue
 from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 
 class FakeBridge:
@@ -293,20 +294,36 @@ def test_side_store_that_is_down_is_no_end(
     assert "q" in bridges[None].bound
 
 
-class Broker(MemoryBridge):
+class Broker(MemoryBridge, ForeignBridge):
     """Has queues, and an exchange if the test says so."""
-
-    reaches_foreign = True
 
     def __init__(self) -> None:
         super().__init__()
         self.has_exchange = True
         self.made: list[str] = []
 
+    def at(self, vhost: str | None) -> ForeignBridge:
+        return self
+
     def own_vhost(self) -> str:
         return "/"
 
+    def exists(self, queue: str) -> bool:
+        return queue in self.made
+
+    def check_source(self, queue: str) -> None:
+        pass
+
     def check_exchange(self, binding: Binding) -> None:
+        pass
+
+    def publish_to(self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool) -> None:
+        raise ExchangeMissing(exchange)
+
+    def fetch_foreign(self, queue: str, limit: int) -> Batch:
+        return self.fetch(queue, limit)
+
+    def peek(self, queue: str, limit: int, see: Callable[[Envelope], bool]) -> None:
         pass
 
     def create(self, queue: str) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bridges.base import Binding
+from bridges.foreign import Binding
 from gateway.core.bridging import AccessRules, parse
 from gateway.core.errors import Forbidden
 

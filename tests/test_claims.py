@@ -6,12 +6,12 @@ import pytest
 
 from bridges.base import Envelope
 from bridges.errors import BridgeError, BridgeUnavailable, LimitReached, MessageTooLarge, QueueFull
+from bridges.memory import MemoryBridge
 from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.messages import Post
 from gateway.core.queues import QueueInfo
 from storage.base import Message
-from tests.memory_bridge import MemoryBridge
 
 
 def post(core: Core, info: QueueInfo, *bodies: str, ttl: int | None = None) -> list[str]:

@@ -14,11 +14,11 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from bridges.base import Bridge
 from bridges.errors import BridgeMisconfigured
+from bridges.suite import BridgeSuite
 from gateway.app import ROUTES
 from gateway.config import drivers
 from gateway.config.options import list_opts, load
 from gateway.observe import metrics
-from tests.bridge_suite import BridgeSuite
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

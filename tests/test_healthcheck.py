@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from bridges.errors import BridgeUnavailable
+from bridges.memory import MemoryBridge
 from gateway.app import make_app
 from gateway.commands.check import check
 from gateway.core.core import Core
@@ -19,7 +20,6 @@ from gateway.server.listening import listen
 from gateway.server.loop import Listener
 from gateway.web import healthcheck
 from gateway.web.healthcheck import PATIENCE, Dependency, Healthcheck
-from tests.memory_bridge import MemoryBridge
 from tests.test_server import Client, until, wsgi_options
 
 

@@ -7,13 +7,13 @@ import pytest
 
 from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable
+from bridges.memory import MemoryBridge
 from gateway.core.core import Core
 from gateway.core.landing import CLIENT_HEADER, LATEST, Landing
 from gateway.core.queues import QueueInfo
 from storage.base import Claim, Message
 from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 MINUTE = 60_000
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bridges.base import Batch
+from bridges.memory import MemoryBridge
 from gateway.core.core import DEFAULT_MAX_BODY, Core
 from gateway.core.errors import Busy
 from gateway.core.ids import IdMaker
@@ -16,7 +17,6 @@ from gateway.core.landing import SLOW_FETCH, Landing
 from gateway.core.messages import Post
 from gateway.core.queues import QueueInfo
 from storage.base import Message
-from tests.memory_bridge import MemoryBridge
 from tests.test_landing import bodies, claim, land_free, native, posted
 from tests.threads import DEADLINE, in_background, together
 

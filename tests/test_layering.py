@@ -50,10 +50,13 @@ RESERVED = {
     "pymongo": {"storage"},
     "bson": {"storage"},
     "sqlite3": {"storage"},
+    "pytest": {"bridges.suite", "storage.suite"},
 }
 
-#: Drivers: nobody imports one but by its entry point, not even another one.
-DRIVERS = {"bridges.amqp", "bridges.loopback", "storage.mongodb", "storage.sqlite"}
+#: Drivers: nobody imports one but by its entry point, not even another one. The suites are for tests alone.
+DRIVERS = {
+    "bridges.amqp", "bridges.loopback", "bridges.memory", "bridges.suite", "storage.mongodb", "storage.sqlite",
+}
 
 
 def module_of(file: Path) -> str:

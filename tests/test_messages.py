@@ -7,6 +7,7 @@ import pytest
 
 from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable, OutcomeUnknown
+from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.errors import Forbidden, InvalidInput
@@ -17,7 +18,6 @@ from gateway.core.seal import CIPHER_HEADER
 from storage.base import Message
 from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 UNKNOWN = "0192b0a0-0000-7000-8000-000000000000"
 

@@ -12,6 +12,7 @@ import pytest
 
 from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable
+from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.landing import CLIENT_HEADER, Landing
@@ -22,7 +23,6 @@ from gateway.core.seal import KEY_SIZE, Seal
 from storage.base import Message
 from storage.errors import StoreUnavailable, Unstorable
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 BAD = Envelope(b"no gzip", content_encoding="gzip", message_id="bad")
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridges.memory import MemoryBridge
 from gateway.core.core import Core
 from gateway.core.errors import Conflict, InvalidInput, NotFound
 from gateway.core.queues import KNOWN_FOR, MAX_BROKER_NAME, PATCH_TRIES, broker_name, queue_key
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 #: As the API admits them; the health check's own has a control character in front.
 PROJECTS = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=256)

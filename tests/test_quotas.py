@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from prometheus_client import REGISTRY
 
+from bridges.memory import MemoryBridge
 from gateway.app import make_app
 from gateway.config.limits import Limits
 from gateway.core import quotas
@@ -15,7 +16,6 @@ from gateway.core.core import Core
 from gateway.core.errors import QuotaExceeded, TooFast
 from gateway.core.quotas import RateLimit
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 SECOND = 1_000_000_000
 

@@ -10,6 +10,7 @@ import pytest
 from bridges.base import Bridge, Envelope
 from bridges.errors import BridgeUnavailable
 from bridges.loopback import LoopbackBridge
+from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
 from gateway.core import sealing
 from gateway.core.bridging import parse
@@ -23,7 +24,6 @@ from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER, KEY_SIZE, Seal,
 from gateway.observe.metrics import UNOPENED
 from storage.base import Message
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 OURS, THEIRS = bytes(KEY_SIZE), b"t" * KEY_SIZE
 

@@ -8,6 +8,7 @@ import pytest
 
 from bridges.base import Batch
 from bridges.loopback import LoopbackBridge
+from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
@@ -20,7 +21,6 @@ from gateway.core.seal import KEY_SIZE, Seal
 from storage.base import SEEN_FOR, Message
 from storage.errors import LeaseLost
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 P, Q = "project", "queue"
 

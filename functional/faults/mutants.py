@@ -22,8 +22,8 @@ def ack_before_landing() -> None:
 
 def no_confirm() -> None:
     """Take messages for safe as soon as they are sent (against rule 1)."""
-    from bridges.amqp.encoder import encode
-    from bridges.amqp.link import Link
+    from bridges.amqp.publisher import Publisher
+    from bridges.amqp.wire.encoder import encode
 
     def publish(
         self: Any, exchange: str, routing_key: str, envelopes: Any, deadline: float, mandatory: bool
@@ -33,7 +33,7 @@ def no_confirm() -> None:
             encode(self.channel.channel_id, exchange, routing_key, envelopes, connection.frame_max, mandatory)
         )
 
-    Link.publish = publish  # type: ignore[method-assign]
+    Publisher.publish = publish  # type: ignore[method-assign]
 
 
 def unconditional_delete() -> None:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bridges.base import Binding, Bridge
 from bridges.errors import BridgeUnavailable, BrokerRefused, ExchangeMissing, QueueMissing
+from bridges.foreign import Binding, ForeignBridge
 from gateway.core.errors import NotFound
 from storage.base import Queue, SideStore, split_name
 from storage.errors import StoreError
@@ -50,7 +50,7 @@ Down = tuple[str, str | None]
 SIDE_STORE: Down = ("side-store", None)
 
 
-def bind(bridge: Bridge, queue: str, binding: Binding) -> None:
+def bind(bridge: ForeignBridge, queue: str, binding: Binding) -> None:
     """Bind a queue of ours, made if it is missing. Raises NotFound when the exchange is missing."""
     try:
         try:
@@ -81,7 +81,8 @@ class Binder:
     """
 
     def __init__(
-        self, store: SideStore, info_of: Callable[[str, str, Queue], Any], bridge_at: Callable[[str | None], Bridge]
+        self, store: SideStore, info_of: Callable[[str, str, Queue], Any],
+        bridge_at: Callable[[str | None], ForeignBridge],
     ):
         self._store = store
         self._info_of = info_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from bridges.base import Binding
+from bridges.foreign import Binding
 from gateway.core.errors import Forbidden
 
 KEY = "_bridge"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bridges.base import Bridge
+from bridges.foreign import ForeignBridge
 from gateway.config.limits import Limits
 from gateway.core.bridging import AccessRules
 from gateway.core.claims import Claims
@@ -52,7 +53,8 @@ class Core:
         ids = IdMaker()
         seal = seal or Seal()
         sealing = Sealing(seal, self.store)
-        rules = MetadataRules(limits, can_encrypt=bool(seal.key), can_bridge=bridge.reaches_foreign)
+        self._can_bridge = isinstance(bridge, ForeignBridge)
+        rules = MetadataRules(limits, can_encrypt=bool(seal.key), can_bridge=self._can_bridge)
         quota = QueueQuota(max_queues, self.store) if max_queues else None
         self.queues = Queues(self.bridge, self.store, rules, access, quota)
         publishing = Publishing(self.bridge, self.store)
@@ -65,7 +67,7 @@ class Core:
         self._housekeeper = Housekeeper(self.bridge, self.store, self._tend)
 
     def _tend(self) -> None:
-        if self.bridge.reaches_foreign:
+        if self._can_bridge:
             self.queues.binder.tend()
 
     def close(self) -> None:

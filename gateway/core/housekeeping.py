@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.observe.beside import beside
-from gateway.observe.metrics import CONNECTIONS, MESSAGES
+from gateway.observe.metrics import CONNECTIONS, FALLBACKS, MESSAGES
 from storage.errors import StoreError
 
 LOG = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class Housekeeper:
             with beside("counting connections"):
                 CONNECTIONS.labels("broker").set(self._bridge.connections())
                 CONNECTIONS.labels("side-store").set(self._store.connections())
+                FALLBACKS.labels("broker").set(self._bridge.fallbacks())
             rounds += 1
             if rounds % MAINTAIN_EVERY == 0:
                 with beside("housekeeping"):

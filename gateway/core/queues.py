@@ -14,8 +14,9 @@ from urllib.parse import quote
 import orjson
 from cachetools import TTLCache
 
-from bridges.base import Batch, Binding, Bridge
+from bridges.base import Batch
 from bridges.errors import ExchangeMissing, QueueMissing, SourceUnreadable
+from bridges.foreign import Binding, ForeignBridge
 from gateway.core.binding import Binder, bind
 from gateway.core.bridging import KEY, AccessRules, Source, parse
 from gateway.core.errors import Busy, Conflict, InvalidInput, NotFound
@@ -65,7 +66,7 @@ class QueueInfo:
     name: str
     key: str
     broker: str
-    bridge: Bridge
+    bridge: ForeignBridge  # a Bridge that is no ForeignBridge has no bridged queues
     has_backlog: bool
     settings: Settings
     read_at: float = field(default=0.0, compare=False)
@@ -126,7 +127,8 @@ class Queues:
     """Everything about queues but the messages in them."""
 
     def __init__(
-        self, bridge: Bridge, store: SideStore, rules: MetadataRules, access: AccessRules, quota: QueueQuota | None
+        self, bridge: ForeignBridge, store: SideStore, rules: MetadataRules, access: AccessRules,
+        quota: QueueQuota | None,
     ):
         self._bridge = bridge
         self._store = store
@@ -134,7 +136,7 @@ class Queues:
         self._access = access
         self._quota = quota
         # Asked for again each second: the bridge gives up what nobody asks for.
-        self._vhosts: TTLCache[str, Bridge] = TTLCache(VHOSTS_KNOWN, KNOWN_FOR)
+        self._vhosts: TTLCache[str, ForeignBridge] = TTLCache(VHOSTS_KNOWN, KNOWN_FOR)
         self._attended: TTLCache[str, bool] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
         #: What acts on a queue that does not exist yet.
         self.default_settings = rules.resolve({})
@@ -222,12 +224,12 @@ class Queues:
             read_at,
         )
 
-    def bridge_at(self, vhost: str | None) -> Bridge:
+    def bridge_at(self, vhost: str | None) -> ForeignBridge:
         """The bridge for a virtual host; None is the gateway's own."""
         if vhost is None or vhost == self._bridge.own_vhost():
             return self._bridge
         with self._lock:
-            bridge: Bridge | None = self._vhosts.get(vhost)
+            bridge: ForeignBridge | None = self._vhosts.get(vhost)
             if bridge is None:
                 bridge = self._vhosts[vhost] = timed(self._bridge.at(vhost), BRIDGE_CALLS)
             return bridge

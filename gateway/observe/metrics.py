@@ -57,6 +57,10 @@ CONNECTIONS = Gauge(
     "marconi_connections", "Connections that the gateway has open, by peer: broker, side-store.", ["peer"],
     multiprocess_mode="livesum",
 )
+FALLBACKS = Gauge(
+    "marconi_fallbacks", "Times that the gateway had to leave a fast way to a peer for a slower one, by peer: broker.",
+    ["peer"], multiprocess_mode="livesum",
+)
 REFUSED = Counter(
     "marconi_refused_requests", "Requests answered 503 without being served: full, late, by reason.", ["reason"],
 )
@@ -66,7 +70,7 @@ CLOSED = Counter(
 )
 
 #: Calls that never leave the process.
-LOCAL_CALLS = frozenset({"now", "connections", "close", "at", "own_vhost", "describe"})
+LOCAL_CALLS = frozenset({"now", "connections", "fallbacks", "close", "at", "own_vhost", "describe"})
 
 
 def timed(target: Any, histogram: Histogram) -> Any:
@@ -136,7 +140,7 @@ if values.ValueClass._multiprocess:
 
 _METRICS = {
     metric._name: metric
-    for metric in (REQUESTS, MESSAGES, BRIDGE_CALLS, STORE_CALLS, OVER_QUOTA, CONNECTIONS, REFUSED, CLOSED)
+    for metric in (REQUESTS, MESSAGES, BRIDGE_CALLS, STORE_CALLS, OVER_QUOTA, CONNECTIONS, FALLBACKS, REFUSED, CLOSED)
 }
 
 _shared: Shared | None = None

@@ -19,12 +19,14 @@ from amqp.serialization import loads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridges.amqp.bridge import _envelope
-from bridges.amqp.encoder import encode
-from bridges.amqp.frames import Frame, readable
-from bridges.amqp.tables import mended
+from bridges.amqp.dialects import DIALECTS
+from bridges.amqp.wire.decoder import decode
+from bridges.amqp.wire.encoder import encode
+from bridges.amqp.wire.frames import Frame, readable
+from bridges.amqp.wire.tables import mended
 from bridges.base import Envelope
 from bridges.errors import PropertiesTooLarge
+from bridges.memory import MemoryBridge
 from gateway.api.v2 import render
 from gateway.core import compressions, foreign, oslo
 from gateway.core.bridging import parse
@@ -32,7 +34,6 @@ from gateway.core.core import Core
 from gateway.core.foreign import Poison
 from gateway.core.queues import QueueInfo
 from tests.fuzz.fuzzing import deep, fuzzed, json_texts, near, parsed, texts
-from tests.memory_bridge import MemoryBridge
 
 FRAME_MAX = 131072
 MAX_BODY = 100_000
@@ -151,7 +152,7 @@ def received(properties: bytes, body: bytes, exchange: bytes = b"", key: bytes =
     if body:
         handle((3, 1, body))
     (message,) = got
-    return _envelope(message)
+    return decode(message, DIALECTS["RabbitMQ"])
 
 
 def bridged(info: QueueInfo, **more: Any) -> QueueInfo:
@@ -425,7 +426,7 @@ def test_headers_that_nest_too_deeply_are_refused() -> None:
 
 
 def test_headers_of_posts_are_not_all_remembered() -> None:
-    from bridges.amqp import encoder
+    from bridges.amqp.wire import encoder
 
     encoder._string_table.cache_clear()
     encode(1, "e", "k", [Envelope(b"1", headers={"a": "x" * 100_000})], FRAME_MAX)

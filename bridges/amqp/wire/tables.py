@@ -16,7 +16,7 @@ _FIXED = {
 
 _TIME, _INTEGER, _TEXT, _BYTES, _TABLE, _LIST = b"TlSxFA"
 
-#: Seconds since the epoch at the end of the year 9999, behind which Python has no dates.
+#: Seconds since the epoch at the end of the year 9999: Python has no later dates.
 _LAST_TIME = 253_402_300_799
 
 #: Levels of tables and lists that are kept as such: common JSON parsers take some hundreds, and an answer has its own.
@@ -29,7 +29,7 @@ _time = struct.Struct(">Q").unpack_from
 def mended(payload: bytes, start: int) -> bytes:
     """A content header, its property flags at ``start``, with other types for some values in its table.
 
-    Times before 1970 or behind the year 9999 become integers, long strings that are no UTF-8 bytes, tables and lists
+    Times before 1970 or after the year 9999 become integers, long strings that are no UTF-8 bytes, tables and lists
     with MAX_DEPTH others around them the bytes that they are made of.
 
     Raises IndexError, KeyError or struct.error for what is no header table.

@@ -1,7 +1,7 @@
-"""Frames that native clients have filled with what py-amqp can't read: made readable before it sees them.
+"""Frames that native clients have filled with what py-amqp can't read: they are mended before it sees them.
 
-An exception while a frame is read would break the connection, the broker would deliver the message anew, and so for
-ever: nothing behind it would ever be reached.
+An exception while a frame is read would break the connection. The broker would deliver the message again, and it would
+break the next connection; the messages after it would never be reached.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from amqp.serialization import decode_properties_basic, dumps
 
-from bridges.amqp.tables import mended
+from bridges.amqp.wire.tables import mended
 
 #: Type, channel and payload of a frame.
 Frame = tuple[int, int, bytes]

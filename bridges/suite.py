@@ -1,16 +1,21 @@
-"""What every bridge with a backlog has to do: inherit BridgeSuite and provide `bridge` and `queue` fixtures."""
+"""What every bridge with a backlog has to do: inherit BridgeSuite and provide `bridge` and `queue` fixtures.
+
+The suite is installed with the package, so that the author of a driver can run it. It needs pytest, which nothing else
+in this package imports.
+"""
 
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from bridges.base import Bridge, Envelope
 from bridges.errors import QueueMissing
-from functional.wait import wait_until
-from tests.threads import together
 
-#: Threads that do the same thing at the same moment, and what each of them posts.
+#: Number of threads that do the same thing at the same moment, and of the batches that each of them posts.
 CROWD = 8
 BATCHES = 5
 
@@ -20,8 +25,14 @@ STREAM = 200
 #: More than one AMQP frame holds (128 KiB).
 SEVERAL_FRAMES = 300 * 1024
 
-#: Seconds for a broker to count what it has taken: RabbitMQ's counts are allowed to lag.
+#: Seconds until a broker must have counted what it has taken: RabbitMQ's counts are allowed to lag.
 COUNTED = 10.0
+
+#: Seconds between two looks while a test waits.
+LOOK_EVERY = 0.05
+
+#: Seconds after which a test fails that waits for a thread; far more than a slow machine needs.
+THREAD_DEADLINE = 30.0
 
 MISSING = "marconi.test.never-made"
 
@@ -43,8 +54,33 @@ def drain(bridge: Bridge, queue: str, limit: int = 10) -> list[Envelope]:
     return taken
 
 
+def eventually(condition: Callable[[], Any], what: str) -> Any:
+    """The first true value of ``condition()``. Raises TimeoutError after COUNTED seconds."""
+    deadline = time.monotonic() + COUNTED
+    while not (value := condition()):
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"waited {COUNTED:g} s in vain for {what}")
+        time.sleep(LOOK_EVERY)
+    return value
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """Run the calls at the same moment, each in a thread of its own: their results, or what one of them raised."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        barrier.wait(THREAD_DEADLINE)
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result(THREAD_DEADLINE) for future in [pool.submit(run, call) for call in calls]]
+
+
 class BridgeSuite:
-    """One test for each promise of bridges/base.py. `queue` is the name of a new queue that exists."""
+    """One test for each promise of bridges/base.py.
+
+    The fixture ``bridge`` is a bridge that works, ``queue`` the name of a new queue that exists.
+    """
 
     # -- queues -------------------------------------------------------------------------------------------------
 
@@ -65,9 +101,9 @@ class BridgeSuite:
     def test_depth_counts_what_waits(self, bridge: Bridge, queue: str) -> None:
         assert bridge.depth(queue) == 0
         bridge.publish(queue, envelopes("a", "b", "c"))
-        wait_until(lambda: bridge.depth(queue) == 3, COUNTED, "three messages")
+        eventually(lambda: bridge.depth(queue) == 3, "three messages")
         drain(bridge, queue)
-        wait_until(lambda: bridge.depth(queue) == 0, COUNTED, "no messages")
+        eventually(lambda: bridge.depth(queue) == 0, "no messages")
 
     def test_purged_queue_is_empty_and_works(self, bridge: Bridge, queue: str) -> None:
         bridge.publish(queue, envelopes("a", "b"))
@@ -164,14 +200,14 @@ class BridgeSuite:
         bridge.publish(queue, envelopes("a", "b"))
         bridge.settle(bridge.fetch(queue, 2))
         assert bridge.fetch(queue, 2).envelopes == []
-        wait_until(lambda: bridge.depth(queue) == 0, COUNTED, "no messages")
+        eventually(lambda: bridge.depth(queue) == 0, "no messages")
 
     @pytest.mark.parametrize("kept", [[0], [1], [2], [0, 2], [0, 1, 2]])
     def test_some_of_a_batch_are_settled_and_others_go_back(self, bridge: Bridge, queue: str, kept: list[int]) -> None:
         bridge.publish(queue, envelopes(*"abcde"))
         batch = bridge.fetch(queue, 3)
         bridge.settle_others(batch, [batch.envelopes[place] for place in kept])
-        again = wait_until(lambda: drain(bridge, queue), COUNTED, "the messages to be back")
+        again = eventually(lambda: drain(bridge, queue), "the messages to be back")
         if type(bridge).settle_others is Bridge.settle_others:  # a driver that gives back all
             kept = [0, 1, 2]
         assert bodies(again) == ["abc"[place] for place in kept] + ["d", "e"]
@@ -189,7 +225,7 @@ class BridgeSuite:
         batch = bridge.fetch(queue, limit)
         assert not any(envelope.redelivered for envelope in batch.envelopes)
         bridge.requeue(batch)
-        again = wait_until(lambda: drain(bridge, queue), COUNTED, "the messages to be back")
+        again = eventually(lambda: drain(bridge, queue), "the messages to be back")
         assert bodies(again) == list("abcde")
         assert [envelope.redelivered for envelope in again] == [n < limit for n in range(5)]
 

@@ -19,7 +19,8 @@ from bridges.errors import PropertiesTooLarge
 #: Bytes around a frame's payload: type, channel, size, end octet.
 FRAME_OVERHEAD = 8
 
-#: Header tables that are remembered have so many values at the most, of so many characters: the gateway's own ones.
+#: Largest number of values in a header table that is remembered, and of characters in each: the gateway's own tables
+#: fit.
 CACHED_HEADERS = 2
 CACHED_VALUE = 255
 

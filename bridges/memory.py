@@ -1,4 +1,8 @@
-"""A bridge whose broker is in this process: what the tests of the gateway's core publish to and fetch from."""
+"""A bridge whose broker is in this process: for tests of code that uses a bridge, and to learn from.
+
+It is complete, and of no use in production: other processes do not see its messages, and these are gone when the
+process ends. So no URI scheme leads to it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from bridges.errors import QueueMissing
 
 
 class MemoryBatch(Batch):
-    """A batch that knows the queue it is from, and that it can be ended only once."""
+    """A batch that knows which queue it is from, and whether it has ended."""
 
     __slots__ = ("source", "ended")
 
@@ -28,7 +32,7 @@ class MemoryBatch(Batch):
 
 
 class MemoryBridge(Bridge):
-    """Queues in memory. A test may set `fetch`, `settle`… of an object to break or to delay it."""
+    """Queues in memory. A test may set ``fetch``, ``settle``… of an object to break or to delay it."""
 
     def __init__(self) -> None:
         self._queues: dict[str, deque[Envelope]] = {}
