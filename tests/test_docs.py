@@ -16,7 +16,8 @@ from bridges.base import Bridge
 from bridges.errors import BridgeMisconfigured
 from gateway.app import ROUTES
 from gateway.config import drivers
-from gateway.config.options import list_opts, load
+from gateway.config.options import list_opts
+from gateway.config.reader import load
 from gateway.observe import metrics
 from tests.bridge_suite import BridgeSuite
 

@@ -18,7 +18,7 @@ from functional.http import Api
 from functional.installed import require
 from functional.services.gateway import Gateway, merge
 from functional.wait import wait_until
-from gateway.config.options import load
+from gateway.config.reader import load
 from gateway.core.queues import broker_name
 from gateway.observe.logs import Record, configure
 
