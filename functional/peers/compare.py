@@ -64,7 +64,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio to reach: of ``rate`` (requests), ``message_rate`` or ``cpu_per_request``, the last at the most."""
+    """A ratio to reach: a minimum of ``rate`` (requests) or ``message_rate``, or a maximum of ``cpu_per_request``."""
 
     work: str
     ours: str
