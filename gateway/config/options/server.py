@@ -23,8 +23,13 @@ WSGI_OPTS = (
         "socket_mode", default="660", regex="^0?[0-7]{3}$",
         help="Permissions of the Unix socket, in octal. Connecting needs the permission to write.",
     ),
-    cfg.IntOpt("threads", default=8, min=1, max=512, help="Requests that one worker process serves at the same time."),
-    cfg.IntOpt("workers", default=1, min=1, max=256, help="Worker processes that share the listening socket."),
+    cfg.IntOpt(
+        "threads", default=8, min=1, max=512,
+        help="Number of requests that one worker process serves at the same time.",
+    ),
+    cfg.IntOpt(
+        "workers", default=1, min=1, max=256, help="Number of worker processes that share the listening socket."
+    ),
     cfg.IntOpt(
         "max_queued_requests", default=256, min=1, max=10000,
         help="Maximum number of requests that wait for a thread of one worker process. Further requests are answered"
