@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md and the samples in etc/ from the code: `python docs/generate.py`."""
+"""Writes docs/configuration.md and the samples in etc/ from the code. Run it with `python docs/generate.py`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ ROOT = Path(__file__).parents[1]
 HEAD = """\
 # Configuration
 
-This page is made from the options in the code by `make docs`; `etc/marconi.conf.sample` is the same as a file.
+`make docs` writes this page and `etc/marconi.conf.sample` from the options in the code.
 
-`marconi serve` and `marconi check` take `--config-file FILE`, repeatable, later files win. Without it, `marconi.conf`
-is looked for in `~/.marconi`, `~`, `/etc/marconi` and `/etc`. An option in the environment, `OS_<SECTION>__<OPTION>`
-in capitals (`OS_BRIDGE__URI`, `OS_DEFAULT__DEBUG`), wins over the files. In values of either kind, `$name` refers to
-another option, and `$$` is a dollar sign. Secrets (`uri`, `key`, `secret_key`, passwords) refer to nothing: `$` and
-`$$` are both a dollar sign there. In URIs, `: / ? # @ %` of user and password are written `%3A %2F %3F %23 %40 %25`.
+## How options are read
 
-A value that can't be used stops the start with one line, which `marconi check` shows too. An option or section that
-nobody reads, most likely misspelled, is a warning in `marconi check` and in the log.
+* `marconi serve` and `marconi check` take `--config-file FILE`. You can repeat it; later files win. Without it, they
+  look for `marconi.conf` in `~/.marconi`, `~`, `/etc/marconi` and `/etc`.
+* Environment variables win over files. Their names are `OS_<SECTION>__<OPTION>` in capitals, like `OS_BRIDGE__URI` or
+  `OS_DEFAULT__DEBUG`.
+* In a value, `$name` stands for the value of another option, and `$$` for a dollar sign. Secrets (`uri`, `key`,
+  `secret_key`, passwords) are different: they can't refer to other options, and both `$` and `$$` are a dollar sign.
+* In URIs, write the characters `: / ? # @ %` of a user or password as `%3A %2F %3F %23 %40 %25`.
+* If a value is not valid, the gateway does not start and says why in one line. `marconi check` shows the same line.
+* If an option or section does not exist, which usually means a typo, `marconi check` and the log have a warning.
+* Options are read at the start, and again on [SIGHUP](operations.md#change-the-configuration). `htpasswd_file` and the
+  policy files are read again whenever they change.
 
-Options are read at the start, and again on [SIGHUP](operations.md#change-the-configuration); `htpasswd_file` and the
-policy's files are read again when they change.
+## Options of libraries
 
-These sections take the options of libraries too, or only those, and their documentation has them all:
+These sections hold options of libraries, too, or only those. The documentation of the libraries lists all of them:
 
 | section | library | options that matter |
 | --- | --- | --- |
@@ -41,9 +45,9 @@ These sections take the options of libraries too, or only those, and their docum
 | `[oslo_policy]` | oslo.policy | `policy_file`, `policy_dirs`: see [security.md](security.md#who-may-do-what) |
 """
 
-SAMPLE_HEAD = "# Every option with its default, made by `make docs`. See docs/configuration.md.\n"
+SAMPLE_HEAD = "# All options with their defaults. `make docs` writes this file. See docs/configuration.md.\n"
 
-#: Width of the sample's comments.
+#: Width of the sample's comments, in characters.
 WIDTH = 118
 
 
@@ -53,7 +57,7 @@ def sections() -> list[tuple[str, list[Any]]]:
 
 
 def default(option: Any) -> str:
-    """The default as it would stand in a file; empty when there is none."""
+    """The default as written in a file; empty if there is none."""
     value = option.default
     if isinstance(value, bool):
         return str(value).lower()
@@ -61,7 +65,7 @@ def default(option: Any) -> str:
 
 
 def form(option: Any) -> str:
-    """What a value looks like: its type, and its bounds or choices."""
+    """The form of a value: its type, and its bounds or choices."""
     kind = option.type
     text = kind.type_name.removesuffix(" value")
     if choices := getattr(kind, "choices", None):
@@ -105,8 +109,8 @@ def _sample_lines() -> Iterator[str]:
 
 
 POLICY_HEAD = """\
-# Every rule with its default, made by `make docs`. Copy what you change to policy.yaml beside marconi.conf.
-# docs/security.md says how the rules are used.
+# All rules with their defaults. `make docs` writes this file. To change rules, copy them to policy.yaml in the folder
+# of marconi.conf. docs/security.md explains how the rules are used.
 """
 
 
@@ -122,7 +126,7 @@ def _policy_lines() -> Iterator[str]:
         yield "".join(f"# {line}\n" for line in lines) + f'#"{rule.name}": "{rule.check_str}"\n'
 
 
-#: What is written where.
+#: The function that writes each file.
 FILES = {"docs/configuration.md": page, "etc/marconi.conf.sample": sample, "etc/policy.yaml.sample": policy}
 
 

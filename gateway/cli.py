@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway import __version__
 from gateway.bench.options import add_arguments as add_bench_arguments
-from gateway.config.options import load
+from gateway.config.reader import load
 from gateway.config.refused import REFUSALS, reason
 
 EPILOG = """\

@@ -6,7 +6,7 @@ is refused here too.
 
 from gateway.access.exposure import LocalOnly, check_exposure, lets_all_in
 from gateway.app import build
-from gateway.config.options import load
+from gateway.config.reader import load
 from gateway.observe.logs import configure
 from gateway.server.application import WSGI
 from gateway.server.forking import PerProcess

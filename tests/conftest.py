@@ -9,7 +9,7 @@ import pytest
 
 from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
-from gateway.config.options import load
+from gateway.config.reader import load
 from gateway.core.core import Core
 from gateway.core.queues import QueueInfo
 from gateway.core.seal import KEY_SIZE, Seal

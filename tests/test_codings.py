@@ -34,7 +34,7 @@ def raw_deflate(data: bytes) -> bytes:
 
 
 def java_zip(data: bytes) -> bytes:
-    """As Java's ZipOutputStream writes it: sizes behind the data."""
+    """As Java's ZipOutputStream writes it: sizes after the data."""
 
     class Pipe(io.RawIOBase):
         def __init__(self) -> None:

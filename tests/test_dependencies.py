@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.options import Options
+from gateway.config.reader import Configuration
 from gateway.server.connection import ApplicationErrorTask, Channel, Task
 from gateway.server.loop import Listener
 from gateway.web.router import App
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 OURS = ("gateway", "bridges", "storage", "tests", "functional")
 
 #: Names of libraries that no documentation promises, by distribution and by where they are: of what is overridden, set
-#: or read by bridges/amqp, gateway/server, gateway/web/router.py, gateway/config/options.py and storage/mongodb.
+#: or read by bridges/amqp, gateway/server, gateway/web/router.py, gateway/config/reader.py and storage/mongodb.
 INSIDE: dict[str, dict[str, str]] = {
     "amqp": {
         "amqp.transport:TCPTransport": "_quick_recv _read_buffer _write write sock read_frame having_timeout connected",
@@ -161,7 +161,7 @@ def _sets(kind: Any, name: str) -> bool:
     ) if inspect.isclass(kind) else False
 
 
-@pytest.mark.parametrize("ours", [Channel, ApplicationErrorTask, Task, Listener, App, Options])
+@pytest.mark.parametrize("ours", [Channel, ApplicationErrorTask, Task, Listener, App, Configuration])
 def test_what_is_overridden_takes_the_same_arguments(ours: type) -> None:
     theirs = next(base for base in ours.__mro__ if not base.__module__.startswith(OURS))
     overridden = {

@@ -17,7 +17,8 @@ from bridges.errors import BridgeMisconfigured
 from bridges.suite import BridgeSuite
 from gateway.app import ROUTES
 from gateway.config import drivers
-from gateway.config.options import list_opts, load
+from gateway.config.options import list_opts
+from gateway.config.reader import load
 from gateway.observe import metrics
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from bridges.base import Envelope
 from gateway.core import foreign
 from gateway.core.foreign import Poison, from_json, properties
 
-#: Bytes of a body at the most.
+#: Maximum size of a body in bytes.
 LIMIT = 1000
 
 

@@ -13,7 +13,7 @@ import gateway.observe.log_options
 from functional.services.gateway import find_command, render
 from gateway.cli import main
 from gateway.config.machine import check_address
-from gateway.config.options import load
+from gateway.config.reader import load
 from gateway.observe.log_options import check_appendable
 
 SECRET = "hunter2x"

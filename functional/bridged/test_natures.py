@@ -89,7 +89,7 @@ def test_consumers_come_only_to_queues_that_stay(native, their_bridge, arguments
 
 @pytest.mark.parametrize("flags", [{"auto_delete": True}, {}], ids=["auto-delete", "classic"])
 def test_header_of_a_quorum_queue_on_a_classic_one_is_no_sign(native, their_bridge, flags):
-    """Whoever moves messages from one queue to another may take the header along."""
+    """A program that moves messages from one queue to another may keep the header."""
     theirs = native.queue(**flags)
     native.publish("1", queue=theirs, headers={"x-delivery-count": 3})
 

@@ -24,7 +24,7 @@ from gateway.core.queues import broker_name
 SLOW_LINK = 0.02, 0.15
 SLOW_SYNC = 0.05, 0.3
 
-#: Seconds by which a clock is stepped, forward or back, at the most.
+#: Maximum number of seconds by which a clock is stepped, forward or back.
 STEP = 7200
 
 

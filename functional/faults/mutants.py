@@ -37,7 +37,7 @@ def no_confirm() -> None:
 
 
 def unconditional_delete() -> None:
-    """Delete a message for whoever names a claim, be it his or not (against rule 3)."""
+    """Delete a message for any claim, even one that does not hold it (against rule 3)."""
     from storage.mongodb import MongoDBStore
 
     def delete_claimed(self: Any, q: str, ids: Any, claims: Any) -> int:

@@ -437,7 +437,7 @@ class TestQueueThatSomebodyElseHasJustDeleted:
         assert id_ in ids(listed(b, queue))
 
     def test_first_posts_beside_polls_are_no_errors(self, a, queue):
-        """Whoever polls reads that there is no queue, while another makes it."""
+        """One client polls and reads that there is no queue, while another creates it."""
         stop = threading.Event()
         current = [queue]
 

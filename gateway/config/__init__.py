@@ -1,1 +1,1 @@
-"""The configuration: options, drivers, and what is refused before anything is served."""
+"""The configuration: options, how they are read, drivers by URI scheme, and checks before the start."""

@@ -1,4 +1,4 @@
-"""Addresses to listen on, as options have them."""
+"""Type of the option [wsgi] bind."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 
 from oslo_config import types
 
-#: How a value of [wsgi] bind begins that is the path of a Unix socket.
+#: Prefix of a [wsgi] bind value that is the path of a Unix socket.
 UNIX = "unix:"
 
-#: Longest path of a Unix socket, in bytes (unix(7)).
+#: Maximum length of the path of a Unix socket, in bytes (unix(7)).
 LONGEST_PATH = 107
 
 
 class Address(types.HostAddress):
-    """Type of [wsgi] bind: an address, a name, or ``unix:`` and an absolute path."""
+    """An IP address, a host name, or ``unix:`` and an absolute path. Raises ValueError for anything else."""
 
     def __init__(self) -> None:
         super().__init__(type_name="address, name or unix:/path value")
@@ -26,5 +26,5 @@ class Address(types.HostAddress):
         if not path.startswith("/") or path.endswith("/") or not path.isprintable():
             raise ValueError(f"{value!r}: unix: needs an absolute path, as in unix:/run/marconi/marconi.sock")
         if len(os.fsencode(path)) > LONGEST_PATH:
-            raise ValueError(f"{value!r}: the path of a Unix socket has {LONGEST_PATH} bytes at the most")
+            raise ValueError(f"{value!r}: the path of a Unix socket must not be longer than {LONGEST_PATH} bytes")
         return value

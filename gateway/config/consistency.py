@@ -1,11 +1,10 @@
-"""Settings that can't go together: each is possible by itself, and the service could not keep to both."""
+"""Checks of settings that are valid one by one but contradict each other."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: Options of [transport] that must not be above another one: what is used unless a request says otherwise, and the most
-#: that a request may say.
+#: Options of [transport] in pairs: a default, and the maximum that it must not exceed.
 _DEFAULTS = (
     ("default_message_ttl", "max_message_ttl"),
     ("default_message_delay", "max_message_delay"),
@@ -15,7 +14,7 @@ _DEFAULTS = (
 
 
 def contradictions(conf: Any) -> list[str]:
-    """What is wrong with the settings, one sentence each."""
+    """All contradictions in the settings, one sentence each."""
     transport = conf.transport
     found = [
         f"[transport] {low} = {transport[low]} is above {high} = {transport[high]}"
@@ -35,6 +34,6 @@ def contradictions(conf: Any) -> list[str]:
 
 
 def check_settings(conf: Any) -> None:
-    """Raises ValueError that names all settings that can't go together."""
+    """Raises ValueError, which names all settings that contradict each other."""
     if found := contradictions(conf):
         raise ValueError("; ".join(found))

@@ -1,4 +1,4 @@
-"""Bridges and side-stores by URI scheme, through entry points, so that others can add theirs."""
+"""Finds the bridge or side-store for a URI scheme through entry points, so that other packages can add drivers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
 
 
 def driver_classes(group: str) -> list[Any]:
-    """All installed drivers of a group, each once, by scheme."""
+    """The classes of all installed drivers of a group, each once, in the order of their schemes."""
     return list(dict.fromkeys(point.load() for _, point in sorted(_entry_points(group).items())))
 
 
 def make(group: str, uri: str, options: Any) -> Any:
-    """The driver for a URI, made with the options of its section."""
+    """A new driver for a URI, with the options of its section. Raises UnknownScheme, and what the driver raises."""
     points = _entry_points(group)
     installed = f"there are drivers for: {', '.join(sorted(points)) or 'none'}"
     scheme, separator, _ = uri.partition("://")
-    if not separator:  # not shown: what stands there may be a password
+    if not separator:  # the URI is not shown: it may hold a password
         raise UnknownScheme(f"the URI has no scheme; {installed}")
     if scheme not in points:
         raise UnknownScheme(f"no driver for {scheme!r} URIs is installed; {installed}")

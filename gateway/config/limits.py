@@ -1,22 +1,22 @@
-"""The operator's limits, section ``[transport]``."""
+"""The limits of section ``[transport]``, and those that the API fixes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import Any
 
-#: Smallest values that the API takes, in seconds.
+#: Minimum values that the API accepts, in seconds.
 MIN_MESSAGE_TTL = 60
 MIN_CLAIM_TTL = 60
 MIN_CLAIM_GRACE = 60
 
-#: Page size when a request names no limit.
+#: Page size if a request sets no limit.
 DEFAULT_PAGE = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Names as operators know them; times in seconds, sizes in bytes."""
+    """The options of ``[transport]``, under their names. Times are in seconds, sizes in bytes."""
 
     default_message_ttl: int = 3600
     default_message_delay: int = 0
@@ -35,5 +35,5 @@ class Limits:
 
     @classmethod
     def from_options(cls, options: Any) -> Limits:
-        """From an oslo.config group that has one option for each field."""
+        """From an oslo.config group with an option of the same name for each field."""
         return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})

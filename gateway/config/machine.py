@@ -1,4 +1,4 @@
-"""What a configuration needs of the machine: files, libraries, an address. For the start and `marconi check`."""
+"""Checks of a configuration that depend on this machine and on its files, at the start and in `marconi check`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from oslo_config import cfg
 
-#: Sections of libraries whose options depend on more than a list of them tells.
+#: Sections of libraries that have more options than they list: their names are not checked.
 NOT_OURS = frozenset({"keystone_authtoken", "service_auth"})
 
 
 def check_address(host: str) -> None:
-    """Raises ValueError if this machine does not have the address to listen on. Its port may be in use: by us."""
+    """Raises ValueError if this machine can't listen on the address. The port is not checked: we may be using it."""
     if host.startswith("unix:"):
         return
     try:
@@ -32,8 +32,8 @@ def check_address(host: str) -> None:
 
 
 def check_trusted_proxy(value: str | None) -> None:
-    """Raises ValueError for what no proxy's address is ever equal to: a network, a name, another way to write one."""
-    if value in (None, "*", "localhost"):  # the last is what connects to a Unix socket
+    """Raises ValueError if the value can't equal a client's address: a network, a name, an unusual spelling."""
+    if value in (None, "*", "localhost"):  # localhost: clients of a Unix socket
         return
     try:
         well = str(ipaddress.ip_address(str(value))) == value
@@ -44,9 +44,9 @@ def check_trusted_proxy(value: str | None) -> None:
 
 
 def unknown_options(conf: Any, options: list[tuple[str | None, Any]]) -> Iterator[str]:
-    """What is written in the configuration files or the environment and read by nobody: most likely misspelled.
+    """One sentence for each option in the configuration files or the environment that doesn't exist.
 
-    ``options``: all there are, by section; no values are shown, they may be secrets.
+    Most likely it is misspelled. ``options``: all that exist, by section. Values may be secrets and are not shown.
     """
     known: dict[str, set[str]] = {}
     for section, group in options:

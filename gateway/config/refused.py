@@ -1,4 +1,4 @@
-"""What a configuration is refused with before anything is served: one line for the operator, no traceback."""
+"""Errors that stop the start; the operator sees one line and no traceback."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ class CannotServe(Exception):
     """The service can't start; the text says why and what to do about it."""
 
 
+#: Exceptions whose text is meant for the operator.
 REFUSALS = (BridgeMisconfigured, CannotServe, StoreMisconfigured, ValueError, cfg.Error)
 
 
 def reason(error: BaseException) -> str:
-    """The one line about an exception, without passwords; unexpected ones are named."""
+    """One line about an exception, without passwords. It begins with the class if that is not one of REFUSALS."""
     text = str(error) if isinstance(error, REFUSALS) else f"{type(error).__name__}: {error}"
     return printable(without_password(text))

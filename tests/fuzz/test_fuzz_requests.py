@@ -16,7 +16,7 @@ from gateway.access.auth.base import Unauthenticated
 from gateway.access.auth.noauth import NoAuth
 from gateway.access.policy import Policy
 from gateway.config.limits import Limits
-from gateway.config.options import load
+from gateway.config.reader import load
 from gateway.core.core import Core
 from gateway.core.errors import CoreError, InvalidInput
 from gateway.core.metadata import MetadataRules
