@@ -75,7 +75,7 @@ def test_error_is_one_line_without_secrets(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("gateway.commands.serve.configure", lambda conf: None)
-    monkeypatch.setattr("gateway.server.loop.Server.run", lambda self, timeout: pytest.fail("it serves"))
+    monkeypatch.setattr("gateway.server.serving.Server.run", lambda self, timeout: pytest.fail("it serves"))
     assert main(["serve", "--config-file", write(tmp_path, text)]) == 1
     out, err = capsys.readouterr()
     assert re.fullmatch(r"marconi: .+\n", err)

@@ -95,6 +95,11 @@ WSGI_OPTS = (
         help="Keep each worker on one CPU at a time, where Python needs less of it; a worker moves when others need"
              " that one. Linux only. False: leave it to the kernel.",
     ),
+    cfg.BoolOpt(
+        "direct_syscalls", default=True,
+        help="Send and receive on clients' connections by the C library's calls, which keep Python's global lock:"
+             " fewer switches between threads. False: by Python's own calls.",
+    ),
     cfg.StrOpt(
         "trusted_proxy",
         help="Address of the proxy in front, localhost for the clients of a Unix socket, or * for whoever connects: its"
@@ -243,6 +248,11 @@ METRICS_OPTS = (
              " None: /metrics is served to whoever can reach the service.",
     ),
     cfg.PortOpt("port", default=9888, help="Port of that listener."),
+    cfg.BoolOpt(
+        "shared_memory", default=True,
+        help="With several workers, keep metrics in memory that all workers share, so that each of them shows the sums."
+             " False: each worker counts alone, or through files if PROMETHEUS_MULTIPROC_DIR is set.",
+    ),
 )
 
 AUDIT_OPTS = (

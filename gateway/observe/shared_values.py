@@ -17,6 +17,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from gateway.observe.fast_paths import SHARED_MEMORY, fell_back
+
 #: Bytes of a part: some thousand series, several times what a gateway has. The kernel gives memory as it is written to.
 PART = 8 * 1024 * 1024
 
@@ -60,6 +62,7 @@ class Part:
         self._map = memory
         self._start = start
         self._end = start + size
+        self.size = size
 
     @property
     def _used(self) -> int:
@@ -128,6 +131,8 @@ class Shared:
             position = self._positions.get(key)
             if position is None and (position := self._part.add(key)) is not None:
                 self._positions[key] = position
+        if position is None:  # outside of the lock: this counts, too
+            fell_back(SHARED_MEMORY, f"{self._part.size} bytes for each worker are full; new series count each alone")
         return position
 
     def read(self, position: int) -> float:

@@ -11,8 +11,8 @@ WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 ErrorBody = Callable[[str, str], tuple[bytes, str]]
 
 
-def plain(title: str, description: str) -> tuple[bytes, str]:
-    """An ErrorBody of text."""
+def text_error(title: str, description: str) -> tuple[bytes, str]:
+    """An ErrorBody in plain text."""
     return f"{title}: {description}\n".encode(), "text/plain; charset=utf-8"
 
 

@@ -19,7 +19,8 @@ LOG = logging.getLogger(__name__)
 
 #: What a listener takes of [wsgi], and the most connections of a worker.
 OPTIONS = SimpleNamespace(
-    threads=2, max_queued_requests=16, max_queue_time=5.0, client_timeout=10.0, trusted_proxy=None
+    threads=2, max_queued_requests=16, max_queue_time=5.0, client_timeout=10.0, trusted_proxy=None,
+    direct_syscalls=False,
 )
 MAX_CONNECTIONS = 64
 

@@ -20,6 +20,7 @@ from waitress.utilities import (
 )
 
 from gateway.server.chunks import ChunkedBody
+from gateway.server.errors import ExpectationFailed, URITooLong, VersionNotSupported
 
 #: Most headers of a request, and their bytes: a token of Keystone may have 8 KiB. The start line may have the rest of
 #: MAX_HEAD: a list of ids is long.
@@ -41,27 +42,6 @@ _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _ABSOLUTE = re.compile(rb"https?://([^/?]+)(.*)", re.I | re.S)
 _HOST = re.compile(r"(?:[0-9A-Za-z\-._~!$&'()*+;=%]*|\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\])(?::[0-9]*)?\Z", re.ASCII)
 _LENGTH = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
-
-
-class URITooLong(Error):
-    """The start line has no end in sight."""
-
-    code = 414
-    reason = "URI Too Long"
-
-
-class ExpectationFailed(Error):
-    """The client expects something else than to be told to go on."""
-
-    code = 417
-    reason = "Expectation Failed"
-
-
-class VersionNotSupported(Error):
-    """Neither HTTP/1.0 nor HTTP/1.1."""
-
-    code = 505
-    reason = "HTTP Version Not Supported"
 
 
 class _Refused(Exception):
