@@ -1,4 +1,4 @@
-"""``marconi serve``: the listening socket, and one process that serves on it or several."""
+"""``marconi serve``: opens the listening socket, and serves on it with one process or several."""
 
 from __future__ import annotations
 
