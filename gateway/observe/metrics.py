@@ -102,9 +102,9 @@ def _timed_call(call: Callable[..., Any], ok: Histogram, failed: Histogram) -> C
 
 
 def never_failing(kind: Any) -> Any:
-    """A class of prometheus_client's values that counts in files, made to fail nobody when a file does.
+    """A subclass of prometheus_client's values in files, in which no call fails if a file does.
 
-    This process' own count is kept in memory besides, to be shown if that of all can't be read.
+    This process' own count is kept in memory, too; it is shown if the count of all processes can't be read.
     """
 
     class NeverFailing(kind):

@@ -17,7 +17,7 @@ def text_error(title: str, description: str) -> tuple[bytes, str]:
 
 
 class Application(Protocol):
-    """All that a configuration decides, ready to serve."""
+    """What is built from a configuration, ready to serve."""
 
     @property
     def app(self) -> WSGI:
@@ -38,5 +38,5 @@ class Application(Protocol):
         """Close its connections to broker and side-store; no more requests come."""
 
 
-#: Makes the application of a configuration (oslo.config). Raises CannotServe if it is refused.
+#: Builds the application of a configuration (oslo.config). Raises CannotServe if the configuration is refused.
 Build = Callable[[Any], Application]

@@ -33,18 +33,17 @@ MAX_CONNECTIONS = 2000
 #: Most bytes that one worker process keeps of incomplete requests and of answers that clients don't take.
 MAX_BUFFERED = 128 * 1024 * 1024
 
-#: Part of that after whose receipt the connections are looked at, however short the time.
+#: Part of MAX_BUFFERED: when so much has been received, the limits are checked at once.
 RECEIVED_STEP = 0.125
 
 #: Part of the connections that is closed when there are too many, so that not each new connection has to close one.
 EVICTED_PART = 0.02
 
-#: Seconds after which a connection is closed on which nothing happens.
+#: Seconds after which an idle connection is closed.
 IDLE_TIMEOUT = 75
 
 #: Seconds between two checks of the limits, and the longest time between two rounds of the main thread.
 SWEEP_STEP = 0.5
-
 
 #: Address of clients that connect to a Unix socket, as waitress has it.
 LOCAL = "localhost"
@@ -93,9 +92,9 @@ class Listener(TcpWSGIServer):
         self._selector.register(self.trigger.socket.fd, selectors.EVENT_READ, self.trigger)
 
     def adopt(self, app: WSGI, options: Any, max_body: int) -> Callable[[], bool]:
-        """Serve the requests that come from now on with another application and other options, but for ``threads``.
+        """Serve new requests with another application and other options, except ``threads`` and ``direct_syscalls``.
 
-        Returns what tells whether requests are left that began before.
+        Returns a function that tells whether requests that began before are still being served.
         """
         adjustments = _adjustments(options, max_body)
         self._max_queue_time = options.max_queue_time
