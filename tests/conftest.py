@@ -13,6 +13,8 @@ from gateway.config.reader import load
 from gateway.core.core import Core
 from gateway.core.queues import QueueInfo
 from gateway.core.seal import KEY_SIZE, Seal
+from gateway.observe import fast_paths
+from gateway.observe.metrics import FAST_PATH_FALLBACKS
 from storage.sqlite import SQLiteStore
 
 
@@ -39,6 +41,22 @@ def core(bridge: MemoryBridge, store: SQLiteStore) -> Iterator[Core]:
 def info(core: Core) -> QueueInfo:
     """A queue that exists."""
     return core.queues.ensure("project", "queue")
+
+
+@pytest.fixture
+def fallbacks(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """The options of the fast paths that could not be used in this test, as the metric and the log say it."""
+    monkeypatch.setattr(fast_paths, "_said", set())
+    before = {option: FAST_PATH_FALLBACKS.labels(option)._value.get() for option in fast_paths.FAST_PATHS}
+
+    def seen() -> list[str]:
+        counted = [
+            option for option, count in before.items() if FAST_PATH_FALLBACKS.labels(option)._value.get() > count
+        ]
+        assert [option for option in before if f"{option} can't be used here" in caplog.text] == counted
+        return counted
+
+    return seen
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from gateway.access.audit import Trail
 from gateway.app import make_app, make_core
 from gateway.core.core import Core
 from gateway.observe.beside import beside, failed
+from gateway.observe.fast_paths import PIN_WORKERS
 from gateway.observe.logs import configure
 
 Configured = Callable[..., Any]
@@ -139,15 +140,18 @@ def test_closed_stderr_fails_nothing(
 
 
 @pytest.mark.parametrize("forbidden", ["sched_getaffinity", "sched_setaffinity", "sched_setscheduler"])
-def test_pinning_that_is_forbidden_fails_no_start(forbidden: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pinning_that_is_forbidden_fails_no_start_and_is_seen(
+    forbidden: str, monkeypatch: pytest.MonkeyPatch, fallbacks: Callable[[], list[str]]
+) -> None:
     def refuse(*_: Any) -> None:
         raise PermissionError("Operation not permitted")
 
     for name in ("sched_setaffinity", "sched_setscheduler"):
         monkeypatch.setattr(os, name, lambda *_: None)
-    monkeypatch.setattr(gateway.server.pinning, "_follow", lambda *_: None)
+    monkeypatch.setattr(gateway.server.pinning, "_follow_idle_cpu", lambda *_: None)
     monkeypatch.setattr(os, forbidden, refuse)
-    gateway.server.pinning.pin()
+    gateway.server.pinning.pin_process()
+    assert fallbacks() == [PIN_WORKERS]
 
 
 def test_limit_of_open_files_that_may_not_be_raised_fails_no_start(monkeypatch: pytest.MonkeyPatch) -> None:

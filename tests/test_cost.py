@@ -18,7 +18,7 @@ from bridges import memory
 from bridges.memory import MemoryBridge
 from gateway.app import make_app
 from gateway.core.core import Core
-from gateway.server.connection import Channel
+from gateway.server.connection import ClientConnection
 from gateway.server.loop import Listener
 
 OURS = tuple(f"{Path(__file__).parents[1] / folder}{os.sep}" for folder in ("gateway", "bridges", "storage"))
@@ -39,11 +39,11 @@ LIMITS = {
 class InThisThread:
     """Stands in for the threads that serve requests: a count must not depend on which of them is when where."""
 
-    def offer(self, channel: Channel) -> bool:
-        channel.service()
+    def offer(self, connection: ClientConnection) -> bool:
+        connection.service()
         return True
 
-    def take_late(self, before: float) -> list[Channel]:
+    def take_late(self, before: float) -> list[ClientConnection]:
         return []
 
 
@@ -86,13 +86,14 @@ def client(core: Core, configured: Callable[..., Any]) -> Iterator[Client]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         options = SimpleNamespace(
-            max_queue_time=5.0, client_timeout=30.0, trusted_proxy=None, threads=0, max_queued_requests=1
+            max_queue_time=5.0, client_timeout=30.0, trusted_proxy=None, threads=0, max_queued_requests=1,
+            direct_syscalls=True,
         )
         listener = Listener(make_app(configured(), core), listening, options, max_body=1 << 20)
         listener.task_dispatcher = InThisThread()
         yield Client(listener, listening.getsockname())
-        for channel in list(listener.active_channels.values()):
-            channel.handle_close()
+        for connection in list(listener.active_channels.values()):
+            connection.handle_close()
 
 
 def counted(call: Callable[[], Any]) -> tuple[int, int]:

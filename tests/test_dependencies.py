@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.config.reader import Configuration
-from gateway.server.connection import ApplicationErrorTask, Channel, Task
+from gateway.server.connection import ApplicationErrorTask, ClientConnection, Task
 from gateway.server.loop import Listener
 from gateway.web.router import App
 
@@ -161,7 +161,7 @@ def _sets(kind: Any, name: str) -> bool:
     ) if inspect.isclass(kind) else False
 
 
-@pytest.mark.parametrize("ours", [Channel, ApplicationErrorTask, Task, Listener, App, Configuration])
+@pytest.mark.parametrize("ours", [ClientConnection, ApplicationErrorTask, Task, Listener, App, Configuration])
 def test_what_is_overridden_takes_the_same_arguments(ours: type) -> None:
     theirs = next(base for base in ours.__mro__ if not base.__module__.startswith(OURS))
     overridden = {

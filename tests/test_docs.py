@@ -20,6 +20,7 @@ from gateway.config import drivers
 from gateway.config.options import list_opts
 from gateway.config.reader import load
 from gateway.observe import metrics
+from gateway.observe.fast_paths import FAST_PATHS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -84,6 +85,26 @@ def test_metrics_in_the_documentation_are_those_served() -> None:
     }
     documented = {row[0].strip("`") for row in table_rows(DOCS / "operations.md") if row[0].startswith("`marconi_")}
     assert documented == served
+
+
+def test_fast_paths_in_the_documentation_are_as_it_says() -> None:
+    rows = [row for row in table_rows(DOCS / "performance.md") if len(row) == 5 and row[4].startswith("`tests/")]
+    assert len(rows) >= 4
+    options = {f"[{section}] {option.name}" for section, options in list_opts() for option in options}
+    required = set(re.findall(r'^ +"([^"]+)",', (ROOT / "setup.py").read_text(), re.MULTILINE))
+    for path, switch, seen, library, tests in rows:
+        assert set(re.findall(r"`(\[.*?)`", switch)) <= options, path
+        assert set(re.findall(r"`(.*?)`", library)) <= required, path
+        for name in re.findall(r"`([^`]+\.py)`", path + tests):
+            assert (ROOT / name).exists(), name
+        assert set(re.findall(r'option="(.*?)"', seen)) == set(re.findall(r"`(\[.*?)`", switch)) & set(FAST_PATHS), path
+    assert {option for row in rows for option in re.findall(r"`(\[.*?)`", row[1])} >= set(FAST_PATHS)
+
+
+def test_each_module_of_the_server_has_its_paragraph() -> None:
+    paragraphs = re.findall(r"^\*\*`(.*?)`\*\*", (ROOT / "gateway/server/README.md").read_text(), re.MULTILINE)
+    modules = {file.name for file in (ROOT / "gateway/server").glob("*.py")} - {"__init__.py"}
+    assert paragraphs == sorted(modules)
 
 
 # -- links ----------------------------------------------------------------------------------------------------------

@@ -51,10 +51,10 @@ def test_file_of_somebody_else_stays(tmp_path: Path) -> None:
             # The same process has made both: as if another had.
             from gateway.server import listening
 
-            listening._made[str(path)] = (0, 0)
+            listening._created[str(path)] = (0, 0)
             remove_file(first)
             assert path.exists()
-            listening._made[str(path)] = (path.stat().st_dev, path.stat().st_ino)
+            listening._created[str(path)] = (path.stat().st_dev, path.stat().st_ino)
             remove_file(second)
             assert not path.exists()
 

@@ -85,7 +85,7 @@ def test_what_can_not_work_is_one_line(
     def filled(value: object) -> object:
         return value.replace("{}", str(tmp_path)) if isinstance(value, str) else value
 
-    monkeypatch.setattr("gateway.server.loop.Server.run", lambda *_, **__: pytest.fail("it serves"))
+    monkeypatch.setattr("gateway.server.serving.Server.run", lambda *_, **__: pytest.fail("it serves"))
     said = run(capsys, tmp_path, command, {
         section: {name: filled(value) for name, value in values.items()} for section, values in sections.items()
     } | ({} if "wsgi" in sections else {"wsgi": {"port": 0}}))
@@ -100,7 +100,7 @@ def test_audit_file_that_can_not_be_written_is_told_and_stops_no_start(
     sections: dict[str, dict[str, object]] = {"audit": {"file": f"{tmp_path}/none/audit"}, "wsgi": {"port": 0}}
     assert "[audit] file" in run(capsys, tmp_path, "check", sections)
     served: list[bool] = []
-    monkeypatch.setattr("gateway.server.loop.Server.run", lambda *_, **__: served.append(True))
+    monkeypatch.setattr("gateway.server.serving.Server.run", lambda *_, **__: served.append(True))
     assert main(["serve", "--config-file", str(tmp_path / "marconi.conf")]) == 0
     assert served
 

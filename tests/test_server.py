@@ -46,7 +46,7 @@ class App:
 def wsgi_options(**options: Any) -> SimpleNamespace:
     """The section [wsgi]."""
     usual = {"threads": 1, "max_queued_requests": 10, "max_queue_time": 60.0, "client_timeout": 60.0}
-    usual |= {"trusted_proxy": None, "trusted_proxy_count": 1}
+    usual |= {"trusted_proxy": None, "trusted_proxy_count": 1, "direct_syscalls": True}
     return SimpleNamespace(**usual | options)
 
 
@@ -69,8 +69,8 @@ def serve(app: App) -> Iterator[Callable[..., Listener]]:
     app.go.set()
     for listener in made:
         listener.task_dispatcher.shutdown(timeout=PATIENCE)
-        for channel in list(listener.active_channels.values()):
-            channel.handle_close()
+        for connection in list(listener.active_channels.values()):
+            connection.handle_close()
         listener.close()
 
 
@@ -314,17 +314,28 @@ def test_end_serves_who_has_connected(serve: Callable[..., Listener]) -> None:
         client.until_closed()
 
 
+@pytest.mark.parametrize("direct", [True, False])
+def test_either_way_to_send_brings_a_large_answer_to_a_slow_client(
+    serve: Callable[..., Listener], direct: bool
+) -> None:
+    listener = serve(direct_syscalls=direct)
+    client = Client(listener).send(GET % b"/large?2000000")
+    until(listener, lambda: any(connection.total_outbufs_len for connection in listener.active_channels.values()))
+    assert len(client.send(GET % b"/next").answers(2)) == 2
+    assert client.received.count(b"/large") == 2_000_000
+
+
 def test_idle_connection_with_a_request_on_it_is_not_closed(serve: Callable[..., Listener]) -> None:
     listener = serve()
     client = Client(listener)
     until(listener, lambda: listener.active_channels)
-    (channel,) = listener.active_channels.values()
+    (connection,) = listener.active_channels.values()
 
     client.send(GET % b"/")
     time.sleep(MOMENT)
-    channel.close_if_silent()
+    connection.close_if_silent()
     assert client.answers(1) == ["HTTP/1.1 200 OK"]
-    channel.close_if_silent()
+    connection.close_if_silent()
     client.until_closed()
 
 

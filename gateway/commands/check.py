@@ -1,4 +1,4 @@
-"""``marconi check``: configuration, broker and side-store, each with what is wrong with it."""
+"""``marconi check``: tries each part of a configuration, and says what is wrong with it."""
 
 from __future__ import annotations
 

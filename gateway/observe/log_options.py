@@ -14,7 +14,7 @@ SYSLOG = ("/dev/log", "/var/run/syslog")
 
 
 def check_appendable(option: str, path: str) -> None:
-    """Raises ValueError if no file can be written at a path; it makes none."""
+    """Raises ValueError if no file can be written at a path; it creates none."""
     folder = os.path.dirname(os.path.abspath(path))
     if os.path.isdir(path):
         complaint = "is a folder"
@@ -53,7 +53,7 @@ def check_logging(conf: Any) -> None:
 
 
 def _check_log_config(path: str) -> None:
-    """Raises ValueError if it can't be what logging.config.fileConfig reads; its handlers are not made."""
+    """Raises ValueError if it can't be what logging.config.fileConfig reads; its handlers are not created."""
     parser = configparser.RawConfigParser()
     try:
         with open(path, encoding="utf-8") as file:

@@ -50,8 +50,8 @@ def configure(conf: Any) -> None:
 def never_fail(handler: logging.Handler, instead: Callable[[str], None]) -> None:
     """Have a handler give its lines to ``instead`` while it can't write them, and raise nothing.
 
-    A disk may be full, a folder removed, a terminal closed. logging's handlers raise some of that to whoever logs, and
-    print a traceback for each line about the rest.
+    A disk may be full, a folder removed, a terminal closed. logging's handlers raise some of that where a line is
+    logged, and print a traceback for each line about the rest.
     """
     emit = handler.emit
     busy = threading.local()
@@ -86,7 +86,7 @@ class Record(logging.LogRecord):
 
 
 class PrintableLines(logging.Formatter):
-    """What another formatter makes of a record, in one line, and a traceback's lines behind it, which have prefixes.
+    """A record as another formatter formats it, in one line, followed by the lines of a traceback, which have prefixes.
 
     Control characters in them, which may come from a request or a message, are escaped.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-#: From the first colon behind the slashes to the last @ of that URI: more than the password rather than less.
+#: From the first colon after the slashes to the last @ of that URI: rather more than the password than less.
 _PASSWORD = re.compile(r"(//[^:\s]*:)(?:(?:(?!://).)*|\S*)(?=@)")
 
 #: Options in a MongoDB URI's query that hold a password or a token.

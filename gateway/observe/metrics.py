@@ -25,6 +25,7 @@ from prometheus_client import (
 )
 
 from gateway.observe.beside import failed
+from gateway.observe.fast_paths import FAST_PATHS
 from gateway.observe.shared_values import Memory, Shared, Value
 
 #: Upper bounds of latency buckets, in seconds: from one side-store call to a timeout.
@@ -68,6 +69,10 @@ CLOSED = Counter(
     "marconi_closed_connections",
     "Connections of clients closed early: slow_request, slow_answer, too_many, too_much, by reason.", ["reason"],
 )
+FAST_PATH_FALLBACKS = Counter(
+    "marconi_fast_path_fallbacks",
+    "Processes that could not use a fast path that is switched on, by the option that switches it off.", ["option"],
+)
 
 #: Calls that never leave the process.
 LOCAL_CALLS = frozenset({"now", "connections", "fallbacks", "close", "at", "own_vhost", "describe"})
@@ -101,9 +106,9 @@ def _timed_call(call: Callable[..., Any], ok: Histogram, failed: Histogram) -> C
 
 
 def never_failing(kind: Any) -> Any:
-    """A class of prometheus_client's values that counts in files, made to fail nobody when a file does.
+    """A subclass of prometheus_client's values in files, in which no call fails if a file does.
 
-    This process' own count is kept in memory besides, to be shown if that of all can't be read.
+    This process' own count is kept in memory, too; it is shown if the count of all processes can't be read.
     """
 
     class NeverFailing(kind):
@@ -138,20 +143,27 @@ def never_failing(kind: Any) -> Any:
 if values.ValueClass._multiprocess:
     values.ValueClass = never_failing(values.ValueClass)
 
+#: All metrics above, by name.
 _METRICS = {
-    metric._name: metric
-    for metric in (REQUESTS, MESSAGES, BRIDGE_CALLS, STORE_CALLS, OVER_QUOTA, CONNECTIONS, FALLBACKS, REFUSED, CLOSED)
+    metric._name: metric for metric in list(globals().values()) if isinstance(metric, Counter | Gauge | Histogram)
 }
 
 _shared: Shared | None = None
 
 
 def share(memory: Memory, worker: int) -> None:
-    """Have all workers count together, of which this is the one with that number. Call it before anything counts."""
+    """Have all processes count together. ``worker``: this one's number. Call it before anything is counted."""
     global _shared
     _shared = Shared(memory, worker)
     values.ValueClass = type("SharedValue", (Value,), {"shared": _shared})
     disable_created_metrics()  # when one of them began to count says nothing of all
+    _show_fast_paths()  # now, while there is room: that there is none is counted here, too
+
+
+def _show_fast_paths() -> None:
+    """Show zeros where nothing has fallen back."""
+    for option in FAST_PATHS:
+        FAST_PATH_FALLBACKS.labels(option)
 
 
 def render() -> tuple[bytes, str]:
@@ -162,6 +174,7 @@ def render() -> tuple[bytes, str]:
 def _registry() -> CollectorRegistry:
     """What to show: if that of all workers can't be read, this process'."""
     registry = CollectorRegistry()
+    _show_fast_paths()
     if _shared is not None:
         for name, labels in _shared.look():
             _METRICS[name].labels(**{label: labels[label] for label in _METRICS[name]._labelnames})

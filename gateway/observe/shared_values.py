@@ -1,6 +1,6 @@
 """Values of metrics that all workers of a gateway have in common, in memory that they share.
 
-prometheus_client shares values through files in a folder. Such a folder can be removed by whatever cleans temporary
+prometheus_client shares values through files in a folder. Such a folder can be removed by a job that cleans temporary
 folders, it stays when the gateway is killed, it grows with each worker that is replaced, and on a full disk the write
 to a mapped file kills the worker (SIGBUS). This memory belongs to no file, and ends with the processes.
 
@@ -17,6 +17,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from gateway.observe.fast_paths import SHARED_MEMORY, fell_back
+
 #: Bytes of a part: some thousand series, several times what a gateway has. The kernel gives memory as it is written to.
 PART = 8 * 1024 * 1024
 
@@ -32,7 +34,7 @@ _GAUGE = b'["gauge"'
 
 
 class Memory:
-    """The parts of so many workers. Make it before the workers are forked. Raises OSError."""
+    """The parts of this many workers. Create it before the workers are forked. Raises OSError."""
 
     def __init__(self, workers: int, size: int = PART):
         self._size = size
@@ -60,6 +62,7 @@ class Part:
         self._map = memory
         self._start = start
         self._end = start + size
+        self.size = size
 
     @property
     def _used(self) -> int:
@@ -84,7 +87,7 @@ class Part:
         if position + _VALUE.size > self._end:
             return None
         self._map[at:position + _VALUE.size] = _LENGTH.pack(len(key)) + key + _VALUE.pack(0.0)
-        # Last, so that an entry that a killed worker has not written completely is none.
+        # Last, so that an entry that a killed worker has not written completely does not count.
         _USED.pack_into(self._map, self._start, position + _VALUE.size - self._start)
         return position
 
@@ -93,14 +96,14 @@ class Part:
         _VALUE.pack_into(self._map, position, value)
 
     def end(self) -> None:
-        """Its worker has ended: set the gauges to 0."""
+        """Set the gauges to 0, as the worker has ended."""
         for key, position, _ in self.entries():
             if key.startswith(_GAUGE):
                 self.write(position, 0.0)
 
 
 class Shared:
-    """What one worker has to do with the memory."""
+    """One worker's view of the memory."""
 
     def __init__(self, memory: Memory, worker: int):
         self._memory = memory
@@ -112,7 +115,7 @@ class Shared:
         self._others: dict[bytes, float] = {}
 
     def look(self) -> list[tuple[str, dict[str, str]]]:
-        """Read what the other workers have counted. The metrics' names and labels that this one has not used yet."""
+        """Read what the other workers have counted; the names and labels of series that are new to this worker."""
         self._others = self._memory.totals(but=self._worker)
         with self._lock:
             unknown = (self._others.keys() | self._positions.keys()) - self._own
@@ -122,12 +125,14 @@ class Shared:
         ]
 
     def position(self, key: bytes) -> int | None:
-        """Where this worker's value of a key is, from now on if it is new; None when there is no room for it."""
+        """The position of this worker's value of a key, which is added if it is new; None if there is no room."""
         with self._lock:
             self._own.add(key)
             position = self._positions.get(key)
             if position is None and (position := self._part.add(key)) is not None:
                 self._positions[key] = position
+        if position is None:  # outside of the lock: this counts, too
+            fell_back(SHARED_MEMORY, f"{self._part.size} bytes for each worker are full; new series count each alone")
         return position
 
     def read(self, position: int) -> float:

@@ -11,13 +11,13 @@ WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 ErrorBody = Callable[[str, str], tuple[bytes, str]]
 
 
-def plain(title: str, description: str) -> tuple[bytes, str]:
-    """An ErrorBody of text."""
+def text_error(title: str, description: str) -> tuple[bytes, str]:
+    """An ErrorBody in plain text."""
     return f"{title}: {description}\n".encode(), "text/plain; charset=utf-8"
 
 
 class Application(Protocol):
-    """All that a configuration decides, ready to serve."""
+    """What is built from a configuration, ready to serve."""
 
     @property
     def app(self) -> WSGI:
@@ -38,5 +38,5 @@ class Application(Protocol):
         """Close its connections to broker and side-store; no more requests come."""
 
 
-#: Makes the application of a configuration (oslo.config). Raises CannotServe if it is refused.
+#: Builds the application of a configuration (oslo.config). Raises CannotServe if the configuration is refused.
 Build = Callable[[Any], Application]

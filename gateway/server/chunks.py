@@ -7,17 +7,17 @@ import re
 from waitress.buffers import OverflowableBuffer
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
-#: Longest line that says a chunk's size, and longest trailer section, in bytes.
+#: Longest line with a chunk's size, and longest trailer section, in bytes.
 MAX_LINE = 1024
 MAX_TRAILERS = 8 * 1024
 
-#: Bytes that all lines of sizes may take on top of twice as many as the body has: tiny chunks cost more than they are.
+#: The lines with sizes may take twice the bytes of the body, and this many more: tiny chunks cost more than they carry.
 SLACK = 16 * 1024
 
-#: Chunks after which others get their turn.
+#: Chunks that are read before other connections get their turn.
 AT_ONCE = 256
 
-#: A size, and extensions, which mean nothing here. More digits would be no size that anybody sends.
+#: A size, and extensions, which are ignored. Nobody sends a body whose size has more digits.
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 
 #: A field of the trailer section, which is checked and dropped.
@@ -25,20 +25,20 @@ _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 
 
 class ChunkedBody:
-    """What waitress' ChunkedReceiver is, strict about line ends and with a bound on everything that it keeps.
+    """Stands in for waitress' ChunkedReceiver: strict about line ends, with a limit on everything that it keeps.
 
-    It looks at each byte once; waitress copies all that is left for each chunk.
+    It looks at each byte once; waitress copies the rest of the input for each chunk.
     """
 
     completed = False
     error: Error | None = None
 
     def __init__(self, buffer: OverflowableBuffer, max_body: int):
-        """``max_body``: a body of so many bytes is too large."""
+        """``max_body``: a body of this many bytes is too large."""
         self._buffer = buffer
         self._max_body = max_body
-        self._line = b""  # one that is not complete
-        self._left = 0  # bytes of the present chunk
+        self._line = b""  # an incomplete line
+        self._left = 0  # bytes of the present chunk that are still to come
         self._ends = False  # is the present chunk's line end next?
         self._last = False  # have all chunks been received?
         self._size = self._overhead = self._trailers = 0
@@ -48,19 +48,19 @@ class ChunkedBody:
 
     @property
     def kept(self) -> int:
-        """Bytes that are kept beside the body."""
+        """Bytes that are kept in addition to the body."""
         return len(self._line)
 
     def getfile(self) -> object:
-        """The body, to be read."""
+        """The body as a file."""
         return self._buffer.getfile()
 
     def getbuf(self) -> OverflowableBuffer:
-        """Where the body is kept."""
+        """The buffer with the body."""
         return self._buffer
 
     def received(self, data: bytes) -> int:
-        """Take what came in; how much of it was taken. The rest may belong to the body too, if that is not complete."""
+        """Take what has arrived; the number of bytes taken. Pass the rest again if the body is not complete."""
         before = len(self._line)
         data = self._line + data
         self._line = b""
@@ -71,7 +71,7 @@ class ChunkedBody:
         return at - before
 
     def _take(self, data: bytes, pieces: list[bytes]) -> int:
-        """Go on to where the body ends, or to the last byte, or for AT_ONCE chunks."""
+        """Read to the end of the body or of the data, or AT_ONCE chunks; where it stopped."""
         at = 0
         for _ in range(AT_ONCE):
             if self._left:
@@ -108,7 +108,7 @@ class ChunkedBody:
         return at
 
     def _begin(self, line: bytes) -> Error | None:
-        """Begin a chunk."""
+        """Take the line with a chunk's size."""
         found = _SIZE.fullmatch(line)
         if found is None:
             return BadRequest("A chunk's size is not a hexadecimal number")
@@ -123,7 +123,7 @@ class ChunkedBody:
         return None
 
     def _trailer(self, line: bytes) -> Error | None:
-        """Take a line behind the last chunk."""
+        """Take a line after the last chunk: a trailer field, or the empty line at the end."""
         self._trailers += len(line) + 2
         if not line:
             self.completed = True

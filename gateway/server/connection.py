@@ -1,4 +1,4 @@
-"""A client's connection and the answers on it, on top of waitress: JSON errors, kept connections, bounded times."""
+"""A client's connection: one request at a time, and no thread that waits for the client."""
 
 from __future__ import annotations
 
@@ -14,23 +14,17 @@ from typing import Any
 
 from waitress.buffers import OverflowableBuffer, ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import Error, InternalServerError
+from waitress.utilities import InternalServerError
 
-from gateway.environ import DRAINING
 from gateway.observe import metrics
-from gateway.observe.logs import new_request_id
+from gateway.server.errors import RequestTimeout, ServiceUnavailable
 from gateway.server.parser import Parser
-from gateway.server.sockets import send
+from gateway.server.tasks import ApplicationErrorTask, Task
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds after which a client may try again when all threads are busy.
-RETRY_AFTER = 2
-
 #: close() with this as SO_LINGER resets the connection and frees what the kernel still has to send.
 RESET = struct.pack("ii", 1, 0)
-
 
 #: What the system says of a client that has gone: as waitress has it.
 DISCONNECTED = frozenset({
@@ -38,81 +32,33 @@ DISCONNECTED = frozenset({
 })
 
 
-class Busy(Error):
-    """More requests than the threads get done; nothing of this one has been done."""
-
-    code = 503
-    reason = "Service Unavailable"
-
-
-class TooSlow(Error):
-    """The request did not come in time."""
-
-    code = 408
-    reason = "Request Timeout"
-
-
-class ApplicationErrorTask(ErrorTask):
-    """waitress answers by itself what it can't parse; its error body is the application's all the same."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        body, media_type = self.channel.server.error_body(error.reason, error.body.strip() or error.reason)
-        # A body that is too large is a bad request to clients of this API, as it is below waitress' own limit.
-        code = 400 if error.code == 413 else error.code
-        self.status = f"{code} {'Bad Request' if code == 400 else error.reason}"
-        self.response_headers += [
-            ("Content-Type", media_type), ("X-Openstack-Request-Id", new_request_id()),
-        ]
-        self.content_length = len(body)
-        if self.request.command == "HEAD":
-            body = b""
-        if isinstance(error, Busy):
-            self.response_headers.append(("Retry-After", str(RETRY_AFTER)))
-        # The whole of a busy one's request has been read, so the next can follow: to connect anew would cost more.
-        if not isinstance(error, Busy) or self.channel.server.draining:
-            self.set_close_on_finish()
-        self.write(body)
-
-
-class Task(WSGITask):
-    """Keeps the connection open behind an answer without a body, where waitress would close it."""
-
-    def set_close_on_finish(self) -> None:
-        asked = self.version == "1.0" or self.request.headers.get("CONNECTION", "").lower() == "close"
-        if asked or self.has_body or self.channel.server.draining:
-            super().set_close_on_finish()
-
-    def start(self) -> None:
-        super().start()
-        if self.channel.server.draining:
-            super().set_close_on_finish()
-            self.get_environment()[DRAINING] = True
-
-
-class Channel(HTTPChannel):
+class ClientConnection(HTTPChannel):
     """A client's connection: one request at a time, whatever the client sends ahead.
 
-    waitress parses all that arrives in one read, and blocks a thread when the client takes none of the answers. Here
-    the next request is parsed when the answer to the one before has left, so a thread never waits for a client. No
-    thread works on a channel without ``requests``, but for sending the answer, under ``outbuf_lock``; the main thread
-    may then do with it what it likes.
+    waitress parses all that arrives in one read, and blocks a thread when the client does not take the answers. Here
+    the next request is parsed when the answer to the one before has been sent, so a thread never waits for a client.
 
-    In waitress a thread wakes the main thread after each answer, to have the connection watched again. Here it stays
-    watched meanwhile, as clients seldom send before they have their answer; if one does it is ``parked``.
+    A thread works on a connection only while it has ``requests``; after that the thread only sends the answer, under
+    ``outbuf_lock``. At all other times the connection belongs to the main thread.
+
+    In waitress a thread wakes the main thread after each answer, to have the connection watched again. Here the
+    connection stays watched while a thread works on it, as clients seldom send before they have their answer. A
+    connection on which the client does that is ``parked``: it is not watched until the thread is done.
+
+    waitress calls such an object a channel, and its attributes keep waitress' names.
     """
 
     task_class = Task
     error_task_class = ApplicationErrorTask
     parser_class = Parser
 
-    #: Bytes of the requests behind the present one: of one read at the most.
+    #: Bytes that follow the present request: no more than one read brings.
     ahead = b""
 
-    #: For what the selector watches it: EVENT_READ, EVENT_WRITE or nothing.
+    #: The events that the selector watches it for: EVENT_READ, EVENT_WRITE or 0.
     watched = 0
 
-    #: Has the client sent something while a thread works? It is not watched then until that is done.
+    #: True if the client has sent something while a thread works: not watched until the thread is done.
     parked = False
 
     request: Any
@@ -138,7 +84,7 @@ class Channel(HTTPChannel):
     def recv(self, buffer_size: int) -> bytes:
         data = b""
         try:
-            data = self.server.receiver.receive(self.socket)
+            data = self.server.sockets.receive(self.socket)
         except OSError as error:
             if error.errno not in DISCONNECTED:
                 raise
@@ -147,7 +93,7 @@ class Channel(HTTPChannel):
         return data
 
     def park(self) -> bool:
-        """Let it be unwatched till its thread is done; False if none works on it any more."""
+        """Stop watching it until its thread is done; False if no thread works on it any more."""
         with self.requests_lock:
             self.parked = bool(self.requests)
         return self.parked
@@ -168,7 +114,7 @@ class Channel(HTTPChannel):
             self.received(b"")
 
     def received(self, data: bytes) -> None:
-        """Take what came in, up to the end of the first request, and have that one served."""
+        """Parse what has arrived, up to the end of the first request, and have a thread serve that request."""
         self.server.received += len(data)
         with self.requests_lock:
             if self.will_close or self.close_when_flushed:
@@ -187,7 +133,7 @@ class Channel(HTTPChannel):
                     self.request = None
                     if not request.empty:
                         self.requests.append(request)
-                elif data:  # it takes long to read: others first
+                elif data:  # long to parse: other connections first
                     break
             self.ahead = data
         if self.requests:
@@ -198,22 +144,22 @@ class Channel(HTTPChannel):
                 self.refuse("full", "The gateway has more requests than it can serve now; try again.")
 
     def refuse(self, reason: str, description: str) -> None:
-        """Answer 503 to the complete request; no thread must have it."""
+        """Answer 503 to the complete request, which no thread may be serving."""
         metrics.REFUSED.labels(reason).inc()
         self.server.refused += 1
-        self.requests[0].error = Busy(description)
+        self.requests[0].error = ServiceUnavailable(description)
         self.service()
 
     def give_up(self) -> None:
-        """Answer 408 to a request of which the rest does not come."""
+        """Answer 408 to a request whose rest has not arrived in time."""
         metrics.CLOSED.labels("slow_request").inc()
-        self.request.error = TooSlow("The request did not arrive in time.")
+        self.request.error = RequestTimeout("The request did not arrive in time.")
         self.requests.append(self.request)
         self.request = None
         self.service()
 
     def abort(self, reason: str) -> None:
-        """Reset the connection. Closing it by ``will_close`` would wait for a client that reads."""
+        """Reset the connection. ``will_close`` would first wait for the client to read."""
         metrics.CLOSED.labels(reason).inc()
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -234,12 +180,12 @@ class Channel(HTTPChannel):
 
     @property
     def idle(self) -> bool:
-        """Is there neither a request, complete or not, nor an answer on its way?"""
+        """Is there neither a request, complete or not, nor an answer that is being sent?"""
         return not (self.requests or self.request or self.ahead or self.total_outbufs_len)
 
     @property
     def buffered(self) -> int:
-        """Bytes kept for this connection: of a request that is not complete, of those behind it, and of an answer."""
+        """Bytes kept for this connection: of an incomplete request, of what follows it, and of an answer."""
         total: int = self.total_outbufs_len + len(self.ahead)
         if self.request:
             total += self.request.buffered
@@ -275,8 +221,8 @@ class Channel(HTTPChannel):
             self.since = time.monotonic()
             with self.requests_lock:
                 self.close_when_flushed = close
-                # Before it is sent: the client's next request may be there before this thread goes on. Whoever serves
-                # that one has to wait for the lock.
+                # Before it is sent: the client's next request may arrive before this thread goes on. The thread that
+                # serves that request waits for outbuf_lock.
                 self.requests = []
                 parked = self.parked
             if self.connected:
@@ -296,6 +242,6 @@ class Channel(HTTPChannel):
         if self.total_outbufs_len:
             return 0
         try:
-            return send(self.socket, data)
+            return self.server.sockets.send(self.socket, data)
         except OSError:  # it takes none now, or has gone: the main thread will see
             return 0

@@ -11,17 +11,17 @@ from gateway.server.application import WSGI
 
 
 class PerProcess:
-    """A WSGI application that ``make`` makes for each process that is asked to serve, when it first is.
+    """A WSGI application that is built by ``make`` in each process, at the first request.
 
-    So a process that only forks has no connections and no threads; and one that was forked uses nothing of its
-    parent's: threads don't exist there, locks may be held by nobody, and connections are still the parent's.
+    So a process that only forks has no connections and no threads. A forked process uses nothing that it inherited: its
+    parent's threads don't exist there, locks may stay held, and connections still belong to the parent.
     """
 
     def __init__(self, make: Callable[[], WSGI]):
         self._make = make
         self._lock = threading.Lock()
         self._app: WSGI | None = None
-        #: What was inherited: kept, as what it has open must not be closed from here.
+        #: Inherited applications. They are kept, as this process must not close what they have open.
         self._parents: list[WSGI] = []
         os.register_at_fork(after_in_child=self._forked)
 

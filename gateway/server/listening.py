@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from gateway.config.address import UNIX
 
-#: Connections that wait to be accepted at the most.
+#: Most connections that wait to be accepted.
 BACKLOG = 1024
 
-#: Seconds that somebody who listens on a Unix socket gets to take a connection.
+#: Seconds that a process which listens on a Unix socket gets to take a connection.
 TAKEN_IN = 1.0
 
 #: Linux's SO_ATTACH_FILTER, and a filter (classic BPF: code, jump if true, jump if false, operand) that drops the
@@ -25,8 +25,8 @@ TAKEN_IN = 1.0
 SO_ATTACH_FILTER = 26
 NO_SYN = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
 
-#: Device and inode of the Unix sockets that this process, or the one that it was forked from, has made, by path.
-_made: dict[str, tuple[int, int]] = {}
+#: Device and inode of the Unix sockets that this process or its parent has created, by path.
+_created: dict[str, tuple[int, int]] = {}
 
 
 def listen(host: str, port: int, reuse_port: bool = False, mode: int = 0o660) -> socket.socket:
@@ -59,8 +59,8 @@ def _listen_unix(path: str, mode: int) -> socket.socket:
                 listener.bind(path)
             finally:
                 os.umask(before)
-            made = os.stat(path)
-            _made[path] = made.st_dev, made.st_ino
+            created = os.stat(path)
+            _created[path] = created.st_dev, created.st_ino
             listener.listen(BACKLOG)
     except BaseException:
         listener.close()
@@ -70,7 +70,7 @@ def _listen_unix(path: str, mode: int) -> socket.socket:
 
 @contextlib.contextmanager
 def _alone_in(folder: str) -> Iterator[None]:
-    """Keep out others who start in the same folder at the same moment; where there are no such locks, don't."""
+    """Keep out other gateways that start in the same folder at this moment, where the file system has such locks."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with contextlib.suppress(OSError):
@@ -81,7 +81,7 @@ def _alone_in(folder: str) -> Iterator[None]:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket on which nobody listens: a gateway that was killed leaves it. Raises OSError for all else."""
+    """Remove a socket on which nobody listens, left by a gateway that was killed. Raises OSError for anything else."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -95,7 +95,7 @@ def _remove_stale(path: str) -> None:
         except ConnectionRefusedError:
             os.unlink(path)
             return
-        except (BlockingIOError, TimeoutError):  # its line is full
+        except (BlockingIOError, TimeoutError):  # too many wait to be accepted: somebody listens
             pass
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
@@ -109,22 +109,23 @@ def shown(listener: socket.socket) -> str:
 
 
 def remove_file(listener: socket.socket) -> None:
-    """Remove the file of a Unix socket, unless it is somebody else's by now; no new connection comes in then."""
+    """Remove the file of a Unix socket, unless another process owns it by now; then no new connection comes in."""
     if listener.family != socket.AF_UNIX:
         return
     path = listener.getsockname()
     with contextlib.suppress(OSError):
         found = os.stat(path)
-        if _made.get(path) == (found.st_dev, found.st_ino):
+        if _created.get(path) == (found.st_dev, found.st_ino):
             os.unlink(path)
 
 
 def drop_new_connections(listener: socket.socket) -> None:
-    """Ignore whoever tries to connect from now on; the client's system tries again after a second.
+    """Ignore new attempts to connect; the client's system tries again after a second.
 
-    Closing the socket resets those that nobody has accepted yet, and without this some may come between the last
-    accept and the close; on other systems than Linux those few are reset. See filter.rst in the kernel's networking
-    documentation. It works on the socket, so on all processes that share it. A Unix socket goes by its file.
+    Closing the socket resets connections that nobody has accepted yet, and without this some may arrive between the
+    last accept and the close; on systems other than Linux those few are reset. See filter.rst in the kernel's
+    networking documentation. It works on the socket, so on all processes that share it. For a Unix socket its file is
+    removed instead.
     """
     remove_file(listener)
     if listener.family == socket.AF_UNIX:

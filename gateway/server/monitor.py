@@ -1,7 +1,7 @@
-"""``[metrics] bind``: a listener of its own for what monitoring asks, so that the service's needs to show none of it.
+"""``[metrics] bind``: a listener for monitoring, so that the one of the service need not show metrics.
 
-The socket is opened once and each worker process answers on it, with threads that no client of the service can occupy:
-whichever answers, metrics are those of all workers, and a worker that dies takes nothing along.
+The socket is opened once, and each worker process answers on it, with threads that no client of the service can occupy.
+Whichever worker answers, the metrics are those of all workers, and those of a worker that has died are kept.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from gateway.server.listening import listen, shown
 
 LOG = logging.getLogger(__name__)
 
-#: What a listener takes of [wsgi], and the most connections of a worker.
+#: In place of the options of [wsgi], and the most connections of a worker.
 OPTIONS = SimpleNamespace(
-    threads=2, max_queued_requests=16, max_queue_time=5.0, client_timeout=10.0, trusted_proxy=None
+    threads=2, max_queued_requests=16, max_queue_time=5.0, client_timeout=10.0, trusted_proxy=None,
+    direct_syscalls=False,
 )
 MAX_CONNECTIONS = 64
 
-#: Seconds between two tries when something goes wrong that must not.
+#: Seconds between two rounds if one has failed unexpectedly.
 PAUSE = 1.0
 
-#: The socket, shared with the workers that this process becomes.
+#: The socket, if there is one; forked workers inherit it.
 _listening: list[socket.socket] = []
 
 
 def check(conf: Any) -> str:
-    """Where metrics are, in words. Raises ValueError for what can't work."""
+    """Where metrics are, for the operator. Raises ValueError if the options contradict each other."""
     options = conf.metrics
     if options.bind is None:
         return "at /metrics of the service, for whoever can reach it"
@@ -41,7 +42,10 @@ def check(conf: Any) -> str:
 
 
 def open_listener(conf: Any) -> None:
-    """Listen as [metrics] says. The service does without if that fails. Raises ValueError for what can't work."""
+    """Listen as [metrics] says; if that fails, the service starts without.
+
+    Raises ValueError if the options contradict each other.
+    """
     check(conf)
     options = conf.metrics
     if options.bind is None:
@@ -55,7 +59,7 @@ def open_listener(conf: Any) -> None:
 
 
 def serve_metrics(server: Any) -> None:
-    """Answer on the socket, if there is one, in a thread, as the server's application says, until the server ends."""
+    """If there is a socket, answer on it in a thread with the monitoring application of the server, until that ends."""
     from gateway.server.loop import Listener  # not above: it imports prometheus_client, which must wait for serve()
 
     for listener in _listening:

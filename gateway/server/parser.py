@@ -1,7 +1,8 @@
-"""Requests as they come in: waitress' parser with strict framing (RFC 9112) and a bound on everything that it keeps.
+"""Request lines and headers: waitress' parser with strict framing (RFC 9112) and a limit on everything that it keeps.
 
-What two servers on a request's way could understand in two ways is refused: a proxy in front must not see another
-request, or another number of them. After a refusal the connection is closed, as nobody knows where the next begins.
+A request is refused if two servers could understand it in two ways: a proxy in front of the gateway must not see
+another request, or another number of requests. After a refusal the connection is closed, as nobody knows where the next
+request begins.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ from waitress.utilities import (
 )
 
 from gateway.server.chunks import ChunkedBody
+from gateway.server.errors import ExpectationFailed, URITooLong, VersionNotSupported
 
-#: Most headers of a request, and their bytes: a token of Keystone may have 8 KiB. The start line may have the rest of
-#: MAX_HEAD: a list of ids is long.
+#: Most headers of a request, and most bytes of them: a Keystone token may have 8 KiB. The request line may take the
+#: rest of MAX_HEAD bytes: a list of ids is long.
 MAX_FIELDS = 100
 MAX_FIELDS_SIZE = 32 * 1024
 MAX_HEAD = 64 * 1024
 
-#: Empty lines that some clients send after a body, in bytes.
+#: Most bytes of empty lines before a request: some clients send one after a body.
 MAX_BLANK = 16
 
-#: Bytes that a header takes in memory besides its text, and how often the start line is kept: whole, path, query.
+#: Bytes that a header takes in memory in addition to its text, and how many times the request line is kept: whole,
+#: path, query.
 FIELD_COST = 200
 START_LINE_COST = 3
 
@@ -43,27 +46,6 @@ _HOST = re.compile(r"(?:[0-9A-Za-z\-._~!$&'()*+;=%]*|\[[0-9A-Fa-f:.]+(?:%25[\w.~
 _LENGTH = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
 
 
-class URITooLong(Error):
-    """The start line has no end in sight."""
-
-    code = 414
-    reason = "URI Too Long"
-
-
-class ExpectationFailed(Error):
-    """The client expects something else than to be told to go on."""
-
-    code = 417
-    reason = "Expectation Failed"
-
-
-class VersionNotSupported(Error):
-    """Neither HTTP/1.0 nor HTTP/1.1."""
-
-    code = 505
-    reason = "HTTP Version Not Supported"
-
-
 class _Refused(Exception):
     """The request is not served."""
 
@@ -73,13 +55,13 @@ class _Refused(Exception):
 
 
 class Parser(HTTPRequestParser):
-    """One request. What is read of it elsewhere has waitress' names."""
+    """One request. Attributes that other modules read have waitress' names."""
 
     completed: bool = False
     command = ""
     path = ""
 
-    #: The start line and the headers as far as they have arrived, while their end has not.
+    #: The start line and the headers that have arrived, as long as they are incomplete.
     _head: bytearray | None = None
 
     #: Bytes that the parsed head takes.
@@ -98,7 +80,7 @@ class Parser(HTTPRequestParser):
         return total
 
     def received(self, data: bytes) -> int:
-        """Take what came in; how much of it was taken. The rest is for later if the request is not complete."""
+        """Take what has arrived; the number of bytes taken. Pass the rest again if the request is not complete."""
         if self.completed:
             return 0
         try:
@@ -140,7 +122,7 @@ class Parser(HTTPRequestParser):
         return end + 4 - before
 
     def _go_on(self, before: int, added: int) -> int:
-        """Look for the head's end in what was added to it; how much of that belongs to it."""
+        """Look for the end of the head in the ``added`` bytes at its end; how many of them belong to it."""
         head = self._head
         assert head is not None  # nosec B101  # for the type checker
         end = head.find(b"\r\n\r\n", max(0, before - 3))
@@ -152,14 +134,14 @@ class Parser(HTTPRequestParser):
         return added
 
     def _check_partial(self, before: int) -> None:
-        """Refuse a head that is too long already. ``before``: how much of it has been checked."""
+        """Refuse an incomplete head that is too long. ``before``: the number of bytes that were checked before."""
         head = self._head
         assert head is not None  # nosec B101  # for the type checker
         if len(head) > MAX_FIELDS_SIZE or head.count(b"\n", before) > MAX_FIELDS:
             self._check_size(head)
 
     def _check_size(self, head: bytes | bytearray) -> int:
-        """How long the start line is, if it and the headers are not too long, complete or not."""
+        """The length of the start line. Raises _Refused if a head, complete or not, is too long."""
         end = head.find(b"\r\n")
         if end > MAX_HEAD or (end < 0 and len(head) > MAX_HEAD):
             raise _Refused(URITooLong(f"The request line is longer than {MAX_HEAD} bytes"))
@@ -218,7 +200,7 @@ class Parser(HTTPRequestParser):
             raise _Refused(BadRequest("A request has no fragment (#)"))
         if _NOT_ASCII.search(path):
             raise _Refused(BadRequest("A path has ASCII characters only; others are percent-encoded"))
-        #: As it came in, but for the host of an absolute one: what a proxy in front sees.
+        #: The target as it arrived, without scheme and host: what a proxy in front of the gateway sees.
         self.request_uri = target.decode("latin-1")
         self.path = unquote_bytes_to_wsgi(path) if b"%" in path else path.decode()
         self.query = query.decode("latin-1")
@@ -253,7 +235,7 @@ class Parser(HTTPRequestParser):
                 headers[key] = f"{headers[key]}, {text}"
 
     def _read_connection(self) -> None:
-        """Does the client want the connection closed? Whoever reads it finds a single word, if it has any of ours."""
+        """Whether the client wants the connection closed. The header becomes the known word in it, if there is one."""
         connection = self.headers.get("CONNECTION")
         if connection is not None:
             words = {word.strip(" \t") for word in connection.lower().split(",")}

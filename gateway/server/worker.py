@@ -1,4 +1,4 @@
-"""One process that serves: from a configuration and a listening socket to the end; SIGHUP changes the configuration."""
+"""A process that serves HTTP, from its configuration and listening socket to its end; SIGHUP has it read the former."""
 
 from __future__ import annotations
 
@@ -16,43 +16,46 @@ from gateway.config.refused import reason
 from gateway.observe.logs import configure
 from gateway.server.application import Application, Build
 from gateway.server.listening import shown
-from gateway.server.pinning import pin
+from gateway.server.pinning import pin_process
 
-if TYPE_CHECKING:  # imported when a worker starts: a supervisor has no need of it
-    from gateway.server.loop import Server
+if TYPE_CHECKING:  # imported when a worker starts: a supervisor does not need it
+    from gateway.server.serving import Server
 
 LOG = logging.getLogger(__name__)
 
 #: Reads the configuration from where it was read at the start. Raises CannotServe if it must not be served.
-Again = Callable[[], Any]
+ReadConfiguration = Callable[[], Any]
 
-#: Options of [wsgi] that count from the next start on.
-AT_START = ("bind", "port", "socket_mode", "workers", "threads", "reuse_port", "pin_workers", "drain_timeout")
+#: Options of [wsgi] that are read at the start only.
+AT_START = (
+    "bind", "port", "socket_mode", "workers", "threads", "reuse_port", "pin_workers", "direct_syscalls",
+    "drain_timeout",
+)
 
-#: Seconds that requests get that began under the configuration before, and between two looks at them.
-LEFT = 60.0
-LOOK = 0.05
+#: Seconds that requests get to end that began under the configuration before, and between two looks at them.
+OLD_REQUESTS_TIMEOUT = 60.0
+OLD_REQUESTS_STEP = 0.05
 
 
 def work(
     conf: Any,
     listener: socket.socket,
     build: Build,
-    again: Again | None,
+    read_again: ReadConfiguration | None,
     alone: bool = True,
 ) -> None:
     """Serve until a signal ends it. Raises CannotServe if the configuration is refused.
 
     ``alone``: no other process has the listener.
     """
-    reloader = Reloader(build, again or (lambda: conf))
+    reloader = Reloader(build, read_again or (lambda: conf))
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda number, frame: reloader.ask())
     if conf.wsgi.pin_workers:
-        pin()
+        pin_process()
     application = build(conf)
-    from gateway.server.loop import Server
     from gateway.server.monitor import serve_metrics
+    from gateway.server.serving import Server
 
     server = Server(application, listener, conf.wsgi)
     serve_metrics(server)
@@ -64,25 +67,25 @@ def work(
 
 
 class Reloader:
-    """Puts another configuration in place of the present one, which stays if the other is refused.
+    """Replaces the configuration; the present one stays if the new one is refused.
 
-    Requests in progress end with what they began with. Connections of clients are kept.
+    Requests in progress end under the configuration they began with. Clients keep their connections.
     """
 
     application: Application
 
-    def __init__(self, build: Build, again: Again):
+    def __init__(self, build: Build, read_again: ReadConfiguration):
         self._build = build
-        self._again = again
-        #: Its put() may interrupt itself, which a signal handler needs.
+        self._read_again = read_again
+        #: A SimpleQueue, as a signal handler may interrupt its put() with another.
         self._asked: SimpleQueue[bool] = SimpleQueue()
 
     def ask(self) -> None:
-        """Have it done, by a thread of its own; a signal handler calls."""
+        """Have a thread reload the configuration; a signal handler may call."""
         self._asked.put(True)
 
     def start(self, conf: Any, application: Application, server: Server) -> None:
-        """From now on do what was asked for, and is."""
+        """Start the thread, which first does what was asked for already."""
         self._conf = conf
         self.application = application
         self._server = server
@@ -99,11 +102,11 @@ class Reloader:
                 refusal = reason(error)
             if refusal is not None:  # not inside the except: oslo.log would append the error once more
                 LOG.error("the configuration is refused, going on with the one before: %s", refusal)
-            gc.collect()  # the application that is not needed refers to itself, and may have files open
+            gc.collect()  # the old application refers to itself, and may have files open
 
     def reload(self) -> None:
-        """Raises what is wrong with the new configuration."""
-        conf = self._again()
+        """Read the configuration and serve with it. Raises what is wrong with it."""
+        conf = self._read_again()
         application = self._build(conf)
         try:
             configure(conf)
@@ -117,7 +120,7 @@ class Reloader:
         LOG.info("serving with the configuration as it is now")
         if changed := [name for name in AT_START if conf.wsgi[name] != before.wsgi[name]]:
             LOG.warning("a restart is needed for changes of [wsgi] %s", ", ".join(changed))
-        deadline = time.monotonic() + LEFT
+        deadline = time.monotonic() + OLD_REQUESTS_TIMEOUT
         while left() and time.monotonic() < deadline:
-            time.sleep(LOOK)
+            time.sleep(OLD_REQUESTS_STEP)
         application_before.close()

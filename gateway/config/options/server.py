@@ -59,6 +59,11 @@ WSGI_OPTS = (
         help="Keep each worker process on one CPU at a time, because Python then needs less CPU time. A worker moves to"
              " another CPU when other processes need its own. Linux only. False: the kernel decides.",
     ),
+    cfg.BoolOpt(
+        "direct_syscalls", default=True,
+        help="Send and receive on client connections with the C library's calls, which keep Python's global lock, so"
+             " that threads switch less often. False: with Python's own calls.",
+    ),
     cfg.StrOpt(
         "trusted_proxy",
         help="IP address of the proxy in front of the gateway, localhost for a proxy that connects to the Unix socket,"
@@ -83,4 +88,9 @@ METRICS_OPTS = (
              " such listener, and everyone who can reach the service can read /metrics there.",
     ),
     cfg.PortOpt("port", default=9888, help="TCP port of that listener."),
+    cfg.BoolOpt(
+        "shared_memory", default=True,
+        help="With several workers, keep metrics in memory that all workers share, so that each of them shows the sums."
+             " False: each worker counts alone, or through files if PROMETHEUS_MULTIPROC_DIR is set.",
+    ),
 )
