@@ -14,7 +14,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from bridges.base import Bridge
 from bridges.errors import BridgeMisconfigured
-from gateway.app import ROUTES
+from gateway.api.v2.operations import OPERATIONS
 from gateway.config import drivers
 from gateway.config.options import list_opts, load
 from gateway.observe import metrics
@@ -23,7 +23,7 @@ from tests.bridge_suite import BridgeSuite
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
-#: Served beside ROUTES.
+#: Served beside OPERATIONS.
 MORE_ROUTES = {("GET", "/"), ("GET", "/healthcheck"), ("GET", "/metrics")}
 
 #: Folders of other people's Markdown.
@@ -55,7 +55,9 @@ def table_rows(page: Path) -> Iterator[list[str]]:
 # -- completeness ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["docs/configuration.md", "etc/marconi.conf.sample", "etc/policy.yaml.sample"])
+@pytest.mark.parametrize("path", [
+    "docs/api.md", "docs/configuration.md", "etc/marconi.conf.sample", "etc/policy.yaml.sample",
+])
 def test_generated_file_is_up_to_date(path: str) -> None:
     generate = module_from(DOCS / "generate.py")
     assert (ROOT / path).read_text() == generate.FILES[path](), "run `make docs`"
@@ -66,7 +68,7 @@ def test_every_option_has_help() -> None:
 
 
 def test_routes_in_the_documentation_are_those_served() -> None:
-    served = {(method, route) for route, handlers in ROUTES.items() for method in handlers}
+    served = {(operation.method, operation.route) for operation in OPERATIONS}
     documented = {
         (row[0].strip("`"), row[1].strip("`"))
         for row in table_rows(DOCS / "api.md")
@@ -145,7 +147,7 @@ class TestExampleDriver(BridgeSuite):
 
     @pytest.fixture
     def bridge(self, example_driver: None) -> Bridge:
-        bridge = drivers.make(drivers.BRIDGES, "memory://", SimpleNamespace(max_depth=1000))
+        bridge = drivers.create_driver(drivers.BRIDGES, "memory://", SimpleNamespace(max_depth=1000))
         assert isinstance(bridge, Bridge)
         return bridge
 
@@ -162,4 +164,4 @@ class TestExampleDriver(BridgeSuite):
 
     def test_it_refuses_other_uris(self) -> None:
         with pytest.raises(BridgeMisconfigured):
-            drivers.make(drivers.BRIDGES, "memory://host", SimpleNamespace(max_depth=1))
+            drivers.create_driver(drivers.BRIDGES, "memory://host", SimpleNamespace(max_depth=1))

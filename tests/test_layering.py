@@ -43,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
 #: Libraries that only some rooms may import.
 RESERVED = {
     "flask": {"gateway.web", "gateway.bench"},
-    "werkzeug": {"gateway.web", "gateway.api", "gateway.app", "gateway.bench"},
+    "werkzeug": {"gateway.web", "gateway.bench"},
     "waitress": {"gateway.server", "gateway.bench"},
     "kombu": {"bridges"},
     "amqp": {"bridges"},

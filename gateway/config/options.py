@@ -62,6 +62,11 @@ WSGI_OPTS = (
         help="What comes before /v2 in the paths that clients send, like /messaging, when a proxy in front has the"
              " gateway below a path of its own. Every link has it; the proxy may take it off the path or leave it.",
     ),
+    cfg.BoolOpt(
+        "fast_dispatch", default=True,
+        help="Answer calls of the API without Flask's contexts, sessions, signals and hooks, which would add about 0.1"
+             " ms of CPU time to each call. Set it to false if hooks of a blueprint must see these calls too.",
+    ),
     cfg.StrOpt(
         "socket_mode", default="660", regex="^0?[0-7]{3}$",
         help="Permissions of the Unix socket, in octal: who may write to it may connect.",
