@@ -130,3 +130,14 @@ def test_nobody_imports_a_driver(driver: str) -> None:
         for name in imports(file) if within(name, driver)
     }
     assert wrong == set()
+
+
+@pytest.mark.parametrize("module", [f"gateway.api.v2.{name}" for name in (
+    "claims", "messages", "queues", "root", "sharing",
+)])
+def test_handlers_know_no_http(module: str) -> None:
+    """They serve other front ends, too: what reads requests and makes answers is beside them."""
+    allowed = {"gateway.web.body", "gateway.web.context", "gateway.web.operations"}
+    assert {name for name in imports(MODULES[module]) if within(name, "gateway.web")} <= allowed
+    assert not [name for name in imports(MODULES[module]) if within(name, "gateway.api.v2")]
+    assert "orjson" not in imports(MODULES[module])

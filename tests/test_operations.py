@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -113,3 +114,16 @@ def test_home_document_has_the_variables_of_path_and_query(client: FlaskClient) 
         },
         "hints": {"allow": ["DELETE"], "formats": {"application/json": {}}},
     }
+
+
+def test_audit_log_names_the_rule_or_the_call(configured: Callable[..., Any], core: Core, tmp_path: Path) -> None:
+    file = tmp_path / "audit"
+    client = make_app(configured(audit={"file": file, "reads": True}), core).test_client()
+    for method, path in (
+        ("PUT", "/v2/queues/q"), ("GET", "/v2/queues"), ("HEAD", "/v2/queues"), ("HEAD", "/v2/queues/q"),
+        ("GET", "/v2/"), ("GET", "/healthcheck"), ("GET", "/nothing"), ("POST", "/v2/queues"),
+    ):
+        client.open(path, method=method, headers=HEADERS)
+    assert [orjson.loads(line)["action"] for line in file.read_text().splitlines()] == [
+        "queues:create", "queues:get_all", "HEAD /v2/queues", "queues:get", "GET /v2/",
+    ]
