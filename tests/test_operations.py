@@ -72,9 +72,9 @@ def test_body_is_read_where_it_is_declared(client: FlaskClient, operation: Opera
         assert broken.status_code == empty.status_code
 
 
-@pytest.mark.parametrize("needs", [frozenset(), {PROJECT}, {CLIENT}, {PROJECT, CLIENT}], ids=str)
+@pytest.mark.parametrize("needs", [[], [PROJECT], [CLIENT], [PROJECT, CLIENT]], ids=str)
 def test_operation_needs_what_it_declares_and_no_more(
-    configured: Callable[..., Any], core: Core, monkeypatch: pytest.MonkeyPatch, needs: frozenset[str]
+    configured: Callable[..., Any], core: Core, monkeypatch: pytest.MonkeyPatch, needs: list[str]
 ) -> None:
     def handler(context: Context) -> list[str]:
         return [context.project, context.client]
