@@ -63,7 +63,7 @@ setup(
     entry_points={
         "console_scripts": ["marconi = gateway.cli:main"],
         "oslo.config.opts": ["marconi = gateway.config.options:list_opts"],
-        "oslo.policy.policies": ["marconi = gateway.access.policy:list_rules"],
+        "oslo.policy.policies": ["marconi = gateway.app:list_rules"],
         "marconi.bridges": [
             "loopback = bridges.loopback:LoopbackBridge",
             "amqp = bridges.amqp:AMQPBridge",

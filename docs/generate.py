@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md and the samples in etc/ from the code. Run it with `python docs/generate.py`."""
+"""Writes docs/configuration.md, the list in docs/api.md and the samples in etc/. Run `python docs/generate.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from oslo_policy.policy import DocumentedRuleDefault
 
-from gateway.access.policy import list_rules
+from gateway.api.v2.operations import OPERATIONS
+from gateway.app import list_rules
 from gateway.config.options import list_opts
 
 ROOT = Path(__file__).parents[1]
@@ -126,8 +127,30 @@ def _policy_lines() -> Iterator[str]:
         yield "".join(f"# {line}\n" for line in lines) + f'#"{rule.name}": "{rule.check_str}"\n'
 
 
+#: The list of operations stands between these two lines of docs/api.md.
+BEGIN, END = "<!-- operations: written by `make docs` -->\n", "<!-- end of operations -->\n"
+
+
+def api() -> str:
+    """docs/api.md: what is written by hand, with the list of operations as it is now."""
+    before, _, rest = (ROOT / "docs/api.md").read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError("docs/api.md has no place for the operations")
+    return "".join((before, BEGIN, "\n", *_api_lines(), "\n", END, after))
+
+
+def _api_lines() -> Iterator[str]:
+    yield "| method | path | |\n| --- | --- | --- |\n"
+    for operation in OPERATIONS:
+        yield f"| `{operation.method}` | `{operation.route}` | {operation.description} |\n"
+
+
 #: The function that writes each file.
-FILES = {"docs/configuration.md": page, "etc/marconi.conf.sample": sample, "etc/policy.yaml.sample": policy}
+FILES = {
+    "docs/api.md": api, "docs/configuration.md": page, "etc/marconi.conf.sample": sample,
+    "etc/policy.yaml.sample": policy,
+}
 
 
 def main() -> None:

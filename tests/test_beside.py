@@ -18,9 +18,10 @@ import gateway.server.loop
 import gateway.server.pinning
 from bridges.memory import MemoryBridge
 from functional.wait import wait_until
-from gateway.access.audit import Trail
+from gateway.access.audit import AuditLog
 from gateway.app import make_app, make_core
 from gateway.core.core import Core
+from gateway.observe import metrics
 from gateway.observe.beside import beside, failed
 from gateway.observe.fast_paths import PIN_WORKERS
 from gateway.observe.logs import configure
@@ -70,7 +71,7 @@ def test_metrics_that_fail_fail_no_request(
         raise OSError("no space left on device")
 
     conf = configured()
-    monkeypatch.setattr(gateway.app.metrics.REQUESTS, "labels", full)
+    monkeypatch.setattr(metrics.REQUESTS, "labels", full)
     assert post(conf, core) == 201
 
 
@@ -98,8 +99,8 @@ def test_audit_file_that_cannot_be_written_fails_no_request_and_no_start(
 def test_audit_on_a_full_disk_fails_nothing(caplog: pytest.LogCaptureFixture) -> None:
     from types import SimpleNamespace
 
-    trail = Trail(SimpleNamespace(file="/dev/full", reads=False))
-    trail.record({"REQUEST_METHOD": "PUT", "PATH_INFO": "/x"}, "queues:create", 201, "req-1")
+    audit = AuditLog(SimpleNamespace(file="/dev/full", reads=False))
+    audit.record({"REQUEST_METHOD": "PUT", "PATH_INFO": "/x"}, "queues:create", 201, "req-1")
     assert '"queues:create"' in caplog.text
 
 

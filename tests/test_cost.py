@@ -27,12 +27,13 @@ OURS = tuple(f"{Path(__file__).parents[1] / folder}{os.sep}" for folder in ("gat
 WARM_UP = 3
 
 #: Calls of functions of ours, and of all written in Python: those of others depend on their versions.
+#: Raised by 5 % when parsing, handling and rendering a call became three functions.
 LIMITS = {
-    "post-1": (76, 214),
+    "post-1": (80, 220),
     "post-20": (238, 519),
     "list-20": (164, 303),
     "claim-1": (158, 346),
-    "delete": (72, 209),
+    "delete": (77, 211),
 }
 
 

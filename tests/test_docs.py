@@ -15,7 +15,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from bridges.base import Bridge
 from bridges.errors import BridgeMisconfigured
 from bridges.suite import BridgeSuite
-from gateway.app import ROUTES
+from gateway.api.v2.operations import OPERATIONS
 from gateway.config import drivers
 from gateway.config.options import list_opts
 from gateway.config.reader import load
@@ -25,7 +25,7 @@ from gateway.observe.fast_paths import FAST_PATHS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
-#: Served beside ROUTES.
+#: Served beside OPERATIONS.
 MORE_ROUTES = {("GET", "/"), ("GET", "/healthcheck"), ("GET", "/metrics")}
 
 #: Folders of other people's Markdown.
@@ -57,7 +57,9 @@ def table_rows(page: Path) -> Iterator[list[str]]:
 # -- completeness ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["docs/configuration.md", "etc/marconi.conf.sample", "etc/policy.yaml.sample"])
+@pytest.mark.parametrize("path", [
+    "docs/api.md", "docs/configuration.md", "etc/marconi.conf.sample", "etc/policy.yaml.sample",
+])
 def test_generated_file_is_up_to_date(path: str) -> None:
     generate = module_from(DOCS / "generate.py")
     assert (ROOT / path).read_text() == generate.FILES[path](), "run `make docs`"
@@ -68,7 +70,7 @@ def test_every_option_has_help() -> None:
 
 
 def test_routes_in_the_documentation_are_those_served() -> None:
-    served = {(method, route) for route, handlers in ROUTES.items() for method in handlers}
+    served = {(operation.method, operation.route) for operation in OPERATIONS}
     documented = {
         (row[0].strip("`"), row[1].strip("`"))
         for row in table_rows(DOCS / "api.md")
@@ -167,7 +169,7 @@ class TestExampleDriver(BridgeSuite):
 
     @pytest.fixture
     def bridge(self, example_driver: None) -> Bridge:
-        bridge = drivers.make(drivers.BRIDGES, "memory://", SimpleNamespace(max_depth=1000))
+        bridge = drivers.create_driver(drivers.BRIDGES, "memory://", SimpleNamespace(max_depth=1000))
         assert isinstance(bridge, Bridge)
         return bridge
 
@@ -184,4 +186,4 @@ class TestExampleDriver(BridgeSuite):
 
     def test_it_refuses_other_uris(self) -> None:
         with pytest.raises(BridgeMisconfigured):
-            drivers.make(drivers.BRIDGES, "memory://host", SimpleNamespace(max_depth=1))
+            drivers.create_driver(drivers.BRIDGES, "memory://host", SimpleNamespace(max_depth=1))

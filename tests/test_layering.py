@@ -43,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
 #: Libraries that only some rooms may import.
 RESERVED = {
     "flask": {"gateway.web", "gateway.bench"},
-    "werkzeug": {"gateway.web", "gateway.api", "gateway.app", "gateway.bench"},
+    "werkzeug": {"gateway.web", "gateway.bench"},
     "waitress": {"gateway.server", "gateway.bench"},
     "kombu": {"bridges"},
     "amqp": {"bridges"},
@@ -133,3 +133,14 @@ def test_nobody_imports_a_driver(driver: str) -> None:
         for name in imports(file) if within(name, driver)
     }
     assert wrong == set()
+
+
+@pytest.mark.parametrize("module", [f"gateway.api.v2.{name}" for name in (
+    "claims", "messages", "queues", "root", "sharing",
+)])
+def test_handlers_know_no_http(module: str) -> None:
+    """They serve other front ends, too: what reads requests and makes answers is beside them."""
+    allowed = {"gateway.web.body", "gateway.web.context", "gateway.web.operations"}
+    assert {name for name in imports(MODULES[module]) if within(name, "gateway.web")} <= allowed
+    assert not [name for name in imports(MODULES[module]) if within(name, "gateway.api.v2")]
+    assert "orjson" not in imports(MODULES[module])

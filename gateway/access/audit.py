@@ -1,4 +1,4 @@
-"""A trail of who did what: a JSON object in a line for each call that changes something or is refused."""
+"""The audit log, who did what: a JSON object in a line for each call that changes something or is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_file(file: str) -> None:
     open(file, "ab").close()
 
 
-class Trail:
+class AuditLog:
     """Appends to ``[audit] file``, also when it has been moved away by logrotate; all workers write to the same.
 
     What can't be written there is in the log instead: no request and no start fails because of it.

@@ -1,4 +1,4 @@
-"""Who may do what: oslo.policy's rules for every call, with their defaults in code.
+"""Who may do what: oslo.policy's rules for every call. Their defaults come from the APIs' tables of operations.
 
 Names of rules are those of OpenStack Messaging (Zaqar), so that operators' policy files fit; the defaults are the roles
 reader, member and admin of OpenStack's secure RBAC.
@@ -11,8 +11,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 from oslo_config import cfg
 from oslo_policy import opts, policy
@@ -31,17 +31,37 @@ REMEMBERED_AT_MOST = 10_000
 #: What [oslo_policy] policy_file is when nobody has said; there need not be such a file.
 DEFAULT_FILE = "policy.yaml"
 
-_READER, _MEMBER = "rule:project_reader_or_admin", "rule:project_member_or_admin"
-
-_QUEUE = "/v2/queues/{queue_name}"
-
-
-def _rule(name: str, check: str, description: str, *operations: str) -> policy.DocumentedRuleDefault:
-    pairs = (operation.split(" ") for operation in operations)
-    return policy.DocumentedRuleDefault(name, check, description, [{"method": m, "path": path} for m, path in pairs])
+#: Defaults of the calls' rules: who may make them. "" is anybody who is admitted at all.
+READER, MEMBER, ADMINISTRATOR, ANYBODY = (
+    "rule:project_reader_or_admin", "rule:project_member_or_admin", f"rule:{ADMIN}", ""
+)
 
 
-#: What the rules of the calls are made of. ``admin_or_owner`` is there for policy files that were written for Zaqar.
+class Ruled(Protocol):
+    """A call that a rule is for, as an API declares it. Calls may share a rule; then it has the first one's default."""
+
+    @property
+    def name(self) -> str:
+        """The rule's name."""
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+
+    @property
+    def path(self) -> str:
+        """The path, with variables in braces."""
+
+    @property
+    def summary(self) -> str:
+        """A sentence for the operator."""
+
+    @property
+    def default_rule(self) -> str | None:
+        """Who may make the call, in oslo.policy's language; None if there is no rule."""
+
+
+#: What the rules of the calls refer to. ``admin_or_owner`` is there for policy files that were written for Zaqar.
 ROLES = (
     policy.RuleDefault(ADMIN, "role:admin", "Acts for all projects."),
     policy.RuleDefault("admin_or_owner", f"rule:{ADMIN} or project_id:%(project_id)s", "Anybody of the project."),
@@ -53,36 +73,20 @@ ROLES = (
     ),
 )
 
-#: A rule for each call; calls are matched with rules by method and path.
-CALLS = (
-    _rule("queues:get_all", _READER, "List queues.", "GET /v2/queues"),
-    _rule("queues:create", _MEMBER, "Make a queue, or replace its metadata.", f"PUT {_QUEUE}"),
-    _rule("queues:get", _READER, "Read a queue's metadata, or whether it exists.", f"GET {_QUEUE}", f"HEAD {_QUEUE}"),
-    _rule("queues:delete", _MEMBER, "Delete a queue.", f"DELETE {_QUEUE}"),
-    _rule("queues:update", _MEMBER, "Change a queue's metadata.", f"PATCH {_QUEUE}"),
-    _rule("queues:stats", _READER, "Count a queue's messages.", f"GET {_QUEUE}/stats"),
-    _rule("queues:share", _MEMBER, "Pre-sign requests, of which each must be allowed too.", f"POST {_QUEUE}/share"),
-    _rule("queues:purge", _MEMBER, "Delete everything in a queue.", f"POST {_QUEUE}/purge"),
-    _rule("messages:get_all", _READER, "List messages, or read several by their ids.", f"GET {_QUEUE}/messages"),
-    _rule("messages:create", _MEMBER, "Post messages.", f"POST {_QUEUE}/messages"),
-    _rule("messages:get", _READER, "Read a message.", f"GET {_QUEUE}/messages/{{message_id}}"),
-    _rule("messages:delete", _MEMBER, "Delete a message.", f"DELETE {_QUEUE}/messages/{{message_id}}"),
-    _rule("messages:delete_all", _MEMBER, "Delete several messages by their ids, or pop.", f"DELETE {_QUEUE}/messages"),
-    _rule("claims:create", _MEMBER, "Claim messages.", f"POST {_QUEUE}/claims"),
-    _rule("claims:get", _READER, "Read a claim and its messages.", f"GET {_QUEUE}/claims/{{claim_id}}"),
-    _rule("claims:update", _MEMBER, "Renew a claim.", f"PATCH {_QUEUE}/claims/{{claim_id}}"),
-    _rule("claims:delete", _MEMBER, "Release a claim.", f"DELETE {_QUEUE}/claims/{{claim_id}}"),
-    _rule("ping:get", "", "Ask whether the service works.", "GET /v2/ping"),
-    _rule("health:get", f"rule:{ADMIN}", "Try every kind of operation; needs admin_mode too.", "GET /v2/health"),
-)
 
-#: Names of rules by method and path.
-BY_CALL = {(call["method"], call["path"]): rule.name for rule in CALLS for call in rule.operations}
-
-
-def list_rules() -> Sequence[policy.RuleDefault]:
-    """All rules with their defaults, for oslo.policy's tools."""
-    return [*ROLES, *CALLS]
+def rules_for(calls: Iterable[Ruled]) -> list[policy.RuleDefault]:
+    """The rules of these calls with their defaults, after the roles that they refer to."""
+    found: dict[str, tuple[str, list[Ruled]]] = {}
+    for call in calls:
+        if call.default_rule is not None:
+            found.setdefault(call.name, (call.default_rule, []))[1].append(call)
+    return [*ROLES, *(
+        policy.DocumentedRuleDefault(
+            name, check, " ".join(dict.fromkeys(call.summary for call in together)),
+            [{"method": call.method, "path": call.path} for call in together],
+        )
+        for name, (check, together) in found.items()
+    )]
 
 
 class Policy:
@@ -91,9 +95,10 @@ class Policy:
     oslo.policy looks at the files and walks through the rules each time; that is done once a second here.
     """
 
-    def __init__(self, conf: Any):
-        """Raises ValueError with what is wrong with the files."""
+    def __init__(self, conf: Any, rules: Sequence[policy.RuleDefault]):
+        """``rules``: all that there are, with their defaults. Raises ValueError with what is wrong with the files."""
         self._conf = conf
+        self._rules = rules
         opts.set_defaults(conf)  # registers them
         self._lock = threading.Lock()
         self._decisions: dict[tuple[str, Identity, str], bool] = {}
@@ -125,7 +130,7 @@ class Policy:
         changed = self._enforcer.file_rules
         if not changed:
             return "no policy file: defaults"
-        unused = sorted(set(changed) - {rule.name for rule in list_rules()})
+        unused = sorted(set(changed) - {rule.name for rule in self._rules})
         return f"{len(changed)} rules in {self._enforcer.policy_path or 'policy_dirs'}" + (
             f"; of no use here: {', '.join(unused)}" if unused else ""
         )
@@ -172,7 +177,7 @@ class Policy:
         if file != DEFAULT_FILE and not self._conf.find_file(file):
             raise ValueError(f"[oslo_policy] policy_file: there is no {file}")
         enforcer = policy.Enforcer(self._conf)
-        enforcer.register_defaults(list_rules())
+        enforcer.register_defaults(self._rules)
         try:
             enforcer.load_rules(force_reload=True)
             enforcer.check_rules(raise_on_violation=True)

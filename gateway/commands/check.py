@@ -8,12 +8,13 @@ from typing import Any
 
 from bridges.errors import BridgeError
 from gateway.access.audit import check_file
-from gateway.access.auth import strategy
+from gateway.access.auth import create_strategy
 from gateway.access.exposure import check_exposure
 from gateway.access.policy import Policy
+from gateway.app import list_rules
 from gateway.config.address import UNIX
 from gateway.config.consistency import check_settings
-from gateway.config.drivers import BRIDGES, SIDE_STORES, make
+from gateway.config.drivers import BRIDGES, SIDE_STORES, create_driver
 from gateway.config.machine import check_address, check_trusted_proxy, unknown_options
 from gateway.config.options import all_opts
 from gateway.config.refused import REFUSALS
@@ -35,7 +36,7 @@ def check(conf: Any) -> bool:
         ("configuration", lambda: _configuration(conf)),
         ("address", lambda: _address(conf)),
         ("authentication", lambda: _authentication(conf)),
-        ("policy", lambda: Policy(conf).describe()),
+        ("policy", lambda: Policy(conf, list_rules()).describe()),
         *([("metrics", lambda: monitor.check(conf))] if conf.metrics.bind else []),
         ("encryption", lambda: _encryption(conf)),
         ("bridging", lambda: _bridging(conf)),
@@ -86,7 +87,7 @@ def _audit(options: Any) -> str:
 
 
 def _authentication(conf: Any) -> str:
-    return f"{conf.auth_strategy} {strategy(conf).ping()}".strip()
+    return f"{conf.auth_strategy} {create_strategy(conf).ping()}".strip()
 
 
 def _encryption(conf: Any) -> str:
@@ -105,7 +106,7 @@ def _bridging(conf: Any) -> str:
 
 
 def _reach(group: str, options: Any) -> str:
-    driver = make(group, options.uri, options)
+    driver = create_driver(group, options.uri, options)
     where = driver.describe() or f"{options.uri.partition('://')[0]}://"
     try:
         if group == SIDE_STORES:

@@ -1,4 +1,4 @@
-"""Finds the bridge or side-store for a URI scheme through entry points, so that other packages can add drivers."""
+"""What other packages can add through entry points: bridges and side-stores by URI scheme, and Flask's blueprints."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 #: Entry point groups; the name of an entry point is the URI scheme.
 BRIDGES = "marconi.bridges"
 SIDE_STORES = "marconi.side_stores"
+
+#: Entry point group of Flask's blueprints, which are served beside the APIs.
+BLUEPRINTS = "marconi.blueprints"
 
 
 class UnknownScheme(ValueError):
@@ -23,8 +26,8 @@ def driver_classes(group: str) -> list[Any]:
     return list(dict.fromkeys(point.load() for _, point in sorted(_entry_points(group).items())))
 
 
-def make(group: str, uri: str, options: Any) -> Any:
-    """A new driver for a URI, with the options of its section. Raises UnknownScheme, and what the driver raises."""
+def create_driver(group: str, uri: str, options: Any) -> Any:
+    """The driver for a URI, created from the options of its section. Raises UnknownScheme and the driver's errors."""
     points = _entry_points(group)
     installed = f"there are drivers for: {', '.join(sorted(points)) or 'none'}"
     scheme, separator, _ = uri.partition("://")
@@ -33,3 +36,8 @@ def make(group: str, uri: str, options: Any) -> Any:
     if scheme not in points:
         raise UnknownScheme(f"no driver for {scheme!r} URIs is installed; {installed}")
     return points[scheme].load()(uri, options)
+
+
+def installed_blueprints() -> list[Any]:
+    """All installed blueprints, in the order of their entry points' names."""
+    return [point.load() for _, point in sorted(_entry_points(BLUEPRINTS).items())]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import orjson
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
@@ -32,6 +31,7 @@ from gateway.core.errors import (
     QuotaExceeded,
     TooFast,
 )
+from gateway.web.operations import Answer
 from storage.errors import StoreError
 
 LOG = logging.getLogger(__name__)
@@ -128,11 +128,9 @@ OF_BRIDGES: tuple[tuple[type[BridgeError], str, str, int], ...] = (
 #: What is added when the broker may have taken some of what was posted.
 PARTLY = " Some messages, or other queues, may have been served: a message posted once more may arrive twice."
 
-Answer = tuple[int, bytes, dict[str, str]]
-
 
 def answer(error: Exception) -> Answer:
-    """Status, body and headers for whatever went wrong."""
+    """Status, document and headers for any error."""
     if isinstance(error, CoreError):
         headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooFast) else None
         if isinstance(error, UnsupportedCoding):  # RFC 7694, 3
@@ -176,14 +174,14 @@ def _of_bridge(error: BridgeError) -> Answer:
 def _answer(status: int, title: str, description: str, headers: dict[str, str] | None = None) -> Answer:
     if status == 503:
         headers = {"Retry-After": str(RETRY_AFTER), **(headers or {})}
-    return status, error_body(title, description), headers or {}
+    return status, document(title, description), headers or {}
 
 
-def error_body(title: str, description: Any) -> bytes:
-    """The JSON of every error."""
-    return orjson.dumps({"title": title, "description": description})
+def document(title: str, description: str) -> dict[str, str]:
+    """The document of every error."""
+    return {"title": title, "description": description}
 
 
 def json_error(title: str, description: str) -> tuple[bytes, str]:
     """The body and its media type, for errors that a server answers by itself."""
-    return error_body(title, description), "application/json"
+    return orjson.dumps(document(title, description)), "application/json"

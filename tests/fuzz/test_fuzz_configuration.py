@@ -21,7 +21,7 @@ from bridges.amqp.uri import read_uri
 from bridges.errors import BridgeError, BridgeMisconfigured
 from gateway.access.auth.base import Unauthenticated
 from gateway.access.auth.basic import BasicAuth, read_users
-from gateway.config.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
+from gateway.config.drivers import BRIDGES, SIDE_STORES, UnknownScheme, create_driver
 from gateway.core.bridging import AccessRules, parse
 from gateway.core.errors import Forbidden
 from gateway.core.seal import read_key
@@ -162,7 +162,7 @@ def test_no_piece_of_a_password_is_in_errors_logs_or_warnings(
                 options = SimpleNamespace(**{option.dest: option.default for option in kind.OPTS})
                 options.timeout = 0.1
                 try:
-                    driver = make(group, f"{scheme}://user:{written}@{rest}", options)
+                    driver = create_driver(group, f"{scheme}://user:{written}@{rest}", options)
                 except (BridgeError, StoreError, UnknownScheme) as error:
                     said.write(f"{error}\n")
                     logging.getLogger("test").error("x", exc_info=error)

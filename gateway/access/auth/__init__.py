@@ -17,7 +17,7 @@ class UnknownStrategy(ValueError):
     """``auth_strategy`` names none that there is."""
 
 
-def strategy(conf: Any) -> AuthStrategy:
+def create_strategy(conf: Any) -> AuthStrategy:
     """The configured strategy. Raises UnknownStrategy, or ValueError when its own options are wrong."""
     try:
         kind = STRATEGIES[conf.auth_strategy]

@@ -1,62 +1,49 @@
-"""``/v2/queues/{queue}/claims``."""
+"""Claims: take messages for a while, keep them longer, give them back."""
 
 from __future__ import annotations
 
-import orjson
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from gateway.api.v2 import render
-from gateway.api.v2.queues import path_of
 from gateway.core.errors import NotFound
-from gateway.web import body, query
-from gateway.web.call import Call
-from gateway.web.errors import Answer
+from gateway.web.context import Context
+from storage.base import Message
 
 
-def post(call: Call, queue: str) -> Answer:
-    """Claim messages."""
-    document = call.document()
-    ttl, grace = body.integer(document, "ttl"), body.integer(document, "grace")
-    # openstacksdk sends the limit in the body.
-    wanted = query.integer(call.args, "limit")
-    wanted = body.integer(document, "limit") if wanted is None else wanted
-    limit = query.check_limit(wanted, call.core.limits.max_messages_per_claim_or_pop)
-    call.core.claims.check(ttl, grace)
-    messages = call.on_queue(queue, lambda info: call.core.messages.claim(info, ttl, grace, limit), sure=True)
-    if not messages:
-        return 204, b"", {}
-    path = path_of(call, queue)
-    shown = render.messages(path, messages, call.core.store.now(), call.service.enable_checksum)
-    return 201, orjson.dumps({"messages": shown}), {"Location": f"{path}/claims/{messages[0].claim}"}
+class Held(NamedTuple):
+    """A claim and the messages that it still holds; ``ttl`` and ``age`` in seconds."""
+
+    ttl: int
+    age: int
+    messages: Sequence[Message]
 
 
-def get(call: Call, queue: str, claim_id: str) -> Answer:
-    """A claim and the messages it still holds."""
-    messages = call.on_queue(queue, lambda info: call.core.messages.claimed(info, claim_id))
+def post(context: Context, queue: str, *, ttl: int | None, grace: int | None, limit: int) -> Sequence[Message]:
+    """Claim up to ``limit`` messages for ``ttl`` seconds, each of which lives ``grace`` seconds longer at least."""
+    core = context.core
+    core.claims.check(ttl, grace)
+    return context.on_queue(queue, lambda info: core.messages.claim(info, ttl, grace, limit), sure=True) or ()
+
+
+def get(context: Context, queue: str, claim_id: str) -> Held:
+    """A claim. Raises NotFound."""
+    messages = context.on_queue(queue, lambda info: context.core.messages.claimed(info, claim_id))
     if messages is None:
         raise _no_queue(queue, claim_id)
-    path = path_of(call, queue)
-    return 200, orjson.dumps({
-        "href": f"{path}/claims/{claim_id}",
-        "ttl": messages[0].claim_ttl,
-        "age": call.core.claims.age(messages[0]),
-        "messages": render.messages(path, messages, call.core.store.now(), call.service.enable_checksum),
-    }), {}
+    return Held(messages[0].claim_ttl, context.core.claims.age(messages[0]), messages)
 
 
-def patch(call: Call, queue: str, claim_id: str) -> Answer:
-    """Let a claim begin anew."""
-    document = call.document()
-    ttl, grace = body.integer(document, "ttl"), body.integer(document, "grace")
-    call.core.claims.check(ttl, grace)
-    if call.on_queue(queue, lambda info: call.core.claims.renew(info, claim_id, ttl, grace)) is None:
+def patch(context: Context, queue: str, claim_id: str, *, ttl: int | None, grace: int | None) -> None:
+    """Let a claim begin again, with new times in seconds. Raises NotFound."""
+    core = context.core
+    core.claims.check(ttl, grace)
+    if context.on_queue(queue, lambda info: core.claims.renew(info, claim_id, ttl, grace)) is None:
         raise _no_queue(queue, claim_id)
-    return 204, b"", {}
 
 
-def delete(call: Call, queue: str, claim_id: str) -> Answer:
+def delete(context: Context, queue: str, claim_id: str) -> None:
     """Release a claim."""
-    call.on_queue(queue, lambda info: call.core.claims.release(info, claim_id))
-    return 204, b"", {}
+    context.on_queue(queue, lambda info: context.core.claims.release(info, claim_id))
 
 
 def _no_queue(queue: str, claim_id: str) -> NotFound:

@@ -1,111 +1,41 @@
-"""What a client finds without knowing anything: versions, the home document, ping, health."""
+"""The service itself: the home document, ping, health."""
 
 from __future__ import annotations
 
 import time
-from functools import lru_cache
 from typing import Any
 from uuid import uuid4
-
-import orjson
 
 from bridges.errors import BridgeError
 from gateway.core.errors import CoreError, NotFound
 from gateway.core.messages import Post
 from gateway.core.queues import HEALTH_PROJECT
 from gateway.core.volume import UNKNOWN, message_volume
-from gateway.environ import base_of
-from gateway.web.call import JSON_HOME, Call
-from gateway.web.errors import Answer
+from gateway.web.context import Context
+from gateway.web.operations import Operation
 from storage.errors import StoreError
-
-#: Places of the service whose documents are remembered: one, unless it is mounted several times.
-PLACES = 16
 
 #: The one pool that there is.
 POOL = "default"
 
 
-@lru_cache(PLACES)
-def _versions(base: str) -> bytes:
-    return orjson.dumps({
-        "versions": [{
-            "id": "2",
-            "status": "CURRENT",
-            "updated": "2026-11-23T00:00:00Z",
-            "media-types": [
-                {"base": "application/json", "type": "application/vnd.openstack.messaging-v2+json"},
-            ],
-            "links": [{"href": f"{base}/v2/", "rel": "self"}],
-        }],
-    })
+def home(context: Context) -> tuple[Operation, ...]:
+    """The operations that the home document shows."""
+    return context.service.operations
 
 
-def versions(base: str) -> Answer:
-    """``GET /``: the versions of the API; needs no headers."""
-    return 300, _versions(base), {}
+def ping(context: Context) -> None:
+    """Raises an error of broker or side-store if one of them does not answer."""
+    context.core.bridge.ping()
+    context.core.store.ping()
 
 
-def _resource(template: str, allow: list[str], **query: str) -> dict[str, Any]:
-    in_path = [name for name in ("queue_name", "message_id", "claim_id") if f"{{{name}}}" in template]
-    variables = {name: f"param/{name}" for name in (*in_path, *query)}
-    if query:
-        template += "{?" + ",".join(query) + "}"
-    hints: dict[str, Any] = {"allow": allow, "formats": {"application/json": {}}}
-    return {"href-template": template, "href-vars": variables, "hints": hints}
-
-
-_QUEUE = "/v2/queues/{queue_name}"
-
-#: JSON home (draft-nottingham-json-home): relations to calls.
-RESOURCES = {
-    "rel/queues": _resource("/v2/queues", ["GET"], marker="", limit="", detailed="", name="", with_count=""),
-    "rel/queue": _resource(_QUEUE, ["GET", "HEAD", "PUT", "PATCH", "DELETE"]),
-    "rel/queue_stats": _resource(f"{_QUEUE}/stats", ["GET"]),
-    "rel/queue_share": _resource(f"{_QUEUE}/share", ["POST"]),
-    "rel/queue_purge": _resource(f"{_QUEUE}/purge", ["POST"]),
-    "rel/messages": _resource(
-        f"{_QUEUE}/messages", ["GET"], marker="", limit="", echo="", include_claimed="", include_delayed="", ids=""
-    ),
-    "rel/post_messages": _resource(f"{_QUEUE}/messages", ["POST"]),
-    "rel/messages_delete": _resource(f"{_QUEUE}/messages", ["DELETE"], ids="", claim_ids="", pop=""),
-    "rel/message": _resource(f"{_QUEUE}/messages/{{message_id}}", ["GET"]),
-    "rel/message_delete": _resource(f"{_QUEUE}/messages/{{message_id}}", ["DELETE"], claim_id=""),
-    "rel/claim": _resource(f"{_QUEUE}/claims/{{claim_id}}", ["GET"]),
-    "rel/post_claim": _resource(f"{_QUEUE}/claims", ["POST"], limit=""),
-    "rel/patch_claim": _resource(f"{_QUEUE}/claims/{{claim_id}}", ["PATCH"]),
-    "rel/delete_claim": _resource(f"{_QUEUE}/claims/{{claim_id}}", ["DELETE"]),
-    "rel/ping": _resource("/v2/ping", ["GET", "HEAD"]),
-    "rel/health": _resource("/v2/health", ["GET"]),
-}
-
-
-@lru_cache(PLACES)
-def _home(base: str) -> bytes:
-    resources = {
-        name: {**resource, "href-template": base + resource["href-template"]} for name, resource in RESOURCES.items()
-    }
-    return orjson.dumps({"resources": resources})
-
-
-def home(call: Call) -> Answer:
-    """``GET /v2/``: the home document."""
-    return 200, _home(base_of(call.request.environ)), {"Content-Type": JSON_HOME}
-
-
-def ping(call: Call) -> Answer:
-    """``GET /v2/ping``: 204 when broker and side-store answer."""
-    call.core.bridge.ping()
-    call.core.store.ping()
-    return 204, b"", {}
-
-
-def health(call: Call) -> Answer:
-    """``GET /v2/health``: does every kind of operation work, and how long does it take."""
-    if not call.service.admin_mode:
+def health(context: Context) -> dict[str, Any]:
+    """Does every kind of operation work, and how long does it take? Raises NotFound without ``admin_mode``."""
+    if not context.service.admin_mode:
         raise NotFound("There is nothing here")
-    core = call.core
-    operations = _operations(call)  # first: they may be what finds out that the broker or the side-store is gone
+    core = context.core
+    operations = _operations(context)  # first: they may be what finds out that the broker or the side-store is gone
     broker, store = _works(core.bridge.ping), _works(core.store.ping)
     works = broker["succeeded"] and store["succeeded"]
     pool = {
@@ -114,17 +44,17 @@ def health(call: Call) -> Answer:
         "operation_status": {"ping_broker": broker, "ping_side_store": store, **operations},
     }
     # There are no other pools: the one that there is stands at the top level too, as clients know it.
-    return 200, orjson.dumps({"catalog_reachable": store["succeeded"], **pool, POOL: pool}), {}
+    return {"catalog_reachable": store["succeeded"], **pool, POOL: pool}
 
 
-def _operations(call: Call) -> dict[str, Any]:
+def _operations(context: Context) -> dict[str, Any]:
     """One of each operation, on a queue that is gone afterwards."""
-    core, name = call.core, uuid4().hex
+    core, name = context.core, uuid4().hex
     claimed: list[Any] = []
     ids: list[str] = []
 
     def post() -> None:
-        ids.extend(core.messages.post(HEALTH_PROJECT, name, call.client, [Post(b'"health"')], 0))
+        ids.extend(core.messages.post(HEALTH_PROJECT, name, context.client, [Post(b'"health"')], 0))
 
     def list_() -> None:
         core.messages.list(core.queues.ensure(HEALTH_PROJECT, name), None, 1, None, False, False)

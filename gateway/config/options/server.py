@@ -19,6 +19,11 @@ WSGI_OPTS = (
         help="Path in front of /v2, like /messaging, if a proxy serves the gateway under a path of its own. All links"
              " in answers begin with it. The proxy may remove it from the requests or leave it.",
     ),
+    cfg.BoolOpt(
+        "fast_dispatch", default=True,
+        help="Answer calls of the API without Flask's contexts, sessions, signals and hooks, which would add about 0.1"
+             " ms of CPU time to each call. Set it to false if hooks of a blueprint must see these calls too.",
+    ),
     cfg.StrOpt(
         "socket_mode", default="660", regex="^0?[0-7]{3}$",
         help="Permissions of the Unix socket, in octal. Connecting needs the permission to write.",
