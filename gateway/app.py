@@ -14,6 +14,7 @@ from werkzeug.wrappers import Request
 from gateway.access.audit import Trail
 from gateway.access.auth import strategy
 from gateway.access.policy import BY_CALL, Policy
+from gateway.access.rate_limit import RateLimit
 from gateway.api.v2 import claims, messages, queues, root
 from gateway.config.consistency import check_settings
 from gateway.config.drivers import BRIDGES, SIDE_STORES, make
@@ -22,7 +23,6 @@ from gateway.config.machine import check_trusted_proxy
 from gateway.config.refused import REFUSALS, CannotServe, reason
 from gateway.core.bridging import AccessRules
 from gateway.core.core import Core
-from gateway.core.quotas import RateLimit
 from gateway.core.seal import read_seal
 from gateway.environ import base_of
 from gateway.observe import metrics

@@ -10,7 +10,7 @@ import pytest
 from gateway.config.limits import Limits
 from gateway.config.options import load
 from gateway.core.core import Core
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import KEY_SIZE, Seal
 from storage.sqlite import SQLiteStore
 from tests.memory_bridge import MemoryBridge
@@ -38,7 +38,7 @@ def core(bridge: MemoryBridge, store: SQLiteStore) -> Iterator[Core]:
 @pytest.fixture
 def info(core: Core) -> QueueInfo:
     """A queue that exists."""
-    return core.queues.ensure("project", "queue")
+    return core.directory.ensure("project", "queue")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from bridges.errors import BridgeError, BridgeUnavailable, LimitReached, Message
 from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.messages import Post
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
 from storage.base import Message
 from tests.memory_bridge import MemoryBridge
 
@@ -94,7 +94,7 @@ class TestDeadLetters:
         core.queues.create("p", "work", {
             "_max_claim_count": 2, "_dead_letter_queue": "dead", "_dead_letter_queue_messages_ttl": 7200,
         })
-        return core.queues.ensure("p", "work")
+        return core.directory.ensure("p", "work")
 
     @staticmethod
     def fail(core: Core, info: QueueInfo) -> list[str]:
@@ -107,7 +107,7 @@ class TestDeadLetters:
     def test_message_claimed_too_often_moves(self, core: Core, info: QueueInfo) -> None:
         post(core, info, "1")
         assert [self.fail(core, info) for _ in range(3)] == [["1"], ["1"], []]
-        dead = core.queues.ensure("p", "dead")
+        dead = core.directory.ensure("p", "dead")
         (letter,) = core.claims.create(dead, None, None, 20)
         assert (letter.body, letter.claims, letter.client) == (b"1", 1, "client")
         assert core.messages.stats(info)[0].newest is None
@@ -116,7 +116,7 @@ class TestDeadLetters:
         (id_,) = post(core, info, "1", ttl=60)
         for _ in range(3):
             self.fail(core, info)
-        (letter,) = core.messages.get(core.queues.ensure("p", "dead"), [id_])
+        (letter,) = core.messages.get(core.directory.ensure("p", "dead"), [id_])
         assert abs(letter.expires - core.store.now() - 7_200_000) < 60_000
 
     def test_other_messages_are_claimed_in_its_place(self, core: Core, info: QueueInfo) -> None:
@@ -128,7 +128,7 @@ class TestDeadLetters:
 
     def test_without_a_target_messages_stay(self, core: Core) -> None:
         core.queues.create("p", "plain", {"_max_claim_count": 1})
-        info = core.queues.ensure("p", "plain")
+        info = core.directory.ensure("p", "plain")
         post(core, info, "1")
         assert [self.fail(core, info) for _ in range(3)] == [["1"]] * 3
 
@@ -176,7 +176,7 @@ class TestDeadLetters:
             self.fail(core, info)
         post(core, info, "2")
         if call == "publish":
-            core.queues.ensure("p", "dead")
+            core.directory.ensure("p", "dead")
 
         def refuse(*_: Any) -> None:
             raise error
@@ -190,11 +190,11 @@ class TestDeadLetters:
     ) -> None:
         """Native producers choose their ids, so two queues that share a dead-letter queue may hold the same one."""
         core.queues.create("p", "work2", {"_max_claim_count": 2, "_dead_letter_queue": "dead"})
-        other = core.queues.ensure("p", "work2")
+        other = core.directory.ensure("p", "work2")
         bridge.publish(info.broker, [Envelope(b'"a"', "job-1")])
         bridge.publish(other.broker, [Envelope(b'"b"', "job-1")])
         for queue in (info, other):
             for _ in range(3):
                 self.fail(core, queue)
-        got = bodies(core.claims.create(core.queues.ensure("p", "dead"), None, None, 20))
+        got = bodies(core.claims.create(core.directory.ensure("p", "dead"), None, None, 20))
         assert sorted(got) == ['"a"', '"b"']

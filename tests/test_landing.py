@@ -9,7 +9,7 @@ from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable
 from gateway.core.core import Core
 from gateway.core.landing import CLIENT_HEADER, LATEST, Landing
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
 from storage.base import Claim, Message
 from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore

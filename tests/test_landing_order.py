@@ -14,7 +14,7 @@ from gateway.core.errors import Busy
 from gateway.core.ids import IdMaker
 from gateway.core.landing import SLOW_FETCH, Landing
 from gateway.core.messages import Post
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
 from storage.base import Message
 from tests.memory_bridge import MemoryBridge
 from tests.test_landing import bodies, claim, land_free, native, posted

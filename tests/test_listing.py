@@ -2,26 +2,30 @@
 
 import threading
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
 import pytest
 
-from gateway.core import listing
+from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.errors import Busy
 from gateway.core.gate import Gate
-from gateway.core.listing import Wanted
+from gateway.core.queues import listing
+from gateway.core.queues.listing import QueueLists, Wanted
+from gateway.core.queues.metadata import MetadataRules
 from storage.sqlite import SQLiteStore
 
 
 def names(core: Core, **wanted: Any) -> list[str]:
-    page, _ = core.queues.lists.page(Wanted("p", **{"after": "", "limit": 20} | wanted))
+    page, _ = core.queues.list(Wanted("p", **{"after": "", "limit": 20} | wanted))
     return [queue.name for queue in page]
 
 
 def count(core: Core, **wanted: Any) -> int | None:
-    return core.queues.lists.page(Wanted("p", **{"after": "", "limit": 1, "count": True} | wanted))[1]
+    return core.queues.list(Wanted("p", **{"after": "", "limit": 1, "count": True} | wanted))[1]
 
 
 def even(metadata: dict[str, Any]) -> bool:
@@ -51,7 +55,7 @@ def test_part_that_is_in_no_name_finds_nothing(seven: Core, part: str) -> None:
 
 
 def test_names_and_counts_by_name_read_no_metadata(seven: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seven.queues.lists._rules, "show", lambda _: pytest.fail("metadata was read"))
+    monkeypatch.setattr(MetadataRules, "show", lambda _: pytest.fail("metadata was read"))
     monkeypatch.setattr(seven.store, "list_queues", lambda *_: pytest.fail("metadata was read"))
     assert names(seven, part="3") == ["q3"]
     assert count(seven, part="q") == 7
@@ -62,7 +66,7 @@ def test_page_of_one_reads_one_queue(seven: Core, store: SQLiteStore, monkeypatc
     monkeypatch.setattr(
         seven.store, "list_queues", lambda *place: asked.append(place) or SQLiteStore.list_queues(store, *place)
     )
-    (queue,), _ = seven.queues.lists.page(Wanted("p", "", 1, detailed=True))
+    (queue,), _ = seven.queues.list(Wanted("p", "", 1, detailed=True))
     assert orjson.loads(queue.metadata)["even"] is True
     assert asked == [("p", "", 1, "")]
 
@@ -127,12 +131,21 @@ def test_long_filters_are_few_at_a_time_and_leave_short_ones_alone(
     seven: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "STEP", 1)
-    seven.queues.lists._gate = Gate(1, 0, 0.1, "busy")
     inside, go_on = threading.Event(), threading.Event()
 
+    class Watched(Gate):
+        @contextmanager
+        def turn(self) -> Iterator[None]:
+            with super().turn():
+                inside.set()
+                yield
+
+    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=False)
+    lists = QueueLists(seven.store, rules, Watched(1, 0, 0.1, "busy"))
+    monkeypatch.setattr(seven.queues, "list", lists.page)
+
     def slow(metadata: dict[str, Any]) -> bool:
-        if threading.current_thread() is first and seven.queues.lists._gate._turns._value == 0:
-            inside.set()
+        if threading.current_thread() is first and inside.is_set():
             go_on.wait(10)
         return False
 

@@ -12,7 +12,7 @@ from gateway.core.core import Core
 from gateway.core.errors import Forbidden, InvalidInput
 from gateway.core.landing import CLIENT_HEADER
 from gateway.core.messages import Post
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import CIPHER_HEADER
 from storage.base import Message
 from storage.errors import StoreUnavailable
@@ -100,7 +100,7 @@ class TestPost:
         self, core: Core, bridge: MemoryBridge, info: QueueInfo
     ) -> None:
         core.queues.create(info.project, info.name, {"_enable_encrypt_messages": True})
-        info = core.queues.ensure(info.project, info.name)
+        info = core.directory.ensure(info.project, info.name)
         post(core, info, '"secret"')
         batch = bridge.fetch(info.broker, 1)
         assert b"secret" not in batch.envelopes[0].body

@@ -17,7 +17,8 @@ from gateway.core.core import Core
 from gateway.core.landing import CLIENT_HEADER, Landing
 from gateway.core.messages import Post
 from gateway.core.poison import LARGEST, REASON_HEADER
-from gateway.core.queues import QueueInfo, poison_name
+from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.names import poison_name
 from gateway.core.seal import KEY_SIZE, Seal
 from storage.base import Message
 from storage.errors import StoreUnavailable, Unstorable
@@ -98,7 +99,7 @@ def test_others_get_theirs_whatever_is_among_them(
 ) -> None:
     fresh = SQLiteStore(f"sqlite:///{tmp_path}/picky.db", SimpleNamespace(timeout=5.0))
     core = Core(bridge, fresh, Limits(), Seal(bytes(KEY_SIZE)))
-    info = core.queues.ensure("project", "queue")
+    info = core.directory.ensure("project", "queue")
     bridge.publish(info.broker, [*good("before"), bad, *good("after")])
     assert read(core, info) == ["before", "after"]
     (moved,) = bridge._queues[poison_name("project", "queue")]
@@ -128,19 +129,19 @@ class TestSizes:
             lambda info, ids: large.messages.pop(info, 1),
         ):
             ids = large.messages.post("p", "q", "client", [Post(body)], 1)
-            info = large.queues.find("p", "q")
+            info = large.directory.find("p", "q")
             assert info is not None
             assert [message.body for message in read(info, ids)] == [body]
             large.messages.purge("p", "q")
 
     def test_native_message_of_the_same_queue_has_it(self, large: Core, bridge: MemoryBridge) -> None:
-        info = large.queues.ensure("p", "q")
+        info = large.directory.ensure("p", "q")
         bridge.publish(info.broker, [Envelope(b'"' + b"x" * 1023 + b'"'), Envelope(b'"' + b"x" * 1022 + b'"')])
         assert [len(body) for body in claim(large, info)] == [1022]
 
     def test_text_that_grows_beyond_the_limit_is_put_aside(self, bridge: MemoryBridge, store: SQLiteStore) -> None:
         core = Core(bridge, store, Limits(), max_body=4 * 1024 * 1024)
-        info = core.queues.ensure("p", "q")
+        info = core.directory.ensure("p", "q")
         texts = [b"\1" * 3 * 1024 * 1024, b"\1" * 2 * 1024 * 1024, b"x"]
         bridge.publish(info.broker, [Envelope(text, content_type="text/plain") for text in texts])
         assert claim(core, info) == [text.decode() for text in texts[1:]]

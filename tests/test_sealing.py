@@ -18,7 +18,7 @@ from gateway.core.errors import Busy, Conflict, CoreError
 from gateway.core.ids import IdMaker
 from gateway.core.landing import CLIENT_HEADER
 from gateway.core.messages import Post
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER, KEY_SIZE, Seal, key_id
 from gateway.observe.metrics import UNOPENED
 from storage.base import Message
@@ -50,7 +50,7 @@ class Pair:
         self.bridge, self.store = bridge, store
         self.core = Core(bridge, store, Limits(), seal)
         self.other = Core(bridge, store, Limits(), Seal(THEIRS, [OURS]))
-        self.info = self.core.queues.ensure("project", "queue")
+        self.info = self.core.directory.ensure("project", "queue")
         self._ids = IdMaker()
         self._sealing = sealing.Sealing(Seal(THEIRS), store)
 
@@ -225,7 +225,7 @@ def test_what_cannot_be_opened_can_be_deleted(pair: Pair) -> None:
 def test_claims_that_get_nothing_do_not_count(pair: Pair) -> None:
     """Neither do pops: the message would be moved to the dead letters unread."""
     pair.core.queues.create("project", "queue", {"_max_claim_count": 1, "_dead_letter_queue": "dead"})
-    pair.info = pair.core.queues.ensure("project", "queue")
+    pair.info = pair.core.directory.ensure("project", "queue")
     bad = pair.put(*[str(-number) for number in range(1, 8)], bad=True)
     for _ in range(3):
         assert claim(pair.core, pair.info) == []
@@ -236,12 +236,12 @@ def test_claims_that_get_nothing_do_not_count(pair: Pair) -> None:
 @pytest.mark.parametrize("case", [case for case, (_, _, recoverable) in CASES.items() if recoverable], indirect=True)
 def test_dead_letter_keeps_its_key(pair: Pair) -> None:
     pair.core.queues.create("project", "queue", {"_max_claim_count": 1, "_dead_letter_queue": "dead"})
-    pair.info = pair.core.queues.ensure("project", "queue")
+    pair.info = pair.core.directory.ensure("project", "queue")
     pair.put("-1", bad=True)
     (claimed,) = claim(pair.other, pair.info)
     pair.other.claims.release(pair.info, claimed.claim)
     assert claim(pair.other, pair.info) == []
-    letters = pair.other.queues.ensure("project", "dead")
+    letters = pair.other.directory.ensure("project", "dead")
     assert claim(pair.core, letters) == []
     assert bodies(claim(pair.other, letters)) == ["-1"]
 
@@ -309,7 +309,7 @@ def test_native_message_that_says_it_is_encrypted(
 ) -> None:
     bridge = MemoryBridge()
     core = Core(bridge, store, Limits(), seal)
-    info = core.queues.ensure("project", "queue")
+    info = core.directory.ensure("project", "queue")
     for number in range(3):
         id_ = f"{message_id}{number}" if message_id and CLIENT_HEADER in headers else message_id  # ours are unique
         bridge.publish(info.broker, [Envelope(b"forged %d" % number, id_, headers=headers), Envelope(b"%d" % number)])
@@ -323,7 +323,7 @@ def test_native_message_that_says_it_is_encrypted(
 def test_message_sealed_before_keys_had_ids_opens_with_any_of_them(store: SQLiteStore, bridge: MemoryBridge) -> None:
     """As earlier versions stored it: in the broker without the header, landed with 1 for its key."""
     core = Core(bridge, store, Limits(), Seal(OURS, [THEIRS]))
-    info = core.queues.ensure("project", "queue")
+    info = core.directory.ensure("project", "queue")
     ids = IdMaker().make(store.now(), 2)
     for id_ in ids:
         body = Seal(THEIRS).close(b'"old"', f"project/{id_}")
@@ -341,7 +341,7 @@ def test_key_is_changed_while_messages_wait(store: SQLiteStore, bridge: MemoryBr
     steps = [Seal(OURS), Seal(OURS, [THEIRS]), Seal(THEIRS, [OURS]), Seal(THEIRS)]
     cores = [Core(bridge, store, Limits(), seal) for seal in steps]
     cores[0].queues.create("project", "queue", {"_enable_encrypt_messages": True})
-    info = cores[0].queues.ensure("project", "queue")
+    info = cores[0].directory.ensure("project", "queue")
     for number, core in enumerate(cores[:3]):
         core.messages.post("project", "queue", "client", [Post(b"%d" % number)], 10)
     batch = bridge.fetch(info.broker, 3)
@@ -360,7 +360,7 @@ def test_key_is_changed_while_messages_wait(store: SQLiteStore, bridge: MemoryBr
 def test_same_sealed_message_twice_lands_once(store: SQLiteStore, bridge: MemoryBridge) -> None:
     """Also when somebody has moved it and dropped the header that says that it is ours."""
     core = Core(bridge, store, Limits(), Seal(OURS))
-    info = core.queues.ensure("project", "queue")
+    info = core.directory.ensure("project", "queue")
     (id_,) = IdMaker().make(store.now())
     sealed = Envelope(Seal(OURS).close(b"1", f"project/{id_}"), id_, 60_000, headers={CIPHER_HEADER: CIPHER})
     bridge.publish(info.broker, [sealed, sealed])
@@ -375,7 +375,7 @@ def test_what_was_popped_before_the_broker_failed_is_shown(store: SQLiteStore, b
     core = Core(bridge, store, Limits(), Seal(OURS))
     core.queues.create("project", "queue", {"_enable_encrypt_messages": True})
     core.messages.post("project", "queue", "client", [Post(b"1")], 10)
-    info = core.queues.ensure("project", "queue")
+    info = core.directory.ensure("project", "queue")
     core.messages.list(info, None, 1, None, False, False)
 
     def fail(*_: Any) -> Any:
@@ -392,10 +392,10 @@ def test_what_landed_before_a_queue_was_bridged_is_listed_open(
     core = Core(bridge, store, Limits(), Seal(OURS))
     core.queues.create("project", "queue", {"_enable_encrypt_messages": True})
     core.messages.post("project", "queue", "client", [Post(b"1")], 10)
-    info = core.queues.ensure("project", "queue")
+    info = core.directory.ensure("project", "queue")
     core.messages.list(info, None, 1, None, False, False)
     bridged = replace(info, settings=replace(info.settings, bridging=parse({"source": {"queue": "foreign"}})))
-    monkeypatch.setattr(core.queues, "attend", lambda _: None)
+    monkeypatch.setattr(core.directory, "ensure_source", lambda _: None)
     bridged.bridge.peek = lambda *_: None
     assert bodies(core.messages.list(bridged, None, 5, None, False, False)) == ["1"]
     core.close()

@@ -13,9 +13,9 @@ from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.ids import IdMaker
 from gateway.core.messages import CLOCK_SKEW, SOUGHT_AT_MOST, Post
-from gateway.core.queue_lock import LOCKED_FOR
-from gateway.core.queues import QueueInfo
-from gateway.core.remembering import KNOWN_FOR, Remembered
+from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.lock import LOCKED_FOR
+from gateway.core.queues.remembering import KNOWN_FOR, Remembered
 from gateway.core.seal import KEY_SIZE, Seal
 from storage.base import SEEN_FOR, Message
 from storage.errors import LeaseLost
@@ -48,7 +48,7 @@ def post(core: Core, *texts: str, delay: int | None = None) -> list[str]:
 
 
 def on(core: Core, work: Callable[[QueueInfo], Any], **how: Any) -> Any:
-    return core.queues.on(P, Q, work, **how)
+    return core.directory.on(P, Q, work, **how)
 
 
 def listed(core: Core, **how: Any) -> list[str]:
@@ -72,7 +72,7 @@ class TestQueueThatOthersHaveMade:
 
     @pytest.fixture(autouse=True)
     def looked(self, here: Core) -> None:
-        assert here.queues.find(P, Q) is None
+        assert here.directory.find(P, Q) is None
 
     def test_claims_are_renewed_released_and_deleted(self, here: Core, there: Core) -> None:
         post(there, "1", "2")
@@ -92,7 +92,7 @@ class TestQueueThatOthersHaveMade:
     def test_encryption_of_a_new_queue_is_heeded(self, here: Core, there: Core, store: SQLiteStore) -> None:
         there.queues.create(P, Q, {"_enable_encrypt_messages": True})
         post(here, "secret", delay=60)
-        info = here.queues.refresh(P, Q)
+        info = here.directory.refresh(P, Q)
         assert info is not None
         (message,) = store.list_messages(info.key, 0, 10, delayed=True)
         assert message.encrypted and b"secret" not in message.body
@@ -104,7 +104,7 @@ class TestQueueThatOthersHaveDeleted:
     @pytest.fixture(autouse=True)
     def remembered(self, here: Core, there: Core) -> None:
         post(here, "old")
-        assert here.queues.find(P, Q) is not None
+        assert here.directory.find(P, Q) is not None
         there.queues.delete(P, Q)
 
     @pytest.mark.parametrize("delay", [None, 60])
@@ -132,21 +132,21 @@ class TestQueueThatOthersHaveDeleted:
 
     def test_new_queue_that_encrypts_is_made_when_nobody_remembers_the_old_one(self, here: Core, there: Core) -> None:
         there.queues.create(P, Q, {"_enable_encrypt_messages": True})
-        found = here.queues.find(P, Q)
+        found = here.directory.find(P, Q)
         assert found is not None and found.settings.encrypt
 
 
 def test_change_that_must_hold_everywhere_is_answered_when_it_does(here: Core, there: Core) -> None:
     post(here, "plain")
     there.queues.patch(P, Q, [{"op": "add", "path": "/metadata/_enable_encrypt_messages", "value": True}])
-    found = here.queues.find(P, Q)
+    found = here.directory.find(P, Q)
     assert found is not None and found.settings.encrypt
 
 
 def test_change_of_other_metadata_is_answered_at_once(
     here: Core, there: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.core.queues.time.sleep", pytest.fail)
+    monkeypatch.setattr("gateway.core.queues.admin.time.sleep", pytest.fail)
     post(here, "plain")
     there.queues.patch(P, Q, [{"op": "add", "path": "/metadata/_default_message_ttl", "value": 60}])
     there.queues.create(P, Q, {"mine": 1})
@@ -160,10 +160,10 @@ class Thing:
 
 
 class TestRemembered:
-    """What gateway/core/remembering.py promises."""
+    """What gateway/core/queues/remembering.py promises."""
 
     def test_what_was_read_before_a_change_is_not_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gateway.core.remembering.time.monotonic", lambda: 100.0)
+        monkeypatch.setattr("gateway.core.queues.remembering.time.monotonic", lambda: 100.0)
         remembered = Remembered[Thing]()
         changes = remembered.changes()
         remembered.forget("q")
@@ -172,7 +172,7 @@ class TestRemembered:
 
     def test_age_counts_from_the_beginning_of_the_reading(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = 100.0
-        monkeypatch.setattr("gateway.core.remembering.time.monotonic", lambda: now)
+        monkeypatch.setattr("gateway.core.queues.remembering.time.monotonic", lambda: now)
         remembered = Remembered[Thing]()
         remembered.put("q", Thing(100.0 - KNOWN_FOR / 2), remembered.changes())
         assert remembered.get("q") is not None
@@ -321,12 +321,12 @@ def test_first_post_after_a_stale_read_is_no_conflict(
 
     def slow(q: str) -> Any:
         found = real(q)
-        monkeypatch.setattr(here.queues._store, "get_queue", real)
+        monkeypatch.setattr(here.store, "get_queue", real)
         post(here, "1")  # by another thread, while this one reads
         return found
 
-    monkeypatch.setattr(here.queues._store, "get_queue", slow)
-    assert here.queues.find(P, Q) is None
+    monkeypatch.setattr(here.store, "get_queue", slow)
+    assert here.directory.find(P, Q) is None
     post(here, "2")
     assert sorted(listed(here)) == ["1", "2"]
 
@@ -345,10 +345,10 @@ def test_delete_that_was_stopped_for_too_long_leaves_the_next_queue_alone(
     real, now = here.store.get_queue, __import__("time").monotonic()
 
     def stopped(q: str) -> Any:
-        monkeypatch.setattr("gateway.core.queue_lock.time.monotonic", lambda: now + LOCKED_FOR)
+        monkeypatch.setattr("gateway.core.queues.lock.time.monotonic", lambda: now + LOCKED_FOR)
         return real(q)
 
-    monkeypatch.setattr(here.queues._store, "get_queue", stopped)
+    monkeypatch.setattr(here.store, "get_queue", stopped)
     with pytest.raises(Exception, match="took too long"):
         here.queues.delete(P, Q)
     monkeypatch.undo()

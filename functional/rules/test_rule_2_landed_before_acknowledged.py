@@ -82,12 +82,12 @@ def test_landing_again_after_a_crash_before_the_acknowledgement_is_a_no_op(make_
     first, second = make_hybrid_core(), make_hybrid_core()
     project = uuid.uuid4().hex
     posted = first.messages.post(project, queue, "client", [Post(b"1"), Post(b"2")], 0)
-    info = first.queues.ensure(project, queue)
+    info = first.directory.ensure(project, queue)
 
     first.bridge.settle = lambda batch: batch.link.close()
     first_claim = first.messages.claim(info, None, None, 10)
     wait_until(lambda: second.bridge.depth(info.broker) == 2, 10, "the broker to take the messages back")
-    second_claim = second.messages.claim(second.queues.ensure(project, queue), None, None, 10)
+    second_claim = second.messages.claim(second.directory.ensure(project, queue), None, None, 10)
 
     assert [message.id for message in first_claim] == posted
     assert second_claim == []
@@ -98,7 +98,7 @@ def test_message_that_did_not_land_goes_back_to_the_broker(make_hybrid_core, que
     first, second = make_hybrid_core(), make_hybrid_core()
     project = uuid.uuid4().hex
     posted = first.messages.post(project, queue, "client", [Post(b"1"), Post(b"2")], 0)
-    info = first.queues.ensure(project, queue)
+    info = first.directory.ensure(project, queue)
 
     def fail(q, messages, owner=None):
         raise StoreUnavailable("just now")
@@ -107,7 +107,7 @@ def test_message_that_did_not_land_goes_back_to_the_broker(make_hybrid_core, que
     with pytest.raises(StoreUnavailable):
         first.messages.claim(info, None, None, 10)
 
-    elsewhere = second.queues.ensure(project, queue)
+    elsewhere = second.directory.ensure(project, queue)
     assert [message.id for message in second.messages.claim(elsewhere, None, None, 10)] == posted
 
 

@@ -16,7 +16,7 @@ LIFE = 1_500
 
 @pytest.fixture
 def info(core, queue):
-    return core.queues.ensure(uuid.uuid4().hex, queue)
+    return core.directory.ensure(uuid.uuid4().hex, queue)
 
 
 def publish(core, info, life):

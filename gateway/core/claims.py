@@ -9,7 +9,8 @@ from gateway.config.limits import MIN_CLAIM_GRACE, MIN_CLAIM_TTL, Limits
 from gateway.core.dead_letters import DeadLetters
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.landing import Landing
-from gateway.core.queues import QueueInfo, Queues
+from gateway.core.queues.directory import Directory
+from gateway.core.queues.info import QueueInfo
 from gateway.observe.metrics import MESSAGES
 from storage.base import Claim, Message, SideStore
 
@@ -20,10 +21,10 @@ class Claims:
     """The claims of all queues."""
 
     def __init__(
-        self, store: SideStore, queues: Queues, landing: Landing, dead_letters: DeadLetters, limits: Limits
+        self, store: SideStore, directory: Directory, landing: Landing, dead_letters: DeadLetters, limits: Limits
     ):
         self._store = store
-        self._queues = queues
+        self._directory = directory
         self._landing = landing
         self._dead_letters = dead_letters
         self._limits = limits
@@ -37,7 +38,7 @@ class Claims:
         self, info: QueueInfo, claim_id: str, ttl: int, grace: int, limit: int, *, consume: bool = False
     ) -> list[Message]:
         """Claim up to ``limit`` messages under a given id; bodies are as stored. For ``consume`` see Landing.claim."""
-        self._queues.attend(info)
+        self._directory.ensure_source(info)
 
         def accept(found: list[Message]) -> list[Message]:
             return self._dead_letters.sort_out(info, found)

@@ -6,6 +6,7 @@ from typing import Any
 
 from bridges.base import Bridge
 from gateway.config.limits import Limits
+from gateway.core.binding import Binder
 from gateway.core.bridging import AccessRules
 from gateway.core.claims import Claims
 from gateway.core.dead_letters import DeadLetters
@@ -13,10 +14,12 @@ from gateway.core.housekeeping import Housekeeper
 from gateway.core.ids import IdMaker
 from gateway.core.landing import Landing
 from gateway.core.messages import Messages
-from gateway.core.metadata import MetadataRules
 from gateway.core.publishing import Publishing
-from gateway.core.queues import Queues
-from gateway.core.quotas import QueueQuota
+from gateway.core.queues.admin import QueueAdmin
+from gateway.core.queues.directory import Directory
+from gateway.core.queues.known import KnownQueues
+from gateway.core.queues.metadata import MetadataRules
+from gateway.core.queues.quotas import QueueQuota
 from gateway.core.seal import Seal
 from gateway.core.sealing import Sealing
 from gateway.observe.metrics import BRIDGE_CALLS, STORE_CALLS, timed
@@ -54,23 +57,26 @@ class Core:
         sealing = Sealing(seal, self.store)
         rules = MetadataRules(limits, can_encrypt=bool(seal.key), can_bridge=bridge.reaches_foreign)
         quota = QueueQuota(max_queues, self.store) if max_queues else None
-        self.queues = Queues(self.bridge, self.store, rules, access, quota)
+        known = KnownQueues(self.bridge, self.store, rules)
+        self._binder = Binder(self.store, known.describe, known.bridge_at)
+        self.queues = QueueAdmin(self.bridge, self.store, known, rules, access, quota, self._binder)
+        self.directory = Directory(self.store, known, self.queues, self._binder)
         publishing = Publishing(self.bridge, self.store)
         landing = Landing(self.bridge, self.store, ids, max_body, sealing)
-        dead_letters = DeadLetters(self.store, self.queues, publishing, ids)
-        self.claims = Claims(self.store, self.queues, landing, dead_letters, limits)
+        dead_letters = DeadLetters(self.store, self.directory, publishing, ids)
+        self.claims = Claims(self.store, self.directory, landing, dead_letters, limits)
         self.messages = Messages(
-            self.store, self.queues, publishing, landing, self.claims, limits, ids, sealing
+            self.store, self.directory, publishing, landing, self.claims, limits, ids, sealing
         )
         self._housekeeper = Housekeeper(self.bridge, self.store, self._tend)
 
     def _tend(self) -> None:
         if self.bridge.reaches_foreign:
-            self.queues.binder.tend()
+            self._binder.tend()
 
     def close(self) -> None:
         """End the housekeeping and give all connections back."""
         self._housekeeper.close()
-        self.queues.binder.close()
+        self._binder.close()
         self.bridge.close()
         self.store.close()

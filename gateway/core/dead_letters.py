@@ -10,7 +10,8 @@ from bridges.errors import BridgeError, BrokerRefused, MessageTooLarge, QueueFul
 from gateway.core.errors import Busy, QuotaExceeded
 from gateway.core.ids import IdMaker, made_at
 from gateway.core.publishing import Publishing
-from gateway.core.queues import QueueInfo, Queues
+from gateway.core.queues.directory import Directory
+from gateway.core.queues.info import QueueInfo
 from gateway.observe.metrics import MESSAGES
 from storage.base import Claim, Message, SideStore
 from storage.errors import QueueGone
@@ -24,9 +25,9 @@ HOLD = 60
 class DeadLetters:
     """Moves messages to their dead-letter queue."""
 
-    def __init__(self, store: SideStore, queues: Queues, publishing: Publishing, ids: IdMaker):
+    def __init__(self, store: SideStore, directory: Directory, publishing: Publishing, ids: IdMaker):
         self._store = store
-        self._queues = queues
+        self._directory = directory
         self._publishing = publishing
         self._ids = ids
 
@@ -39,7 +40,7 @@ class DeadLetters:
         dead = [message for message in free if message.claims >= most]
         if dead:
             try:
-                letters = self._queues.ensure(info.project, target)
+                letters = self._directory.ensure(info.project, target)
             except QuotaExceeded:
                 LOG.warning("queue %s: its dead-letter queue would be one more than the project may have", info.key)
                 return free
@@ -83,7 +84,7 @@ class DeadLetters:
         try:
             self._publishing.publish(target, letters)
         except (QueueMissing, QueueGone):
-            target = self._queues.restore(target.project, target.name)
+            target = self._directory.restore(target.project, target.name)
             if target.settings.bridging is not None:
                 raise Busy("the dead-letter queue has just been bridged; try again") from None
             self._publishing.publish(target, letters)

@@ -27,7 +27,7 @@ from gateway.core.ids import IdMaker, made_at, usable
 from gateway.core.locks import SharedLock
 from gateway.core.oslo import unwrap
 from gateway.core.poison import LARGEST, Aside, PoisonQueues, check_size, land_storable
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import Seal
 from gateway.core.sealing import SKIPPED, SKIPPING, Sealing, is_sealed
 from gateway.observe.metrics import MESSAGES

@@ -30,7 +30,8 @@ from gateway.core.errors import Busy, Forbidden, InvalidInput
 from gateway.core.ids import USABLE_ID, IdMaker, made_at
 from gateway.core.landing import SETTLING, Landing
 from gateway.core.publishing import Publishing
-from gateway.core.queues import QueueInfo, Queues
+from gateway.core.queues.directory import Directory
+from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import SKIPPED, Sealing
 from gateway.observe.metrics import MESSAGES
 from storage.base import Message, Ring, SideStore, Stats
@@ -91,7 +92,7 @@ class Messages:
     def __init__(
         self,
         store: SideStore,
-        queues: Queues,
+        directory: Directory,
         publishing: Publishing,
         landing: Landing,
         claims: Claims,
@@ -100,7 +101,7 @@ class Messages:
         sealing: Sealing,
     ):
         self._store = store
-        self._queues = queues
+        self._directory = directory
         self._publishing = publishing
         self._landing = landing
         self._claims = claims
@@ -115,16 +116,16 @@ class Messages:
 
         Returns when the broker has confirmed all of them; delayed ones wait in the side-store instead.
         """
-        info = self._queues.find(project, name)
+        info = self._directory.find(project, name)
         ids = self._ids.make(self._store.now(), len(posts))
         for _ in range(POSTS):
             try:
                 if self._try_to_post(project, name, info, client, posts, size, ids):
                     return ids
-                info = self._queues.ensure(project, name)
+                info = self._directory.ensure(project, name)
             except (QueueMissing, QueueGone):
                 # Deleted by another gateway, or lost by the broker, since we last looked.
-                info = self._queues.restore(project, name)
+                info = self._directory.restore(project, name)
         raise Busy(f"Queue {name} is being deleted by others; try again")
 
     def _try_to_post(
@@ -141,7 +142,7 @@ class Messages:
 
         Raises QueueMissing or QueueGone when the queue is not there any more; nothing is enqueued then.
         """
-        settings = info.settings if info else self._queues.default_settings
+        settings = info.settings if info else self._directory.default_settings
         if size > settings.max_post_size:
             raise InvalidInput(
                 f"The request is {size} bytes long, at most {settings.max_post_size} are allowed for this queue"
@@ -168,7 +169,7 @@ class Messages:
                 message.hidden_until = now + delay * 1000
             (delayed if delay else direct).append(message)
         if info is None:  # only what is right makes a queue
-            info = self._queues.ensure(project, name)
+            info = self._directory.ensure(project, name)
             if info.settings != settings:
                 return False
         if delayed:
@@ -202,7 +203,7 @@ class Messages:
             envelopes[-1].message_id = id_ if not bridging.oslo else None
             envelopes[-1].timestamp = now // 1000 if not bridging.oslo else None
             envelopes[-1].ttl = post.ttl * 1000 if post.ttl is not None else None
-        bridge = self._queues.bridge_at(target.vhost)
+        bridge = self._directory.bridge_at(target.vhost)
         try:
             bridge.publish_to(target.exchange, target.routing_key, envelopes, mandatory=target.mandatory)
         except MessageTooLarge as error:
@@ -255,7 +256,7 @@ class Messages:
                 info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed, ring=ring
             )
 
-        self._queues.attend(info)
+        self._directory.ensure_source(info)
         landing = self._landing.is_landing(info)
         page = self._sealing.page(info, stored, after, limit)
         skipped = 0
@@ -291,7 +292,7 @@ class Messages:
 
         The latter stays there. Its positions are those in the queue, negative, counted from the front.
         """
-        self._queues.attend(info)
+        self._directory.ensure_source(info)
 
         def stored(after: int, limit: int, ring: Ring | None) -> Sequence[Message]:
             return self._store.list_messages(
@@ -408,20 +409,25 @@ class Messages:
         Of the backlog only this gateway's own posts are known, so the newest message is the newest it knows of; the
         oldest is landed if it has to be.
         """
-        self._queues.attend(info)
-        landed, waiting = self._queues.stats(info)
+        self._directory.ensure_source(info)
+        landed, waiting = self._counts(info)
         if not waiting:
             return landed, 0
         if not info.lands:
             return landed, waiting  # to look at somebody else's queue has a price, see docs/bridging.md
         if landed.oldest is None:
             self._landing.land_free(info, lambda landed: 0 if landed else 1)
-            landed, waiting = self._queues.stats(info)
+            landed, waiting = self._counts(info)
         newest = landed.newest
         own = self._publishing.newest(info)
         if waiting and own and (newest is None or newest.posted <= own.posted):
             newest = own
         return replace(landed, newest=newest), waiting
+
+    def _counts(self, info: QueueInfo) -> tuple[Stats, int]:
+        """What has landed of the queue, and about how many messages wait in the broker."""
+        waiting = info.bridge.depth(info.broker) if info.has_backlog else 0
+        return self._store.stats(info.key), waiting
 
     # -- delete -------------------------------------------------------------------------------------------------
 
@@ -551,7 +557,7 @@ class Messages:
 
     def purge(self, project: str, name: str) -> None:
         """Remove all messages of a queue."""
-        self._queues.on(project, name, self._purge)
+        self._directory.on(project, name, self._purge)
 
     def _purge(self, info: QueueInfo) -> bool:
         """Empty broker and side-store while nobody lands free messages."""

@@ -13,7 +13,8 @@ from hashlib import sha256
 from bridges.base import Batch, Bridge, Envelope
 from bridges.errors import BridgeError, PropertiesTooLarge
 from gateway.core.foreign import ROUTING_HEADERS, Poison
-from gateway.core.queues import QueueInfo, poison_name
+from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.names import poison_name
 from gateway.observe.metrics import MESSAGES
 from storage.base import Message, SideStore
 from storage.errors import Unstorable

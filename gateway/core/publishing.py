@@ -10,7 +10,7 @@ from typing import Any
 
 from bridges.base import Bridge, Envelope
 from gateway.core.landing import CLIENT_HEADER
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER
 from storage.base import Message, SideStore
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from bridges.base import Envelope
 from gateway.core.errors import Busy, Conflict, CoreError, InvalidInput
 from gateway.core.ids import usable
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER, KEY_ID, NotOpened, Seal
 from gateway.observe.metrics import UNOPENED
 from storage.base import Message, Ring, SideStore

@@ -7,7 +7,7 @@ from typing import Any
 
 from bridges.base import Bridge
 from bridges.errors import BridgeError
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 from storage.base import SideStore, split_name
 from storage.errors import StoreError
 

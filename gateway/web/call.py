@@ -14,12 +14,12 @@ from werkzeug.wrappers import Request
 
 from gateway.access.auth.base import MAX_PROJECT, AuthStrategy, Identity, project_header
 from gateway.access.policy import ADMIN, Policy
+from gateway.access.rate_limit import RateLimit
 from gateway.access.signing import covers
 from gateway.core.core import Core
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
-from gateway.core.metadata import QUEUE_NAME
-from gateway.core.queues import QueueInfo
-from gateway.core.quotas import RateLimit
+from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.metadata import QUEUE_NAME
 from gateway.environ import CALLER, base_of
 from gateway.web import body
 from gateway.web.errors import NotAcceptable, UnsupportedCoding
@@ -103,8 +103,8 @@ class Call:
         return body.parse_optional_object(self.body())
 
     def on_queue(self, name: str, work: Callable[[QueueInfo], T], *, sure: bool = False) -> T | None:
-        """What ``work`` comes to on a queue, None if there is no such queue; see Queues.on."""
-        return self.core.queues.on(self.project, name, work, sure=sure)
+        """What ``work`` comes to on a queue, None if there is no such queue; see Directory.on."""
+        return self.core.directory.on(self.project, name, work, sure=sure)
 
 
 def _check_coding(coding: str) -> None:

@@ -30,7 +30,7 @@ from gateway.core import compressions, foreign, oslo
 from gateway.core.bridging import parse
 from gateway.core.core import Core
 from gateway.core.foreign import Poison
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
 from tests.fuzz.fuzzing import deep, fuzzed, json_texts, near, parsed, texts
 from tests.memory_bridge import MemoryBridge
 

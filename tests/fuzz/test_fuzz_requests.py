@@ -19,8 +19,8 @@ from gateway.config.limits import Limits
 from gateway.config.options import load
 from gateway.core.core import Core
 from gateway.core.errors import CoreError, InvalidInput
-from gateway.core.metadata import MetadataRules
-from gateway.core.queues import broker_name, queue_key
+from gateway.core.queues.metadata import MetadataRules
+from gateway.core.queues.names import broker_name, queue_key
 from gateway.web import body, query
 from gateway.web.call import Service, accepts_json, admit, check_queue_name
 from gateway.web.errors import answer
@@ -226,5 +226,5 @@ def test_what_is_remembered_of_posts_has_no_bodies(core: Core) -> None:
     from gateway.core.messages import Post
 
     core.messages.post("p", "q", "c", [Post(b"1" * 10_000)], 10_000)
-    newest = core.messages._publishing.newest(core.queues.ensure("p", "q"))
+    newest = core.messages._publishing.newest(core.directory.ensure("p", "q"))
     assert newest is not None and newest.body == b""

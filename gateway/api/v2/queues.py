@@ -11,8 +11,8 @@ from gateway.access.policy import BY_CALL
 from gateway.access.signing import EXPIRES, SEPARATOR, sign
 from gateway.api.v2 import render
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
-from gateway.core.listing import Wanted
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.listing import Wanted
 from gateway.environ import BASE, base_of
 from gateway.web import body, query
 from gateway.web.call import Call
@@ -88,7 +88,7 @@ def list_(call: Call) -> Answer:
     def matches(metadata: dict[str, Any]) -> bool:
         return all(any(_same(metadata.get(key), wanted) for wanted in values) for key, values in filters.items())
 
-    page, count = call.core.queues.lists.page(Wanted(
+    page, count = call.core.queues.list(Wanted(
         call.project, args.get("marker", ""), limit, name, matches if filters else None, detailed, with_count
     ))
     answer: dict[str, Any] = {

@@ -12,7 +12,7 @@ import orjson
 from bridges.errors import BridgeError
 from gateway.core.errors import CoreError, NotFound
 from gateway.core.messages import Post
-from gateway.core.queues import HEALTH_PROJECT
+from gateway.core.queues.names import HEALTH_PROJECT
 from gateway.core.volume import UNKNOWN, message_volume
 from gateway.environ import base_of
 from gateway.web.call import JSON_HOME, Call
@@ -127,13 +127,13 @@ def _operations(call: Call) -> dict[str, Any]:
         ids.extend(core.messages.post(HEALTH_PROJECT, name, call.client, [Post(b'"health"')], 0))
 
     def list_() -> None:
-        core.messages.list(core.queues.ensure(HEALTH_PROJECT, name), None, 1, None, False, False)
+        core.messages.list(core.directory.ensure(HEALTH_PROJECT, name), None, 1, None, False, False)
 
     def claim() -> None:
-        claimed.extend(core.messages.claim(core.queues.ensure(HEALTH_PROJECT, name), None, None, 1))
+        claimed.extend(core.messages.claim(core.directory.ensure(HEALTH_PROJECT, name), None, None, 1))
 
     def delete() -> None:
-        info = core.queues.ensure(HEALTH_PROJECT, name)
+        info = core.directory.ensure(HEALTH_PROJECT, name)
         core.messages.delete(info, ids[0], claimed[0].claim)
 
     operations = {
