@@ -8,7 +8,7 @@ from bridges.base import Envelope
 from bridges.errors import BridgeError, BridgeUnavailable, LimitReached, MessageTooLarge, QueueFull
 from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
-from gateway.core.messages import Post
+from gateway.core.messages.post import Post
 from gateway.core.queues.info import QueueInfo
 from storage.base import Message
 from tests.memory_bridge import MemoryBridge

@@ -8,6 +8,7 @@ import pytest
 from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable
 from gateway.core.core import Core
+from gateway.core.demand import Count
 from gateway.core.landing import CLIENT_HEADER, LATEST, Landing
 from gateway.core.queues.info import QueueInfo
 from storage.base import Claim, Message
@@ -20,7 +21,7 @@ MINUTE = 60_000
 
 @pytest.fixture
 def landing(core: Core) -> Landing:
-    return core.messages._landing
+    return core.landing
 
 
 def native(*bodies: str, **fields: Any) -> list[Envelope]:
@@ -31,7 +32,7 @@ def native(*bodies: str, **fields: Any) -> list[Envelope]:
 def posted(core: Core, *bodies: str, ttl: int = 3_600_000, made: int | None = None) -> list[Envelope]:
     """Messages of a gateway."""
     now = core.store.now() if made is None else made
-    ids = core.messages._ids.make(now, len(bodies))
+    ids = core.ids.make(now, len(bodies))
     return [
         Envelope(body.encode(), id_, ttl, now // 1000, headers={CLIENT_HEADER: "client"})
         for id_, body in zip(ids, bodies, strict=True)
@@ -48,11 +49,12 @@ def land_free(landing: Landing, info: QueueInfo, wanted: int = 20) -> tuple[list
     """Land up to this many messages free; those, and whether that was enough."""
     landed: list[Message] = []
 
-    def more(batch: list[Message]) -> int:
-        landed.extend(batch)
-        return wanted - len(landed)
+    class Collecting(Count):
+        def take(self, batch: Sequence[Message]) -> int:
+            landed.extend(batch)
+            return super().take(batch)
 
-    return landed, landing.land_free(info, more)
+    return landed, landing.land_free(info, Collecting(wanted))
 
 
 def bodies(messages: Sequence[Message]) -> list[str]:
@@ -360,7 +362,7 @@ class TestMessage:
     def test_native_message_that_looks_like_ours_does_not_lie_about_its_age(
         self, core: Core, landing: Landing, bridge: MemoryBridge, info: QueueInfo
     ) -> None:
-        (id_,) = core.messages._ids.make(1)
+        (id_,) = core.ids.make(1)
         bridge.publish(info.broker, native("1", message_id=id_))
         assert bodies(land_free(landing, info)[0]) == ["1"]
 

@@ -13,7 +13,7 @@ from gateway.core.core import DEFAULT_MAX_BODY, Core
 from gateway.core.errors import Busy
 from gateway.core.ids import IdMaker
 from gateway.core.landing import SLOW_FETCH, Landing
-from gateway.core.messages import Post
+from gateway.core.messages.post import Post
 from gateway.core.queues.info import QueueInfo
 from storage.base import Message
 from tests.memory_bridge import MemoryBridge
@@ -33,7 +33,7 @@ SETTLING = 0.05
 
 @pytest.fixture
 def landing(core: Core) -> Landing:
-    return core.messages._landing
+    return core.landing
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.errors import Forbidden, InvalidInput
 from gateway.core.landing import CLIENT_HEADER
-from gateway.core.messages import Post
+from gateway.core.messages.post import Post
 from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import CIPHER_HEADER
 from storage.base import Message
@@ -33,7 +33,7 @@ def listing(core: Core, info: QueueInfo, marker: str | None = None, limit: int =
 
 
 def claim(core: Core, info: QueueInfo, limit: int = 20) -> list[Message]:
-    return core.messages.claim(info, None, None, limit)
+    return core.claims.create(info, None, None, limit)
 
 
 def bodies(messages: list[Message]) -> list[str]:
@@ -289,7 +289,7 @@ class TestDelete:
 
         post(core, info, *"12")
         with monkeypatch.context() as patch:
-            patch.setattr(core.messages._landing._store, "known", down)
+            patch.setattr(core.landing._store, "known", down)
             with pytest.raises(StoreUnavailable):
                 core.messages.pop(info, 5)
         assert bodies(core.messages.pop(info, 5)) == ["1", "2"]
@@ -303,7 +303,7 @@ class TestDelete:
         post(core, info, *"12")
         assert bodies(listing(core, info, limit=1)) == ["1"]
         post(core, info, "3")
-        monkeypatch.setattr(core.messages._store, "delete_claimed", down)
+        monkeypatch.setattr(core.store, "delete_claimed", down)
         assert bodies(core.messages.pop(info, 5)) == ["2", "3"]
 
     def test_purge_empties_both_places(self, core: Core, info: QueueInfo) -> None:
@@ -337,7 +337,7 @@ class TestWithoutABacklog:
     def test_deleting_unknown_ids_leaves_no_tombstones(
         self, core: Core, store: SQLiteStore, info: QueueInfo
     ) -> None:
-        (id_,) = core.messages._ids.make(core.store.now())
+        (id_,) = core.ids.make(core.store.now())
         core.messages.delete(info, id_, None)
         with store._read() as db:
             assert db.execute("SELECT count(*) FROM tombstones").fetchone() == (0,)

@@ -15,7 +15,7 @@ from bridges.errors import BridgeUnavailable
 from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.landing import CLIENT_HEADER, Landing
-from gateway.core.messages import Post
+from gateway.core.messages.post import Post
 from gateway.core.poison import LARGEST, REASON_HEADER
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.names import poison_name
@@ -30,7 +30,7 @@ BAD = Envelope(b"no gzip", content_encoding="gzip", message_id="bad")
 
 @pytest.fixture
 def landing(core: Core) -> Landing:
-    return core.messages._landing
+    return core.landing
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def bodies(messages: Any) -> list[Any]:
 
 
 def claim(core: Core, info: QueueInfo, limit: int = 20) -> list[Any]:
-    return bodies(core.messages.claim(info, None, None, limit))
+    return bodies(core.claims.create(info, None, None, limit))
 
 
 #: All ways by which the messages in front of a queue are read.
@@ -125,7 +125,7 @@ class TestSizes:
         body = orjson.dumps("\1" * 1_300_000)  # six times as many bytes, almost the most that a post may have
         for read in (
             lambda info, ids: large.messages.get(info, ids),
-            lambda info, ids: large.messages.claim(info, None, None, 1),
+            lambda info, ids: large.claims.create(info, None, None, 1),
             lambda info, ids: large.messages.pop(info, 1),
         ):
             ids = large.messages.post("p", "q", "client", [Post(body)], 1)
@@ -202,7 +202,7 @@ class TestOnce:
 
         with monkeypatch.context() as patch:
             patch.setattr(core.bridge, "deposit", full)
-            patch.setattr(core.messages._landing._poison, "_bridge", core.bridge)
+            patch.setattr(core.landing._poison, "_bridge", core.bridge)
             assert claim(core, info) == ["1", "2"]
             assert (len(aside()), bridge.depth(info.broker)) == (0, 2)
             with pytest.raises(BridgeUnavailable):
@@ -224,7 +224,7 @@ def test_batch_of_which_the_first_try_has_stored_some_is_claimed_whole(
             raise Unstorable("one of them")
         return left_out
 
-    landing = core.messages._landing
+    landing = core.landing
     monkeypatch.setattr(landing._store, "land", land)
     bridge.publish(info.broker, good("1", "refused", "2", "3"))
     assert claim(core, info) == ["1", "2", "3"]

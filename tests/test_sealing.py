@@ -14,10 +14,11 @@ from gateway.config.limits import Limits
 from gateway.core import sealing
 from gateway.core.bridging import parse
 from gateway.core.core import Core
+from gateway.core.demand import Count
 from gateway.core.errors import Busy, Conflict, CoreError
 from gateway.core.ids import IdMaker
 from gateway.core.landing import CLIENT_HEADER
-from gateway.core.messages import Post
+from gateway.core.messages.post import Post
 from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER, KEY_SIZE, Seal, key_id
 from gateway.observe.metrics import UNOPENED
@@ -65,7 +66,7 @@ class Pair:
             for message in messages:
                 self._sealing.close("project", message)
             messages = [self._spoil(message) for message in messages]
-        self.core.messages._publishing.publish(self.info, messages)
+        self.core.publishing.publish(self.info, messages)
         return [message.id for message in messages]
 
     def mixed(self) -> tuple[list[str], list[str]]:
@@ -109,7 +110,7 @@ def pair(store: SQLiteStore, case: str, where: str) -> Iterator[Pair]:
 
         def landed(*bodies: str, bad: bool = False) -> list[str]:
             ids = put(*bodies, bad=bad)
-            pair.other.messages._landing.land_free(pair.info, lambda landed: 100)
+            pair.other.landing.land_free(pair.info, Count(100))
             return ids
 
         pair.put = landed  # type: ignore[method-assign]
@@ -134,7 +135,7 @@ def count_calls(target: Any, name: str) -> list[Any]:
 
 
 def claim(core: Core, info: QueueInfo, limit: int = 20) -> Any:
-    return core.messages.claim(info, 60, 60, limit)
+    return core.claims.create(info, 60, 60, limit)
 
 
 def others_get_the_rest(pair: Pair, bad: list[str], good: list[str]) -> None:
@@ -201,14 +202,14 @@ def test_claim_of_others_shows_what_can_be_opened(pair: Pair) -> None:
     pair.mixed()
     claimed = claim(pair.other, pair.info)
     assert len(claimed) == (10 if pair.recoverable else 3)
-    assert bodies(pair.core.messages.claimed(pair.info, claimed[0].claim)) == ["1", "2", "3"]
+    assert bodies(pair.core.claims.get(pair.info, claimed[0].claim)) == ["1", "2", "3"]
 
 
 def test_claim_of_others_without_anything_to_show_is_an_error(pair: Pair) -> None:
     pair.put("-1", bad=True)
     if claimed := claim(pair.other, pair.info):
         with pytest.raises(CoreError, match="can't be decrypted"):
-            pair.core.messages.claimed(pair.info, claimed[0].claim)
+            pair.core.claims.get(pair.info, claimed[0].claim)
         pair.core.claims.renew(pair.info, claimed[0].claim, 60, 60)
     assert bool(claimed) is pair.recoverable
 
@@ -264,7 +265,7 @@ def test_many_in_front_hide_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch)
 def test_one_request_moves_only_so_many(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, case: str, call: str
 ) -> None:
-    for module in ("landing", "messages"):
+    for module in ("landing", "messages.reading"):
         monkeypatch.setattr(f"gateway.core.{module}.SKIPPED", 20)
     monkeypatch.setattr("gateway.core.landing.SKIPPING", 10)
     pair = Pair(MemoryBridge(), store, case)

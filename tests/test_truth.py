@@ -12,7 +12,8 @@ from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.ids import IdMaker
-from gateway.core.messages import CLOCK_SKEW, SOUGHT_AT_MOST, Post
+from gateway.core.messages.post import Post
+from gateway.core.messages.seeking import CLOCK_SKEW, SOUGHT_AT_MOST
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.lock import LOCKED_FOR
 from gateway.core.queues.remembering import KNOWN_FOR, Remembered
@@ -59,7 +60,7 @@ def listed(core: Core, **how: Any) -> list[str]:
 
 
 def claim(core: Core, limit: int = 5) -> Sequence[Message]:
-    return on(core, lambda info: core.messages.claim(info, 60, 60, limit), sure=True) or ()
+    return on(core, lambda info: core.claims.create(info, 60, 60, limit), sure=True) or ()
 
 
 def pop(core: Core) -> list[str]:
@@ -230,7 +231,7 @@ class TestBacklog:
         (id_,) = post(here, "1")
         batch = bridge.fetch(info.broker, 1)  # another gateway's
         assert here.messages.delete(info, id_, None) is False
-        claimed = there.messages._landing._land(info, batch, lambda messages: None, there.store.land)
+        claimed = there.landing._land(info, batch, lambda messages: None, there.store.land)
         assert claimed == [] and listed(there) == []
 
     def test_wrong_claim_of_a_waiting_message_is_refused(self, here: Core, info: QueueInfo) -> None:
@@ -241,8 +242,7 @@ class TestBacklog:
 
     def test_ids_dated_ahead_are_found_and_deleted(self, here: Core, info: QueueInfo) -> None:
         ahead = here.store.now() + 20 * CLOCK_SKEW
-        here.messages._ids = IdMaker()
-        here.messages._ids.make(ahead)
+        here.ids.make(ahead)
         first, second = post(here, "1", "2")
         assert [message.id for message in here.messages.get(info, [second])] == [second]
         here.messages.delete(info, first, None)
@@ -264,7 +264,7 @@ class TestBacklog:
     ) -> None:
         """Its lease is over when it writes: positions that it took before must not appear."""
         post(here, "1", "2")
-        landing, real = here.messages._landing, here.store.land
+        landing, real = here.landing, here.store.land
         stopped = []
 
         def land(q: str, messages: Sequence[Message], owner: str) -> set[str]:
@@ -299,7 +299,7 @@ def test_pop_answers_nothing_that_others_hold(
         assert len(claim(there, 1)) == 1
         return real(q, ids, claims)
 
-    monkeypatch.setattr(here.messages._store, "delete_claimed", late)
+    monkeypatch.setattr(here.store, "delete_claimed", late)
     assert pop(here) == []
     assert listed(there) == ["1", "2"]
 
@@ -310,7 +310,7 @@ def test_pop_answers_what_it_has_deleted_though_the_answer_to_that_was_lost(
     post(here, "1", "2")
     assert listed(here) == ["1", "2"]
     real = store.delete_claimed
-    monkeypatch.setattr(here.messages._store, "delete_claimed", lambda *call: real(*call) * 0)
+    monkeypatch.setattr(here.store, "delete_claimed", lambda *call: real(*call) * 0)
     assert pop(here) == ["1", "2"]
 
 
@@ -334,7 +334,7 @@ def test_first_post_after_a_stale_read_is_no_conflict(
 def test_missing_claim_is_still_missing(here: Core, there: Core) -> None:
     post(there, "1")
     with pytest.raises(NotFound):
-        on(here, lambda info: here.messages.claimed(info, "none"))
+        on(here, lambda info: here.claims.get(info, "none"))
     assert on(here, lambda info: here.claims.release(info, "none")) is False
 
 

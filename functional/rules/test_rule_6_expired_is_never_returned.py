@@ -22,8 +22,8 @@ def info(core, queue):
 def publish(core, info, life):
     """Put a message that lives ``life`` milliseconds into the broker; its id and its expiry."""
     now = core.store.now()
-    message = Message(core.messages._ids.make(now)[0], now, now + life, b'"short-lived"', "somebody")
-    core.messages._publishing.publish(info, [message])
+    message = Message(core.ids.make(now)[0], now, now + life, b'"short-lived"', "somebody")
+    core.publishing.publish(info, [message])
     return message.id, message.expires
 
 
@@ -63,14 +63,14 @@ def test_landed_message_is_not_claimed_after_its_ttl(core, info):
     core.messages.list(info, None, 10, None, False, False)
     wait_until(lambda: core.store.now() >= expires, 10, "the expiry")
 
-    assert core.messages.claim(info, None, None, 10) == []
+    assert core.claims.create(info, None, None, 10) == []
 
 
 def test_message_in_the_backlog_is_not_claimed_after_its_ttl(core, info):
     _, expires = publish(core, info, LIFE)
     wait_until(lambda: core.store.now() >= expires, 10, "the expiry")
 
-    assert core.messages.claim(info, None, None, 10) == []
+    assert core.claims.create(info, None, None, 10) == []
 
 
 def test_expired_message_in_front_does_not_hide_a_living_one(core, info):
@@ -78,7 +78,7 @@ def test_expired_message_in_front_does_not_hide_a_living_one(core, info):
     living, _ = publish(core, info, 60_000)
     wait_until(lambda: core.store.now() >= expires, 10, "the expiry")
 
-    assert [message.id for message in core.messages.claim(info, None, None, 10)] == [living]
+    assert [message.id for message in core.claims.create(info, None, None, 10)] == [living]
 
 
 def test_landed_message_is_not_counted_after_its_ttl(core, info):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 from uuid import uuid4
 
 from gateway.config.limits import MIN_CLAIM_GRACE, MIN_CLAIM_TTL, Limits
@@ -11,48 +11,48 @@ from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.landing import Landing
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
+from gateway.core.sealing import Sealing
 from gateway.observe.metrics import MESSAGES
 from storage.base import Claim, Message, SideStore
-
-LOG = logging.getLogger(__name__)
 
 
 class Claims:
     """The claims of all queues."""
 
     def __init__(
-        self, store: SideStore, directory: Directory, landing: Landing, dead_letters: DeadLetters, limits: Limits
+        self,
+        store: SideStore,
+        directory: Directory,
+        landing: Landing,
+        dead_letters: DeadLetters,
+        sealing: Sealing,
+        limits: Limits,
     ):
         self._store = store
+        self._sealing = sealing
         self._directory = directory
         self._landing = landing
         self._dead_letters = dead_letters
         self._limits = limits
 
     def create(self, info: QueueInfo, ttl: int | None, grace: int | None, limit: int) -> list[Message]:
-        """Claim up to ``limit`` messages for ``ttl`` seconds; they live ``grace`` seconds longer than that at least."""
+        """Claim up to ``limit`` messages for ``ttl`` seconds; they live ``grace`` seconds longer, or more.
+
+        Their bodies are open. Without ``ttl`` or ``grace`` the operator's defaults act.
+        """
         ttl, grace = self.check(ttl, grace)
-        return self.take(info, uuid4().hex, ttl, grace, limit)
-
-    def take(
-        self, info: QueueInfo, claim_id: str, ttl: int, grace: int, limit: int, *, consume: bool = False
-    ) -> list[Message]:
-        """Claim up to ``limit`` messages under a given id; bodies are as stored. For ``consume`` see Landing.claim."""
         self._directory.ensure_source(info)
-
-        def accept(found: list[Message]) -> list[Message]:
-            return self._dead_letters.sort_out(info, found)
-
-        claimed = self._landing.claim(info, self._claim(claim_id, ttl, grace), limit, accept, consume=consume)
+        claim = self._claim(uuid4().hex, ttl, grace)
+        claimed = self._landing.claim(info, claim, limit, partial(self._dead_letters.sort_out, info))
         MESSAGES.labels("claimed").inc(len(claimed))
-        return claimed
+        return self._sealing.opened(info, claimed)
 
     def get(self, info: QueueInfo, claim_id: str) -> list[Message]:
-        """The messages that a claim still holds; at least one."""
+        """The messages that a claim still holds, one at least, with their bodies open. Raises NotFound."""
         messages = self._store.get_claim(info.key, claim_id)
         if not messages:
             raise NotFound(f"Claim {claim_id} does not exist, has expired, or has no messages left")
-        return messages
+        return self._sealing.found(info, messages)
 
     def age(self, message: Message) -> int:
         """Seconds since the claim that holds the message was made or renewed."""

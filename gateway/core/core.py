@@ -52,7 +52,7 @@ class Core:
         self.bridge: Any = timed(bridge, BRIDGE_CALLS)
         self.store: Any = timed(store, STORE_CALLS)
         self.limits = limits
-        ids = IdMaker()
+        self.ids = IdMaker()
         seal = seal or Seal()
         sealing = Sealing(seal, self.store)
         rules = MetadataRules(limits, can_encrypt=bool(seal.key), can_bridge=bridge.reaches_foreign)
@@ -61,12 +61,12 @@ class Core:
         self._binder = Binder(self.store, known.describe, known.bridge_at)
         self.queues = QueueAdmin(self.bridge, self.store, known, rules, access, quota, self._binder)
         self.directory = Directory(self.store, known, self.queues, self._binder)
-        publishing = Publishing(self.bridge, self.store)
-        landing = Landing(self.bridge, self.store, ids, max_body, sealing)
-        dead_letters = DeadLetters(self.store, self.directory, publishing, ids)
-        self.claims = Claims(self.store, self.directory, landing, dead_letters, limits)
+        self.publishing = Publishing(self.bridge, self.store)
+        self.landing = Landing(self.bridge, self.store, self.ids, max_body, sealing)
+        dead_letters = DeadLetters(self.store, self.directory, self.publishing, self.ids)
+        self.claims = Claims(self.store, self.directory, self.landing, dead_letters, sealing, limits)
         self.messages = Messages(
-            self.store, self.directory, publishing, landing, self.claims, limits, ids, sealing
+            self.store, self.directory, self.publishing, self.landing, dead_letters, limits, self.ids, sealing
         )
         self._housekeeper = Housekeeper(self.bridge, self.store, self._tend)
 

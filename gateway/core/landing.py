@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 
 from bridges.base import Batch, Bridge, Envelope
 from bridges.errors import BridgeError
+from gateway.core.demand import Demand
 from gateway.core.errors import Busy
 from gateway.core.foreign import Poison, properties, to_json
 from gateway.core.ids import IdMaker, made_at, usable
@@ -63,6 +64,11 @@ LANDING_BATCH = 100
 
 #: Latest expiry that a message can have, ms: the year 9999, which dates in databases can still hold.
 LATEST = 253_370_764_800_000
+
+
+#: Takes a batch of the backlog that was fetched after the queue was seen at some time (monotonic seconds): the messages
+#: that are the caller's now, and whether those are enough.
+TakeBatch = Callable[[Batch, float], tuple[list[Message], bool]]
 
 
 @dataclass(slots=True)
@@ -126,21 +132,36 @@ class Landing:
         claim: Claim,
         limit: int,
         accept: Callable[[list[Message]], list[Message]],
-        *,
-        consume: bool = False,
     ) -> list[Message]:
         """Claim up to ``limit`` messages: free landed ones first, then from the backlog; oldest first.
-
-        With ``consume`` those of the backlog need not land: they are acknowledged to the broker and gone. They have no
-        claim; to lose one of them now is to lose it for good.
 
         ``accept`` gets the free messages that were found and returns those that may be claimed. When the broker
         fails, what has been claimed of the landed messages is the answer, unless that is nothing.
         """
+        return self._taken(info, claim, limit, accept, partial(self._claim_batch, info, claim))
+
+    def pop(
+        self, info: QueueInfo, claim: Claim, limit: int, accept: Callable[[list[Message]], list[Message]]
+    ) -> list[Message]:
+        """As claim, but messages of ours in the backlog need not land: they are acknowledged to the broker and gone.
+
+        They have no claim; to lose one of them now is to lose it for good.
+        """
+        return self._taken(info, claim, limit, accept, partial(self._pop_batch, info, claim))
+
+    def _taken(
+        self,
+        info: QueueInfo,
+        claim: Claim,
+        limit: int,
+        accept: Callable[[list[Message]], list[Message]],
+        take: TakeBatch,
+    ) -> list[Message]:
+        """See claim."""
         got: list[Message] = []
         try:
             with self._lock(info).shared(LANDING_BUDGET):
-                self._claim(info, claim, limit, accept, consume, got)
+                self._take_oldest(info, claim, limit, accept, take, got)
         except BridgeError as error:
             if not got:
                 raise
@@ -150,15 +171,16 @@ class Landing:
             raise
         return got
 
-    def _claim(
+    def _take_oldest(
         self,
         info: QueueInfo,
         claim: Claim,
         limit: int,
         accept: Callable[[list[Message]], list[Message]],
-        consume: bool,
+        take: TakeBatch,
         got: list[Message],
     ) -> None:
+        """Add to ``got``: landed messages by claiming them, those of the backlog as ``take`` does it."""
         deadline = time.monotonic() + LANDING_BUDGET
         looks = 0
         skipped = 0
@@ -197,17 +219,10 @@ class Landing:
             if time.monotonic() - looked > SLOW_FETCH and self._overtakes(info, batch, limit - len(got), deadline):
                 self._land_in_turn(info, batch, deadline)
                 continue
-            if consume and all(_is_ours(info, envelope) for envelope in batch.envelopes):
-                consumed = self._consume(info, batch)
-                got += consumed
-                if consumed:
-                    return  # what fails from here on must not take them along
-                continue
-            landed = self._land_claimed(info, claim, batch, looked)
-            got += landed
-            if len(landed) == len(batch.envelopes):
+            more, ends = take(batch, looked)
+            got += more
+            if ends:
                 return
-            # Some were left out (expired, deleted, landed before): there may be more behind them.
 
     def _overtakes(self, info: QueueInfo, batch: Batch, limit: int, deadline: float) -> bool:
         """Are there free messages in front of a batch, which a lister has fetched since the claimer looked?"""
@@ -228,8 +243,8 @@ class Landing:
         with self._released(info, lease):
             self._land_free(info, lease, batch, deadline)
 
-    def _land_claimed(self, info: QueueInfo, claim: Claim, batch: Batch, seen: float) -> list[Message]:
-        """Land a batch in a claim. ``seen``: when the queue was there, before the fetch (monotonic seconds)."""
+    def _claim_batch(self, info: QueueInfo, claim: Claim, batch: Batch, seen: float) -> tuple[list[Message], bool]:
+        """Land a batch in a claim; see TakeBatch."""
         def claimed(messages: Sequence[Message]) -> None:
             with self._position_lock:
                 self._position = number(messages, self._position, self._store.now(), self._tag)
@@ -238,7 +253,16 @@ class Landing:
                 message.expires = max(message.expires, claim.keep_until)
                 message.claims = 1
 
-        return self._land(info, batch, claimed, partial(self._store.land, seen=seen))
+        landed = self._land(info, batch, claimed, partial(self._store.land, seen=seen))
+        # If some were left out (expired, deleted, landed before) there may be more behind them.
+        return landed, len(landed) == len(batch.envelopes)
+
+    def _pop_batch(self, info: QueueInfo, claim: Claim, batch: Batch, seen: float) -> tuple[list[Message], bool]:
+        """Take a batch off the broker if all of it is ours, or else claim it; see TakeBatch."""
+        if not all(_is_ours(info, envelope) for envelope in batch.envelopes):
+            return self._claim_batch(info, claim, batch, seen)
+        popped = self._consume(info, batch)
+        return popped, bool(popped)  # what fails from here on must not take them along
 
     def _consume(self, info: QueueInfo, batch: Batch) -> list[Message]:
         """The messages of a batch that live and have not landed before; the broker forgets all of it."""
@@ -251,14 +275,10 @@ class Landing:
 
     # -- free ---------------------------------------------------------------------------------------------------
 
-    def land_free(
-        self, info: QueueInfo, wanted: Callable[[Sequence[Message]], int], *, to_the_end: bool = True
-    ) -> bool:
-        """Land messages free, under the lease, as long as ``wanted`` asks for more.
+    def land_free(self, info: QueueInfo, demand: Demand, *, to_the_end: bool = True) -> bool:
+        """Land messages free, under the lease, as long as there is a demand for more.
 
-        ``wanted`` is called with each batch that has landed, with an empty one when somebody else may have landed
-        something before it, as at first, and returns how many more it would like. False when the time was up before it
-        had enough.
+        False when the time was up before that.
 
         ``to_the_end``: only a fetch that gets nothing says for certain that nothing is left. Without it one that gets
         less than it asked for is enough: a claimer whose fetch is slow may have what comes in between two fetches.
@@ -268,7 +288,7 @@ class Landing:
             lease = _Lease(self._store)
             self._take(info, lease, deadline)
             with self._released(info, lease):
-                more = wanted([])
+                more = demand.look()
                 if more:
                     time.sleep(SETTLING)
                 while more and time.monotonic() <= deadline:
@@ -278,12 +298,12 @@ class Landing:
                         return True
                     if time.monotonic() - lease.asked > LEASE_USE and not self._renewed(info, lease, batch):
                         self._take(info, lease, deadline)
-                        more = wanted([])
+                        more = demand.look()
                         continue
                     taken = lease.taken
                     landed = self._land_free(info, lease, batch, deadline)
                     # If the lease was lost meanwhile others have landed some, which come before these.
-                    more = wanted(landed if lease.taken == taken else [])
+                    more = demand.take(landed) if landed and lease.taken == taken else demand.look()
                     if len(batch.envelopes) < asked and not to_the_end:
                         return True
                 return not more

@@ -164,7 +164,7 @@ def bridged(info: QueueInfo, **more: Any) -> QueueInfo:
 
 def shown(core: Core, info: QueueInfo, envelope: Envelope) -> Any:
     """The message as an answer shows it. Raises Poison."""
-    landing = core.messages._landing
+    landing = core.landing
     landing._max_body = MAX_BODY
     message = landing.message(info, envelope, core.store.now())
     answer = orjson.dumps({"messages": [render.message("/v2/queues/q", message, core.store.now(), checksum=True)]})
@@ -187,7 +187,7 @@ def test_every_message_is_shown_or_put_aside(
         try:
             shown(core, queue, envelope)
         except Poison:
-            core.messages._landing._poison._put_aside(queue, envelope, "reason")
+            core.landing._poison._put_aside(queue, envelope, "reason")
         assert time.monotonic() - start < 2
     try:
         encode(1, "", "marconi-poison.p.q", [envelope], FRAME_MAX)
@@ -356,8 +356,8 @@ def test_poison_with_as_many_headers_as_a_frame_holds_is_put_aside(core: Core, i
         limited.extend(envelopes)
 
     bridge.deposit = publish
-    core.messages._landing._bridge = bridge
-    core.messages._landing._poison._put_aside(info, Envelope(b"1", headers={"a": "b" * (FRAME_MAX - 60)}), "a reason")
+    core.landing._bridge = bridge
+    core.landing._poison._put_aside(info, Envelope(b"1", headers={"a": "b" * (FRAME_MAX - 60)}), "a reason")
     assert [dict(envelope.headers) for envelope in limited] == [{"marconi-reason": "a reason"}]
 
 
@@ -447,7 +447,7 @@ def test_a_batch_with_one_unreadable_message_lands_the_others(
     core: Core, bridge: MemoryBridge, info: QueueInfo
 ) -> None:
     bridge.publish(info.broker, [Envelope(b"1"), Envelope(b"2", readable=False), Envelope(b"3")])
-    assert [m.body for m in core.messages.claim(info, None, None, 10)] == [b"1", b"3"]
+    assert [m.body for m in core.claims.create(info, None, None, 10)] == [b"1", b"3"]
     assert bridge.depth(info.broker.replace("marconi.", "marconi-poison.", 1)) == 1
 
 

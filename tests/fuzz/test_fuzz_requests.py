@@ -223,8 +223,8 @@ def test_a_source_has_so_many_binding_keys_at_the_most() -> None:
 
 
 def test_what_is_remembered_of_posts_has_no_bodies(core: Core) -> None:
-    from gateway.core.messages import Post
+    from gateway.core.messages.post import Post
 
     core.messages.post("p", "q", "c", [Post(b"1" * 10_000)], 10_000)
-    newest = core.messages._publishing.newest(core.directory.ensure("p", "q"))
+    newest = core.publishing.newest(core.directory.ensure("p", "q"))
     assert newest is not None and newest.body == b""

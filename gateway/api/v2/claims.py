@@ -21,7 +21,7 @@ def post(call: Call, queue: str) -> Answer:
     wanted = body.integer(document, "limit") if wanted is None else wanted
     limit = query.check_limit(wanted, call.core.limits.max_messages_per_claim_or_pop)
     call.core.claims.check(ttl, grace)
-    messages = call.on_queue(queue, lambda info: call.core.messages.claim(info, ttl, grace, limit), sure=True)
+    messages = call.on_queue(queue, lambda info: call.core.claims.create(info, ttl, grace, limit), sure=True)
     if not messages:
         return 204, b"", {}
     path = path_of(call, queue)
@@ -31,7 +31,7 @@ def post(call: Call, queue: str) -> Answer:
 
 def get(call: Call, queue: str, claim_id: str) -> Answer:
     """A claim and the messages it still holds."""
-    messages = call.on_queue(queue, lambda info: call.core.messages.claimed(info, claim_id))
+    messages = call.on_queue(queue, lambda info: call.core.claims.get(info, claim_id))
     if messages is None:
         raise _no_queue(queue, claim_id)
     path = path_of(call, queue)

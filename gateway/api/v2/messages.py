@@ -11,7 +11,7 @@ from gateway.api.v2 import render
 from gateway.api.v2.queues import path_of
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.ids import USABLE_ID
-from gateway.core.messages import Post
+from gateway.core.messages.post import Post
 from gateway.web import body, query
 from gateway.web.call import Call
 from gateway.web.errors import Answer

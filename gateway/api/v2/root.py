@@ -11,7 +11,7 @@ import orjson
 
 from bridges.errors import BridgeError
 from gateway.core.errors import CoreError, NotFound
-from gateway.core.messages import Post
+from gateway.core.messages.post import Post
 from gateway.core.queues.names import HEALTH_PROJECT
 from gateway.core.volume import UNKNOWN, message_volume
 from gateway.environ import base_of
@@ -130,7 +130,7 @@ def _operations(call: Call) -> dict[str, Any]:
         core.messages.list(core.directory.ensure(HEALTH_PROJECT, name), None, 1, None, False, False)
 
     def claim() -> None:
-        claimed.extend(core.messages.claim(core.directory.ensure(HEALTH_PROJECT, name), None, None, 1))
+        claimed.extend(core.claims.create(core.directory.ensure(HEALTH_PROJECT, name), None, None, 1))
 
     def delete() -> None:
         info = core.directory.ensure(HEALTH_PROJECT, name)
