@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,7 +173,7 @@ def test_housekeeper_goes_on_whatever_fails(
 
     monkeypatch.setattr(gateway.core.housekeeping, "SAMPLING", 0.001)
     monkeypatch.setattr(gateway.core.housekeeping, "MAINTAIN_EVERY", 1)
-    keeper = gateway.core.housekeeping.Housekeeper(Broken(), Broken())
+    keeper = gateway.core.housekeeping.Housekeeper(SimpleNamespace(bridge=Broken(), store=Broken()))
     try:
         assert all(rounds.acquire(timeout=10) for _ in range(3))
     finally:

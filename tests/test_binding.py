@@ -18,10 +18,14 @@ from gateway.core import binding as binding_module
 from gateway.core.binding import AT_ONCE, MISSING, REFUSED, Binder
 from gateway.core.bridging import AccessRules, parse
 from gateway.core.errors import NotFound
+from gateway.core.ids import IdMaker
+from gateway.core.pool import Pool
 from gateway.core.queues.admin import QueueAdmin
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.known import KnownQueues
 from gateway.core.queues.metadata import MetadataRules
+from gateway.core.seal import Seal
+from gateway.core.sealing import Sealing
 from storage.base import Queue
 from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore
@@ -68,10 +72,10 @@ def make_binder(store: SQLiteStore, bridges: dict[str | None, FakeBridge]) -> Ma
     def info_of(project: str, name: str, found: Queue) -> Any:
         value = orjson.loads(found.metadata).get("_bridge")
         bridging = parse(value) if value else None
-        vhost = bridging.source.vhost if bridging and bridging.source else None
-        return SimpleNamespace(bridge=bridges[vhost], broker=name, settings=SimpleNamespace(bridging=bridging))
+        pool = SimpleNamespace(bridge_at=lambda vhost: bridges[vhost])
+        return SimpleNamespace(pool=pool, broker=name, settings=SimpleNamespace(bridging=bridging))
 
-    return lambda: Binder(store, info_of, lambda vhost: bridges[vhost])
+    return lambda: Binder(store, info_of)
 
 
 def made(store: SQLiteStore, name: str, **more: str) -> str:
@@ -330,9 +334,10 @@ class Broker(MemoryBridge):
 def queues_on(broker: Any, store: SQLiteStore) -> tuple[QueueAdmin, Directory]:
     """A gateway's queues, all of which may be bridged."""
     rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
-    known = KnownQueues(broker, store, rules)
-    binder = Binder(store, known.describe, known.bridge_at)
-    admin = QueueAdmin(broker, store, known, rules, AccessRules(["* * * *"], admin_mode=False), None, binder)
+    pool = Pool("default", broker, store, IdMaker(), Sealing(Seal()))
+    known = KnownQueues(pool, store, rules)
+    binder = Binder(store, known.describe)
+    admin = QueueAdmin(store, known, rules, AccessRules(["* * * *"], admin_mode=False), None, binder)
     return admin, Directory(store, known, admin, binder)
 
 

@@ -27,12 +27,12 @@ class TestClaims:
 
     def test_claim_lasts_as_long_as_asked(self, core: Core, info: QueueInfo) -> None:
         post(core, info, "1", ttl=60)
-        before = core.store.now()
+        before = core.pool.store.now()
         (message,) = core.claims.create(info, 100, 200, 5)
-        after = core.store.now()
+        after = core.pool.store.now()
         assert before + 100_000 <= message.hidden_until <= after + 100_000
         assert message.expires == message.hidden_until + 200_000
-        assert core.claims.age(message) == 0
+        assert core.claims.age(message, core.now()) == 0
 
     def test_defaults_are_the_operators(self, core: Core, info: QueueInfo) -> None:
         post(core, info, "1")
@@ -57,13 +57,12 @@ class TestClaims:
     ) -> None:
         post(core, info, "1")
         (message,) = core.claims.create(info, 300, 60, 5)
-        now = core.store.now()
-        monkeypatch.setattr(core.store, "now", lambda: now + 100_000)
-        monkeypatch.setattr(core.claims, "_store", core.store)
-        assert core.claims.age(message) == 100
+        now = core.pool.store.now()
+        monkeypatch.setattr(core.pool.store, "now", lambda: now + 100_000)
+        assert core.claims.age(message, core.now()) == 100
         core.claims.renew(info, str(message.claim), 300, 60)
         (renewed,) = core.claims.get(info, str(message.claim))
-        assert core.claims.age(renewed) == 0
+        assert core.claims.age(renewed, core.now()) == 0
 
     def test_released_messages_come_again_in_order(self, core: Core, info: QueueInfo) -> None:
         post(core, info, *"123")
@@ -117,7 +116,7 @@ class TestDeadLetters:
         for _ in range(3):
             self.fail(core, info)
         (letter,) = core.messages.get(core.directory.ensure("p", "dead"), [id_])
-        assert abs(letter.expires - core.store.now() - 7_200_000) < 60_000
+        assert abs(letter.expires - core.pool.store.now() - 7_200_000) < 60_000
 
     def test_other_messages_are_claimed_in_its_place(self, core: Core, info: QueueInfo) -> None:
         post(core, info, "1")
@@ -142,7 +141,7 @@ class TestDeadLetters:
         def down(*_: Any) -> None:
             raise BridgeUnavailable("down")
 
-        monkeypatch.setattr(core.bridge, "publish", down)
+        monkeypatch.setattr(core.pool.bridge, "publish", down)
         with pytest.raises(BridgeUnavailable):
             self.fail(core, info)
         assert bodies(core.messages.get(info, [id_])) == ["1"]
@@ -160,7 +159,7 @@ class TestDeadLetters:
             raise BridgeUnavailable("the dead-letter queue is full")
 
         with monkeypatch.context() as patch:
-            patch.setattr(core.bridge, "publish", full)
+            patch.setattr(core.pool.bridge, "publish", full)
             assert bodies(core.claims.create(info, None, None, 20)) == ["2", "3"]
         assert bodies(core.messages.list(info, None, 20, None, True, False))[0] == "1"
 
@@ -181,7 +180,7 @@ class TestDeadLetters:
         def refuse(*_: Any) -> None:
             raise error
 
-        monkeypatch.setattr(core.bridge, call, refuse)
+        monkeypatch.setattr(core.pool.bridge, call, refuse)
         assert "2" in bodies(core.claims.create(info, None, None, 20))
         assert bodies(core.messages.get(info, [id_])) == ["1"]
 

@@ -14,7 +14,7 @@ from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable
 from gateway.config.limits import Limits
 from gateway.core.core import Core
-from gateway.core.landing import CLIENT_HEADER, Landing
+from gateway.core.envelopes import CLIENT_HEADER
 from gateway.core.messages.post import Post
 from gateway.core.poison import LARGEST, REASON_HEADER
 from gateway.core.queues.info import QueueInfo
@@ -26,11 +26,6 @@ from storage.sqlite import SQLiteStore
 from tests.memory_bridge import MemoryBridge
 
 BAD = Envelope(b"no gzip", content_encoding="gzip", message_id="bad")
-
-
-@pytest.fixture
-def landing(core: Core) -> Landing:
-    return core.landing
 
 
 @pytest.fixture
@@ -153,7 +148,7 @@ class TestOnce:
 
     def test_landings_that_fail_put_nothing_aside(
         self, core: Core, bridge: MemoryBridge, info: QueueInfo, aside: Callable[[], list[Envelope]],
-        monkeypatch: pytest.MonkeyPatch, landing: Landing,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         bridge.publish(info.broker, [BAD, *good("1")])
 
@@ -161,7 +156,7 @@ class TestOnce:
             raise StoreUnavailable("down")
 
         with monkeypatch.context() as patch:
-            patch.setattr(landing._store, "land", fail)
+            patch.setattr(core.pool.store, "land", fail)
             for _ in range(3):
                 with pytest.raises(StoreUnavailable):
                     claim(core, info)
@@ -201,8 +196,7 @@ class TestOnce:
             raise BridgeUnavailable("an alarm")
 
         with monkeypatch.context() as patch:
-            patch.setattr(core.bridge, "deposit", full)
-            patch.setattr(core.landing._poison, "_bridge", core.bridge)
+            patch.setattr(core.pool.bridge, "deposit", full)
             assert claim(core, info) == ["1", "2"]
             assert (len(aside()), bridge.depth(info.broker)) == (0, 2)
             with pytest.raises(BridgeUnavailable):
@@ -224,8 +218,7 @@ def test_batch_of_which_the_first_try_has_stored_some_is_claimed_whole(
             raise Unstorable("one of them")
         return left_out
 
-    landing = core.landing
-    monkeypatch.setattr(landing._store, "land", land)
+    monkeypatch.setattr(core.pool.store, "land", land)
     bridge.publish(info.broker, good("1", "refused", "2", "3"))
     assert claim(core, info) == ["1", "2", "3"]
 

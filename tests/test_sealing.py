@@ -15,12 +15,12 @@ from gateway.core import sealing
 from gateway.core.bridging import parse
 from gateway.core.core import Core
 from gateway.core.demand import Count
+from gateway.core.envelopes import CIPHER_HEADER, CLIENT_HEADER, KEY_HEADER
 from gateway.core.errors import Busy, Conflict, CoreError
 from gateway.core.ids import IdMaker
-from gateway.core.landing import CLIENT_HEADER
 from gateway.core.messages.post import Post
 from gateway.core.queues.info import QueueInfo
-from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER, KEY_SIZE, Seal, key_id
+from gateway.core.seal import CIPHER, KEY_SIZE, Seal, key_id
 from gateway.observe.metrics import UNOPENED
 from storage.base import Message
 from storage.sqlite import SQLiteStore
@@ -53,7 +53,7 @@ class Pair:
         self.other = Core(bridge, store, Limits(), Seal(THEIRS, [OURS]))
         self.info = self.core.directory.ensure("project", "queue")
         self._ids = IdMaker()
-        self._sealing = sealing.Sealing(Seal(THEIRS), store)
+        self._sealing = sealing.Sealing(Seal(THEIRS))
 
     def put(self, *bodies: str, bad: bool = False) -> list[str]:
         """Post messages as they are stored; their ids."""
@@ -66,7 +66,7 @@ class Pair:
             for message in messages:
                 self._sealing.close("project", message)
             messages = [self._spoil(message) for message in messages]
-        self.core.publishing.publish(self.info, messages)
+        self.core.pool.publishing.publish(self.info, messages)
         return [message.id for message in messages]
 
     def mixed(self) -> tuple[list[str], list[str]]:
@@ -83,7 +83,7 @@ class Pair:
         return self.bridge.depth(self.info.broker) if self.bridge.has_backlog else 0
 
     def get(self, core: Core, id_: str) -> list[str]:
-        return bodies(core.messages.get(self.info, [id_]))
+        return bodies(core.messages.get(own(core, self.info), [id_]))
 
     def close(self) -> None:
         self.core.close()
@@ -110,12 +110,17 @@ def pair(store: SQLiteStore, case: str, where: str) -> Iterator[Pair]:
 
         def landed(*bodies: str, bad: bool = False) -> list[str]:
             ids = put(*bodies, bad=bad)
-            pair.other.landing.land_free(pair.info, Count(100))
+            pair.other.pool.landing.land_free(pair.info, Count(100))
             return ids
 
         pair.put = landed  # type: ignore[method-assign]
     yield pair
     pair.close()
+
+
+def own(core: Core, info: QueueInfo) -> QueueInfo:
+    """The queue as another gateway knows it: in its own pool."""
+    return core.directory.ensure(info.project, info.name)
 
 
 def bodies(messages: Any) -> list[str]:
@@ -135,7 +140,7 @@ def count_calls(target: Any, name: str) -> list[Any]:
 
 
 def claim(core: Core, info: QueueInfo, limit: int = 20) -> Any:
-    return core.claims.create(info, 60, 60, limit)
+    return core.claims.create(own(core, info), 60, 60, limit)
 
 
 def others_get_the_rest(pair: Pair, bad: list[str], good: list[str]) -> None:
@@ -265,9 +270,9 @@ def test_many_in_front_hide_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch)
 def test_one_request_moves_only_so_many(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, case: str, call: str
 ) -> None:
-    for module in ("landing", "messages.reading"):
+    for module in ("taking", "messages.reading"):
         monkeypatch.setattr(f"gateway.core.{module}.SKIPPED", 20)
-    monkeypatch.setattr("gateway.core.landing.SKIPPING", 10)
+    monkeypatch.setattr("gateway.core.taking.SKIPPING", 10)
     pair = Pair(MemoryBridge(), store, case)
     pair.put(*["-1"] * 90, bad=True)
     pair.put("1")
@@ -276,7 +281,7 @@ def test_one_request_moves_only_so_many(
         "pop": lambda: pair.core.messages.pop(pair.info, 1),
         "list": lambda: pair.core.messages.list(pair.info, None, 5, None, False, False),
     }
-    fetches = count_calls(pair.core.bridge, "fetch")
+    fetches = count_calls(pair.core.pool.bridge, "fetch")
     assert calls[call]() == []
     assert 10 <= 91 - pair.waiting() <= 30
     assert len(fetches) <= 5
@@ -290,7 +295,7 @@ def test_one_request_moves_only_so_many(
 @pytest.mark.parametrize("case", ["other-key", "no-key", "other-key-unnamed"], indirect=True)
 def test_each_gateway_tries_a_message_once_and_only_if_it_may_have_the_key(pair: Pair, case: str, where: str) -> None:
     pair.put("-1", "-2", bad=True)
-    marked = count_calls(pair.core.store, "mark")
+    marked = count_calls(pair.core.pool.store, "mark")
     for _ in range(3):
         assert claim(pair.core, pair.info) == []
     # In the broker there is nothing to mark: it lands with the mark.
@@ -350,9 +355,9 @@ def test_key_is_changed_while_messages_wait(store: SQLiteStore, bridge: MemoryBr
         key_id(OURS), key_id(OURS), key_id(THEIRS)
     ]
     bridge.requeue(batch)
-    assert bodies(cores[2].messages.list(info, None, 5, None, False, False)) == ["0", "1", "2"]
-    assert bodies(cores[1].messages.pop(info, 1)) == ["0"]
-    assert bodies(cores[3].messages.list(info, None, 5, None, False, False)) == ["2"]
+    assert bodies(cores[2].messages.list(own(cores[2], info), None, 5, None, False, False)) == ["0", "1", "2"]
+    assert bodies(cores[1].messages.pop(own(cores[1], info), 1)) == ["0"]
+    assert bodies(cores[3].messages.list(own(cores[3], info), None, 5, None, False, False)) == ["2"]
     assert bodies(claim(cores[2], info)) == ["1", "2"]
     for core in cores:
         core.close()
@@ -382,7 +387,7 @@ def test_what_was_popped_before_the_broker_failed_is_shown(store: SQLiteStore, b
     def fail(*_: Any) -> Any:
         raise BridgeUnavailable("down")
 
-    core.bridge.fetch = fail
+    core.pool.bridge.fetch = fail
     assert bodies(core.messages.pop(info, 2)) == ["1"]
     core.close()
 
@@ -397,7 +402,7 @@ def test_what_landed_before_a_queue_was_bridged_is_listed_open(
     core.messages.list(info, None, 1, None, False, False)
     bridged = replace(info, settings=replace(info.settings, bridging=parse({"source": {"queue": "foreign"}})))
     monkeypatch.setattr(core.directory, "ensure_source", lambda _: None)
-    bridged.bridge.peek = lambda *_: None
+    bridged.pool.bridge.peek = lambda *_: None
     assert bodies(core.messages.list(bridged, None, 5, None, False, False)) == ["1"]
     core.close()
 

@@ -84,14 +84,14 @@ def test_landing_again_after_a_crash_before_the_acknowledgement_is_a_no_op(make_
     posted = first.messages.post(project, queue, "client", [Post(b"1"), Post(b"2")], 0)
     info = first.directory.ensure(project, queue)
 
-    first.bridge.settle = lambda batch: batch.link.close()
+    first.pool.bridge.settle = lambda batch: batch.link.close()
     first_claim = first.claims.create(info, None, None, 10)
-    wait_until(lambda: second.bridge.depth(info.broker) == 2, 10, "the broker to take the messages back")
+    wait_until(lambda: second.pool.bridge.depth(info.broker) == 2, 10, "the broker to take the messages back")
     second_claim = second.claims.create(second.directory.ensure(project, queue), None, None, 10)
 
     assert [message.id for message in first_claim] == posted
     assert second_claim == []
-    assert second.bridge.depth(info.broker) == 0, "what has landed before is acknowledged"
+    assert second.pool.bridge.depth(info.broker) == 0, "what has landed before is acknowledged"
 
 
 def test_message_that_did_not_land_goes_back_to_the_broker(make_hybrid_core, queue):
@@ -103,7 +103,7 @@ def test_message_that_did_not_land_goes_back_to_the_broker(make_hybrid_core, que
     def fail(q, messages, owner=None):
         raise StoreUnavailable("just now")
 
-    first.store.land = fail
+    first.pool.store.land = fail
     with pytest.raises(StoreUnavailable):
         first.claims.create(info, None, None, 10)
 

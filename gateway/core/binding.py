@@ -76,16 +76,13 @@ class Bound:
 class Binder:
     """Looks after the bindings of all queues that read from an exchange, in a thread of its own.
 
-    ``info_of(project, name, document)`` is the queue's QueueInfo; ``bridge_at(vhost)`` the bridge there, which is asked
-    for each time, as one that nobody asks for is closed.
+    ``info_of(project, name, document)`` is the queue's QueueInfo. Its pool is asked for the bridge each time, since
+    a bridge that nobody asks for is closed.
     """
 
-    def __init__(
-        self, store: SideStore, info_of: Callable[[str, str, Queue], Any], bridge_at: Callable[[str | None], Bridge]
-    ):
+    def __init__(self, store: SideStore, info_of: Callable[[str, str, Queue], Any]):
         self._store = store
         self._info_of = info_of
-        self._bridge_at = bridge_at
         self._bound: dict[str, Bound] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -173,7 +170,7 @@ class Binder:
             source = bound.info.settings.bridging.source
             if ("vhost", source.vhost) in down:
                 return
-            self._bridge_at(source.vhost).bind(bound.info.broker, source.binding)
+            bound.info.pool.bridge_at(source.vhost).bind(bound.info.broker, source.binding)
         except ExchangeMissing:
             state, longest = "missing", MISSING
         except QueueMissing:  # deleted, or about to be: it is made again only for whoever reads it

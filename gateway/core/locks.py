@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 from gateway.core.errors import Busy
 
@@ -79,3 +80,24 @@ class SharedLock:
             else:
                 self._sharers += 1
             self._line.popleft().granted.set()
+
+
+class SharedLocks:
+    """A SharedLock for each key, as long as somebody uses it."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, SharedLock] = WeakValueDictionary()
+        self._mutex = threading.Lock()
+
+    def get(self, key: str) -> SharedLock:
+        """The lock for a key."""
+        with self._mutex:
+            lock = self._locks.get(key)
+            if lock is None:
+                lock = self._locks[key] = SharedLock()
+            return lock
+
+    def is_owned(self, key: str) -> bool:
+        """Does somebody hold the lock for a key alone?"""
+        lock = self._locks.get(key)
+        return lock is not None and lock.owned

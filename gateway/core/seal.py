@@ -14,12 +14,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from storage.base import Ring
 
-#: AMQP header that names the cipher of a sealed body, and its value.
-CIPHER_HEADER = "marconi-cipher"
+#: The cipher, as messages name it.
 CIPHER = "AES-256-GCM"
-
-#: AMQP header with the id of the key that a body is sealed with. Messages of earlier versions have none.
-KEY_HEADER = "marconi-cipher-key"
 
 #: What the id of a key looks like. The letter keeps SQLite from taking it for a number.
 KEY_ID = re.compile(r"k[0-9a-f]{15}\Z")

@@ -16,13 +16,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from bridges.base import Envelope
 from gateway.core.errors import Busy, Conflict, CoreError, InvalidInput
-from gateway.core.ids import usable
 from gateway.core.queues.info import QueueInfo
-from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER, KEY_ID, NotOpened, Seal
+from gateway.core.seal import NotOpened, Seal
 from gateway.observe.metrics import UNOPENED
-from storage.base import Message, Ring, SideStore
+from storage.base import Message, Ring
 
 LOG = logging.getLogger(__name__)
 
@@ -46,9 +44,8 @@ PASSING = "messages that can't be decrypted here are being passed over; try agai
 class Sealing:
     """Closes and opens the messages of all queues."""
 
-    def __init__(self, seal: Seal, store: SideStore):
+    def __init__(self, seal: Seal):
         self._seal = seal
-        self._store = store
         self._logged: dict[str, float] = {}
 
     def close(self, project: str, message: Message) -> None:
@@ -61,25 +58,22 @@ class Sealing:
 
     # -- in the broker ------------------------------------------------------------------------------------------
 
-    def key_of(self, project: str, id_: str, envelope: Envelope) -> str:
-        """``Message.key`` of a sealed message that comes out of the broker and gets the given id."""
-        named = _named(envelope)
+    def key_of(self, project: str, id_: str, sealed: bytes, named: str) -> str:
+        """``Message.key`` of a sealed body out of the broker whose message gets the given id.
+
+        ``named``: the id of the key that the message names, empty if it names none.
+        """
         try:
-            return self._seal.unseal(envelope.body, _context(project, id_), named)[0]
+            return self._seal.unseal(sealed, _context(project, id_), named)[0]
         except NotOpened:
             return self._tried(named)
 
-    def opens(self, info: QueueInfo, envelopes: Sequence[Envelope]) -> bool:
-        """Can all sealed ones of these messages be opened here?"""
-        for envelope in envelopes:
-            if envelope.headers.get(CIPHER_HEADER) == CIPHER and info.settings.bridging is None:
-                if envelope.message_id is None:
-                    return False
-                try:
-                    context = _context(info.project, usable(envelope.message_id))
-                    self._seal.unseal(envelope.body, context, _named(envelope))
-                except NotOpened:
-                    return False
+    def can_unseal(self, project: str, id_: str, sealed: bytes, named: str) -> bool:
+        """Can the body be unsealed here? Arguments as for key_of."""
+        try:
+            self._seal.unseal(sealed, _context(project, id_), named)
+        except NotOpened:
+            return False
         return True
 
     # -- landed -------------------------------------------------------------------------------------------------
@@ -102,12 +96,12 @@ class Sealing:
 
     def free(self, info: QueueInfo, limit: int) -> tuple[list[Message], bool]:
         """Like SideStore.free, of the messages that can be opened here; they stay sealed."""
-        found, leased = self._store.free(info.key, limit)
+        found, leased = info.pool.store.free(info.key, limit)
         if self._all_open(info, found):
             return found, leased
         asked, deadline = limit, time.monotonic() + SKIPPING_BUDGET
         while True:
-            found, leased = self._store.free(info.key, asked, self._seal.ring)
+            found, leased = info.pool.store.free(info.key, asked, self._seal.ring)
             if self._all_open(info, found):
                 return found[:limit], leased
             if time.monotonic() > deadline:
@@ -174,7 +168,7 @@ class Sealing:
         """Record which messages could not be opened, so that they are left out from now on."""
         marked = [replace(message, key=key) for message in messages if (key := self._tried(message.key)) != message.key]
         if marked:
-            self._store.mark(info.key, marked)
+            info.pool.store.mark(info.key, marked)
 
     def _report(self, info: QueueInfo, failures: Sequence[tuple[Message, NotOpened]]) -> None:
         for _, error in failures:
@@ -189,17 +183,6 @@ class Sealing:
         LOG.warning(
             "queue %s: message %s can't be decrypted and is left where it is: %s", info.key, message.id, error
         )
-
-
-def is_sealed(envelope: Envelope) -> bool:
-    """Does a message of a queue of ours say that its body is sealed?"""
-    return envelope.headers.get(CIPHER_HEADER) == CIPHER
-
-
-def _named(envelope: Envelope) -> str:
-    """The id of the key that a message names; empty if it names none."""
-    key = envelope.headers.get(KEY_HEADER)
-    return key if isinstance(key, str) and KEY_ID.match(key) else ""
 
 
 def _context(project: str, id_: str) -> str:

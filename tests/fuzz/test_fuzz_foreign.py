@@ -29,8 +29,12 @@ from gateway.api.v2 import render
 from gateway.core import compressions, foreign, oslo
 from gateway.core.bridging import parse
 from gateway.core.core import Core
+from gateway.core.envelopes import EnvelopeReader
 from gateway.core.foreign import Poison
+from gateway.core.poison import PoisonQueues
 from gateway.core.queues.info import QueueInfo
+from gateway.core.seal import Seal
+from gateway.core.sealing import Sealing
 from tests.fuzz.fuzzing import deep, fuzzed, json_texts, near, parsed, texts
 from tests.memory_bridge import MemoryBridge
 
@@ -164,13 +168,12 @@ def bridged(info: QueueInfo, **more: Any) -> QueueInfo:
 
 def shown(core: Core, info: QueueInfo, envelope: Envelope) -> Any:
     """The message as an answer shows it. Raises Poison."""
-    landing = core.landing
-    landing._max_body = MAX_BODY
-    message = landing.message(info, envelope, core.store.now())
-    answer = orjson.dumps({"messages": [render.message("/v2/queues/q", message, core.store.now(), checksum=True)]})
-    render.edge("/v2/queues/q", message, core.store.now())
-    core.store.purge(info.key)
-    assert core.store.land(info.key, [message]) == set()
+    reader = EnvelopeReader(core.ids, MAX_BODY, Sealing(Seal()))
+    message = reader.message(info, envelope, core.now())
+    answer = orjson.dumps({"messages": [render.message("/v2/queues/q", message, core.now(), checksum=True)]})
+    render.edge("/v2/queues/q", message, core.now())
+    core.pool.store.purge(info.key)
+    assert core.pool.store.land(info.key, [message]) == set()
     assert message.expires >= message.posted or envelope.ttl is not None and envelope.ttl < 0
     return json.loads(answer)["messages"][0]
 
@@ -187,7 +190,7 @@ def test_every_message_is_shown_or_put_aside(
         try:
             shown(core, queue, envelope)
         except Poison:
-            core.landing._poison._put_aside(queue, envelope, "reason")
+            PoisonQueues(core.pool.bridge).put_aside(queue, envelope, "reason")
         assert time.monotonic() - start < 2
     try:
         encode(1, "", "marconi-poison.p.q", [envelope], FRAME_MAX)
@@ -348,7 +351,7 @@ def test_gzip_data_of_many_pieces_takes_no_time() -> None:
 
 
 def test_poison_with_as_many_headers_as_a_frame_holds_is_put_aside(core: Core, info: QueueInfo) -> None:
-    bridge = core.bridge
+    bridge = core.pool.bridge
     limited: list[Envelope] = []
 
     def publish(queue: str, envelopes: list[Envelope]) -> None:
@@ -356,8 +359,7 @@ def test_poison_with_as_many_headers_as_a_frame_holds_is_put_aside(core: Core, i
         limited.extend(envelopes)
 
     bridge.deposit = publish
-    core.landing._bridge = bridge
-    core.landing._poison._put_aside(info, Envelope(b"1", headers={"a": "b" * (FRAME_MAX - 60)}), "a reason")
+    PoisonQueues(bridge).put_aside(info, Envelope(b"1", headers={"a": "b" * (FRAME_MAX - 60)}), "a reason")
     assert [dict(envelope.headers) for envelope in limited] == [{"marconi-reason": "a reason"}]
 
 

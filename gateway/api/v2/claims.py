@@ -25,7 +25,7 @@ def post(call: Call, queue: str) -> Answer:
     if not messages:
         return 204, b"", {}
     path = path_of(call, queue)
-    shown = render.messages(path, messages, call.core.store.now(), call.service.enable_checksum)
+    shown = render.messages(path, messages, call.core.now(), call.service.enable_checksum)
     return 201, orjson.dumps({"messages": shown}), {"Location": f"{path}/claims/{messages[0].claim}"}
 
 
@@ -38,8 +38,8 @@ def get(call: Call, queue: str, claim_id: str) -> Answer:
     return 200, orjson.dumps({
         "href": f"{path}/claims/{claim_id}",
         "ttl": messages[0].claim_ttl,
-        "age": call.core.claims.age(messages[0]),
-        "messages": render.messages(path, messages, call.core.store.now(), call.service.enable_checksum),
+        "age": call.core.claims.age(messages[0], call.core.now()),
+        "messages": render.messages(path, messages, call.core.now(), call.service.enable_checksum),
     }), {}
 
 

@@ -75,7 +75,7 @@ def list_(call: Call, queue: str) -> Answer:
     ) or ()
     path = path_of(call, queue)
     return 200, orjson.dumps({
-        "messages": render.messages(path, page, call.core.store.now(), call.service.enable_checksum),
+        "messages": render.messages(path, page, call.core.now(), call.service.enable_checksum),
         "links": query.next_link(f"{path}/messages", args, _marker(page[-1])) if page else [],
     }), {}
 
@@ -91,7 +91,7 @@ def _get_many(call: Call, queue: str, ids: list[str]) -> Answer:
     found = call.on_queue(queue, lambda info: call.core.messages.get(info, usable))
     if not found:
         raise NotFound("None of these messages exists")
-    shown = render.messages(path_of(call, queue), found, call.core.store.now(), call.service.enable_checksum)
+    shown = render.messages(path_of(call, queue), found, call.core.now(), call.service.enable_checksum)
     return 200, orjson.dumps({"messages": shown}), {}
 
 
@@ -107,7 +107,7 @@ def get(call: Call, queue: str, message_id: str) -> Answer:
     found = call.on_queue(queue, lambda info: call.core.messages.get(info, usable))
     if not found:
         raise NotFound(f"Message {message_id} does not exist")
-    shown = render.message(path_of(call, queue), found[0], call.core.store.now(), call.service.enable_checksum)
+    shown = render.message(path_of(call, queue), found[0], call.core.now(), call.service.enable_checksum)
     return 200, orjson.dumps(shown), {}
 
 
@@ -141,6 +141,6 @@ def delete_many(call: Call, queue: str) -> Answer:
 def _pop(call: Call, queue: str, wanted: int) -> Answer:
     limit = query.check_limit(wanted, call.core.limits.max_messages_per_claim_or_pop, "pop")
     messages = call.on_queue(queue, lambda info: call.core.messages.pop(info, limit), sure=True) or ()
-    now = call.core.store.now()
+    now = call.core.now()
     shown = [render.popped(message, now, call.service.enable_checksum) for message in messages]
     return 200, orjson.dumps({"messages": shown}), {}

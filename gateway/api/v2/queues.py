@@ -130,7 +130,7 @@ def stats(call: Call, queue: str) -> Answer:
             "free": landed.free + waiting,
             "total": landed.free + landed.claimed + landed.delayed + waiting,
         }
-        now = call.core.store.now()
+        now = call.core.now()
         for name, item in (("oldest", landed.oldest), ("newest", landed.newest)):
             if counts["total"] and item is not None:
                 counts[name] = render.edge(path_of(call, queue), item, now)

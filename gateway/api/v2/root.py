@@ -95,8 +95,8 @@ def home(call: Call) -> Answer:
 
 def ping(call: Call) -> Answer:
     """``GET /v2/ping``: 204 when broker and side-store answer."""
-    call.core.bridge.ping()
-    call.core.store.ping()
+    call.core.pool.bridge.ping()
+    call.core.pool.store.ping()
     return 204, b"", {}
 
 
@@ -106,11 +106,11 @@ def health(call: Call) -> Answer:
         raise NotFound("There is nothing here")
     core = call.core
     operations = _operations(call)  # first: they may be what finds out that the broker or the side-store is gone
-    broker, store = _works(core.bridge.ping), _works(core.store.ping)
+    broker, store = _works(core.pool.bridge.ping), _works(core.pool.store.ping)
     works = broker["succeeded"] and store["succeeded"]
     pool = {
         "storage_reachable": works,
-        "message_volume": message_volume(core.bridge, core.store) if works else UNKNOWN,
+        "message_volume": message_volume(core.pool) if works else UNKNOWN,
         "operation_status": {"ping_broker": broker, "ping_side_store": store, **operations},
     }
     # There are no other pools: the one that there is stands at the top level too, as clients know it.

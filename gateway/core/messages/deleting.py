@@ -7,13 +7,11 @@ from collections.abc import Collection, Sequence
 from gateway.config.limits import Limits
 from gateway.core.errors import Forbidden, InvalidInput
 from gateway.core.ids import made_at
-from gateway.core.landing import Landing
 from gateway.core.messages.seeking import SOUGHT_AT_MOST, Seeking
-from gateway.core.publishing import Publishing
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
 from gateway.observe.metrics import MESSAGES
-from storage.base import Message, SideStore
+from storage.base import Message
 
 
 class Deleting:
@@ -21,17 +19,11 @@ class Deleting:
 
     def __init__(
         self,
-        store: SideStore,
         directory: Directory,
-        publishing: Publishing,
-        landing: Landing,
         seeking: Seeking,
         limits: Limits,
     ):
-        self._store = store
         self._directory = directory
-        self._publishing = publishing
-        self._landing = landing
         self._seeking = seeking
         self._limits = limits
 
@@ -45,17 +37,17 @@ class Deleting:
             if held:
                 raise Forbidden(f"Message {id_} is claimed; give its claim_id to delete it")
             return everything
-        if self._store.delete_claimed(info.key, [id_], [claim_id]):
+        if info.pool.store.delete_claimed(info.key, [id_], [claim_id]):
             MESSAGES.labels("deleted").inc()
             return True
         # Nothing was deleted: find out why (rarely needed, so not asked before).
-        found: Collection[Message] = self._store.get_messages(info.key, [id_])
+        found: Collection[Message] = info.pool.store.get_messages(info.key, [id_])
         if not found:
             found = self._seeking.seek(info, [id_], SOUGHT_AT_MOST)[0].values()
         if not found and self._bury(info, self._seeking.may_wait(info, [id_])):
-            found = self._store.get_messages(info.key, [id_])
+            found = info.pool.store.get_messages(info.key, [id_])
         for message in found:
-            if message.claim is not None and message.hidden_until > self._store.now():
+            if message.claim is not None and message.hidden_until > info.pool.store.now():
                 raise Forbidden(f"Message {id_} is claimed by another claim")
             raise InvalidInput(f"Message {id_} is not claimed by that claim, or the claim has expired")
         # If it is anywhere it waits far behind, or another gateway is landing it: anybody may delete what nobody has
@@ -70,11 +62,11 @@ class Deleting:
         Returns those that stay, and whether all of the others were there.
         """
         ids = list(dict.fromkeys(ids))
-        deleted = self._store.delete_claimed(info.key, ids, claim_ids) if claim_ids else 0
-        deleted += self._store.delete_unclaimed(info.key, ids)
+        deleted = info.pool.store.delete_claimed(info.key, ids, claim_ids) if claim_ids else 0
+        deleted += info.pool.store.delete_unclaimed(info.key, ids)
         held: set[str] = set()
         if deleted < len(ids):
-            held = {message.id for message in self._store.get_messages(info.key, ids)}
+            held = {message.id for message in info.pool.store.get_messages(info.key, ids)}
             found, held_since = self._delete_waiting(info, [id_ for id_ in ids if id_ not in held])
             deleted += found
             held |= held_since
@@ -87,13 +79,13 @@ class Deleting:
         What does not come by soon gets a tombstone, so that it is dropped when it does.
         """
         found, _ = self._seeking.seek(info, ids, self._limits.max_messages_per_page)
-        now = self._store.now()
+        now = info.pool.store.now()
         held = {id_ for id_, message in found.items() if message.claim is not None and message.hidden_until > now}
         doomed = found.keys() - held
         doomed |= self._bury(info, self._seeking.may_wait(info, ids) - found.keys())
-        deleted = self._store.delete_unclaimed(info.key, list(doomed)) if doomed else 0
+        deleted = info.pool.store.delete_unclaimed(info.key, list(doomed)) if doomed else 0
         if deleted < len(doomed):
-            held |= {message.id for message in self._store.get_messages(info.key, list(doomed))}
+            held |= {message.id for message in info.pool.store.get_messages(info.key, list(doomed))}
         return deleted, held
 
     def _bury(self, info: QueueInfo, ids: Collection[str]) -> set[str]:
@@ -103,7 +95,7 @@ class Deleting:
         if not ids:
             return set()
         lifetime = self._limits.max_message_ttl * 1000
-        return self._store.tombstone(info.key, {id_: (made_at(id_) or 0) + lifetime for id_ in ids})
+        return info.pool.store.tombstone(info.key, {id_: (made_at(id_) or 0) + lifetime for id_ in ids})
 
     def purge(self, project: str, name: str) -> None:
         """Remove all messages of a queue."""
@@ -111,9 +103,9 @@ class Deleting:
 
     def _purge(self, info: QueueInfo) -> bool:
         """Empty broker and side-store while nobody lands free messages."""
-        with self._landing.interrupted(info):
+        with info.pool.landing.interrupted(info):
             if info.has_backlog:
                 info.bridge.purge(info.broker)
-            self._store.purge(info.key)
-        self._publishing.forget(info.key)
+            info.pool.store.purge(info.key)
+        info.pool.publishing.forget(info.key)
         return True

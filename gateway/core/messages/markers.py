@@ -7,7 +7,6 @@ import re
 from gateway.core.errors import InvalidInput
 from gateway.core.ids import USABLE_ID
 from gateway.core.queues.info import QueueInfo
-from storage.base import SideStore
 
 #: A listing's marker: a landing position. Clients may pass a message's id instead.
 MARKER = re.compile(r"[0-9]{1,20}\Z")
@@ -19,7 +18,7 @@ PEEK_MARKER = re.compile(r"peek-([0-9]{1,4})\Z")
 MAX_POSITION = 2**63 - 1
 
 
-def position_of(store: SideStore, info: QueueInfo, marker: str | None) -> int | None:
+def position_of(info: QueueInfo, marker: str | None) -> int | None:
     """The landing position after which a page starts; None for a marker that leads nowhere. Raises InvalidInput."""
     if marker is None:
         return 0
@@ -27,7 +26,7 @@ def position_of(store: SideStore, info: QueueInfo, marker: str | None) -> int | 
         return min(int(marker), MAX_POSITION)
     if not USABLE_ID.match(marker):
         raise InvalidInput("The marker is neither one of ours nor the id of a message")
-    found = store.get_messages(info.key, [marker])
+    found = info.pool.store.get_messages(info.key, [marker])
     return found[0].seq if found else None
 
 

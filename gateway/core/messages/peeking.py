@@ -10,10 +10,9 @@ from uuid import UUID, uuid5
 from bridges.base import Envelope
 from gateway.core import foreign
 from gateway.core.demand import Count
-from gateway.core.landing import Landing
 from gateway.core.messages.markers import peeked_by, position_of
 from gateway.core.queues.info import QueueInfo
-from storage.base import Message, SideStore
+from storage.base import Message
 
 #: How deep into somebody else's queue a list looks, always: what has been given back before is in front, and would go
 #: behind the rest of it if fewer were taken and given back again.
@@ -34,10 +33,6 @@ PEEKED_IDS = UUID("a3c9b0e6-9d0c-5a55-8d6e-7065656b6564")
 class Peeking:
     """Lists queues of others."""
 
-    def __init__(self, store: SideStore, landing: Landing):
-        self._store = store
-        self._landing = landing
-
     def list(
         self, info: QueueInfo, marker: str | None, limit: int, landed: Callable[[int], list[Message]]
     ) -> Sequence[Message]:
@@ -47,7 +42,7 @@ class Peeking:
         reads a page of what has landed, from a position on.
         """
         skip = peeked_by(marker)
-        after = 0 if skip is not None else position_of(self._store, info, marker)
+        after = 0 if skip is not None else position_of(info, marker)
         if after is None:
             return []
         page = [] if skip is not None else landed(after)
@@ -57,17 +52,17 @@ class Peeking:
         info.bridge.peek(info.broker, PEEK_DEPTH, look.see)
         if look.has_worn:
             # What was taken and not seen has come back as often.
-            self._landing.land_free(info, Count(PEEK_DEPTH if look.ended_early else look.seen))
+            info.pool.landing.land_free(info, Count(PEEK_DEPTH if look.ended_early else look.seen))
             return landed(after)
         return [*page, *look.found]
 
     def _shown(self, info: QueueInfo) -> Callable[[Envelope], Message | None]:
         """Makes messages to show of what waits in a broker queue; None of poison, which a claim puts aside."""
-        now = self._store.now()
+        now = info.pool.store.now()
 
         def shown(envelope: Envelope) -> Message | None:
             try:
-                message = self._landing.message(info, envelope, now)
+                message = info.pool.reader.message(info, envelope, now)
             except foreign.Poison:
                 return None
             if envelope.message_id is None:

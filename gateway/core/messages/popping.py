@@ -9,12 +9,11 @@ from uuid import uuid4
 
 from gateway.config.limits import MIN_CLAIM_TTL
 from gateway.core.dead_letters import DeadLetters
-from gateway.core.landing import Landing
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import Sealing
 from gateway.observe.metrics import MESSAGES
-from storage.base import Claim, Message, SideStore
+from storage.base import Claim, Message
 from storage.errors import StoreError
 
 LOG = logging.getLogger(__name__)
@@ -24,11 +23,9 @@ class Popping:
     """Takes messages out of queues for good."""
 
     def __init__(
-        self, store: SideStore, directory: Directory, landing: Landing, dead_letters: DeadLetters, sealing: Sealing
+        self, directory: Directory, dead_letters: DeadLetters, sealing: Sealing
     ):
-        self._store = store
         self._directory = directory
-        self._landing = landing
         self._dead_letters = dead_letters
         self._sealing = sealing
 
@@ -39,15 +36,15 @@ class Popping:
         the broker has does not land, which would be for nothing.
         """
         self._directory.ensure_source(info)
-        expires = self._store.now() + MIN_CLAIM_TTL * 1000
+        expires = info.pool.store.now() + MIN_CLAIM_TTL * 1000
         claim = Claim(uuid4().hex, MIN_CLAIM_TTL, expires, expires)
-        taken = self._landing.pop(info, claim, limit, partial(self._dead_letters.sort_out, info))
+        taken = info.pool.taking.pop(info, claim, limit, partial(self._dead_letters.sort_out, info))
         MESSAGES.labels("claimed").inc(len(taken))
         popped = self._sealing.opened(info, taken)  # what has no claim is gone from here on
         claimed = [message.id for message in popped if message.claim is not None]
         if claimed:
             try:
-                deleted = self._store.delete_claimed(info.key, claimed, [claim.id])
+                deleted = info.pool.store.delete_claimed(info.key, claimed, [claim.id])
                 if deleted < len(claimed):
                     popped = [*self._without_lost(info, popped, deleted)]
             except StoreError as error:
@@ -67,8 +64,8 @@ class Popping:
         were deleted.
         """
         claimed = [message.id for message in popped if message.claim is not None]
-        there = {message.id for message in self._store.get_messages(info.key, claimed)}
-        now = self._store.now()
+        there = {message.id for message in info.pool.store.get_messages(info.key, claimed)}
+        now = info.pool.store.now()
 
         def ours(message: Message) -> bool:
             # While the claim lasts nobody else can have deleted what is gone: the answer to our own delete was lost.

@@ -8,15 +8,14 @@ from dataclasses import replace
 
 from gateway.core.demand import Count
 from gateway.core.errors import Busy
-from gateway.core.landing import SETTLING, Landing
+from gateway.core.landing import SETTLING
 from gateway.core.messages.markers import MAX_POSITION, position_of
 from gateway.core.messages.peeking import Peeking
 from gateway.core.messages.seeking import SOUGHT_AT_MOST, Seeking
-from gateway.core.publishing import Publishing
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import SKIPPED, Sealing
-from storage.base import Message, Ring, SideStore, Stats
+from storage.base import Message, Ring, Stats
 
 
 class Reading:
@@ -24,27 +23,21 @@ class Reading:
 
     def __init__(
         self,
-        store: SideStore,
         directory: Directory,
-        publishing: Publishing,
-        landing: Landing,
         sealing: Sealing,
         seeking: Seeking,
     ):
-        self._store = store
         self._directory = directory
-        self._publishing = publishing
-        self._landing = landing
         self._sealing = sealing
         self._seeking = seeking
-        self._peeking = Peeking(store, landing)
+        self._peeking = Peeking()
 
     def list(
         self, info: QueueInfo, marker: str | None, limit: int, not_from: str | None, claimed: bool, delayed: bool
     ) -> Sequence[Message]:
         """A page of living messages after ``marker``, oldest first, landing more from the backlog as needed."""
         def stored(after: int, limit: int, ring: Ring | None) -> Sequence[Message]:
-            return self._store.list_messages(
+            return info.pool.store.list_messages(
                 info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed, ring=ring
             )
 
@@ -54,23 +47,23 @@ class Reading:
         if info.has_backlog and not info.lands:
             self._directory.ensure_source(info)
             return self._peeking.list(info, marker, limit, landed)
-        after = position_of(self._store, info, marker)
+        after = position_of(info, marker)
         if after is None:
             return []
         self._directory.ensure_source(info)
-        landing = self._landing.is_landing(info)
+        landing = info.pool.landing.is_landing(info)
         page = landed(after)
         if len(page) == limit or not info.lands or after >= MAX_POSITION:
             return page
         # To ask for the depth first spares those who poll an empty queue the lease. A message that another gateway is
         # just landing is missed here, but not for good: its position is behind this page.
         if not info.bridge.depth(info.broker):
-            if landing or self._landing.is_landing(info):
-                self._landing.await_others(info)
+            if landing or info.pool.landing.is_landing(info):
+                info.pool.landing.await_others(info)
                 return landed(after)
         else:
             filling = _Page(info, self._sealing, page, lambda: landed(after), after, limit, not_from)
-            complete = self._landing.land_free(info, filling, to_the_end=False)
+            complete = info.pool.landing.land_free(info, filling, to_the_end=False)
             page = filling.page
             if not page and not complete:
                 raise Busy("the messages in front of the wanted ones are still being landed; try again")
@@ -78,7 +71,7 @@ class Reading:
 
     def get(self, info: QueueInfo, ids: Sequence[str]) -> Sequence[Message]:
         """Those of the messages that live, in the order asked for."""
-        found = {message.id: message for message in self._store.get_messages(info.key, ids)}
+        found = {message.id: message for message in info.pool.store.get_messages(info.key, ids)}
         missing = [id_ for id_ in ids if id_ not in found]
         if missing:
             landed, unresolved = self._seeking.seek(info, missing, SOUGHT_AT_MOST)
@@ -88,7 +81,7 @@ class Reading:
             if self._seeking.may_wait(info, missing):
                 # Another gateway may have had one in its hands, on the way from the broker to the side-store.
                 time.sleep(SETTLING)
-                found |= {message.id: message for message in self._store.get_messages(info.key, missing)}
+                found |= {message.id: message for message in info.pool.store.get_messages(info.key, missing)}
         return self._sealing.found(info, [found[id_] for id_ in dict.fromkeys(ids) if id_ in found])
 
     def stats(self, info: QueueInfo) -> tuple[Stats, int]:
@@ -104,10 +97,10 @@ class Reading:
         if not info.lands:
             return landed, waiting  # to look at somebody else's queue has a price, see docs/bridging.md
         if landed.oldest is None:
-            self._landing.land_free(info, Count(1))
+            info.pool.landing.land_free(info, Count(1))
             landed, waiting = self._counts(info)
         newest = landed.newest
-        own = self._publishing.newest(info)
+        own = info.pool.publishing.newest(info)
         if waiting and own and (newest is None or newest.posted <= own.posted):
             newest = own
         return replace(landed, newest=newest), waiting
@@ -115,7 +108,7 @@ class Reading:
     def _counts(self, info: QueueInfo) -> tuple[Stats, int]:
         """What has landed of the queue, and about how many messages wait in the broker."""
         waiting = info.bridge.depth(info.broker) if info.has_backlog else 0
-        return self._store.stats(info.key), waiting
+        return info.pool.store.stats(info.key), waiting
 
 
 class _Page:

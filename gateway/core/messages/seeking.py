@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from gateway.config.limits import Limits
 from gateway.core.ids import made_at
-from gateway.core.landing import Landing
 from gateway.core.queues.info import QueueInfo
-from storage.base import Message, SideStore
+from storage.base import Message
 
 #: Messages that one request moves to the side-store, and no more, to find one by its id.
 SOUGHT_AT_MOST = 500
@@ -20,9 +19,7 @@ CLOCK_SKEW = 5_000
 class Seeking:
     """Looks for messages that may not have landed yet."""
 
-    def __init__(self, store: SideStore, landing: Landing, limits: Limits):
-        self._store = store
-        self._landing = landing
+    def __init__(self, limits: Limits):
         self._limits = limits
 
     def may_wait(self, info: QueueInfo, ids: Sequence[str]) -> set[str]:
@@ -33,7 +30,7 @@ class Seeking:
         """
         if not info.lands:
             return set()
-        oldest = self._store.now() - self._limits.max_message_ttl * 1000
+        oldest = info.pool.store.now() - self._limits.max_message_ttl * 1000
         return {id_ for id_ in ids if (made := made_at(id_)) is not None and made > oldest}
 
     def seek(self, info: QueueInfo, ids: Sequence[str], limit: int) -> tuple[dict[str, Message], set[str]]:
@@ -44,8 +41,8 @@ class Seeking:
         ids_sought = self.may_wait(info, ids)
         if not ids_sought:
             return {}, set()
-        sought = _Sought(self._store, info, ids_sought, limit, self._limits.max_messages_per_page)
-        if self._landing.land_free(info, sought) and sought.left > 0:
+        sought = _Sought(info, ids_sought, limit, self._limits.max_messages_per_page)
+        if info.pool.landing.land_free(info, sought) and sought.left > 0:
             sought.ids.clear()  # the backlog is empty
         return sought.found, sought.ids
 
@@ -57,19 +54,18 @@ class _Sought:
     says nothing of that: the clock that it is from was wrong.
     """
 
-    def __init__(self, store: SideStore, info: QueueInfo, ids: set[str], limit: int, per_step: int):
+    def __init__(self, info: QueueInfo, ids: set[str], limit: int, per_step: int):
         self.ids = ids
         self.found: dict[str, Message] = {}
         self.left = limit
-        self._store = store
-        self._key = info.key
+        self._info = info
         self._per_step = per_step
-        self._now = store.now()
+        self._now = info.pool.store.now()
         self._youngest = max(made_at(id_) or 0 for id_ in ids)
 
     def look(self) -> int:
         """See Demand: others may have landed some just before."""
-        self._find(self._store.get_messages(self._key, list(self.ids)))
+        self._find(self._info.pool.store.get_messages(self._info.key, list(self.ids)))
         return self._wanted()
 
     def take(self, landed: Sequence[Message]) -> int:

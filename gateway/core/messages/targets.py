@@ -19,7 +19,7 @@ from gateway.core import foreign
 from gateway.core.bridging import Bridging, Target
 from gateway.core.errors import Busy, InvalidInput
 from gateway.core.messages.post import Post, check_seconds
-from gateway.core.queues.directory import Directory
+from gateway.core.queues.info import QueueInfo
 from gateway.observe.metrics import MESSAGES
 
 LOG = logging.getLogger(__name__)
@@ -28,12 +28,11 @@ LOG = logging.getLogger(__name__)
 class TargetPosting:
     """Publishes to exchanges of others."""
 
-    def __init__(self, directory: Directory, limits: Limits):
-        self._directory = directory
+    def __init__(self, limits: Limits):
         self._limits = limits
 
     def post(
-        self, project: str, bridging: Bridging, target: Target, ids: Sequence[str], posts: Sequence[Post], now: int
+        self, info: QueueInfo, bridging: Bridging, target: Target, ids: Sequence[str], posts: Sequence[Post], now: int
     ) -> None:
         """Post messages in order; they carry their ids to the target. ``now``: ms since the epoch.
 
@@ -47,13 +46,13 @@ class TargetPosting:
             if post.delay:
                 raise InvalidInput("A message for a bridge's target can't be delayed")
             try:
-                envelopes.append(foreign.envelope(post.body, post.properties or {}, bridging.oslo, project))
+                envelopes.append(foreign.envelope(post.body, post.properties or {}, bridging.oslo, info.project))
             except ValueError as error:
                 raise InvalidInput(str(error), "Invalid request body") from error
             envelopes[-1].message_id = id_ if not bridging.oslo else None
             envelopes[-1].timestamp = now // 1000 if not bridging.oslo else None
             envelopes[-1].ttl = post.ttl * 1000 if post.ttl is not None else None
-        bridge = self._directory.bridge_at(target.vhost)
+        bridge = info.pool.bridge_at(target.vhost)
         try:
             bridge.publish_to(target.exchange, target.routing_key, envelopes, mandatory=target.mandatory)
         except MessageTooLarge as error:

@@ -9,11 +9,11 @@ from typing import Any
 
 import orjson
 
-from bridges.base import Bridge
 from bridges.errors import SourceUnreadable
 from gateway.core.binding import Binder, bind
 from gateway.core.bridging import KEY, AccessRules, Source, parse
 from gateway.core.errors import Conflict, InvalidInput, NotFound
+from gateway.core.pool import Pool
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.known import KnownQueues
 from gateway.core.queues.listing import QueueLists
@@ -39,7 +39,6 @@ class QueueAdmin:
 
     def __init__(
         self,
-        bridge: Bridge,
         store: SideStore,
         known: KnownQueues,
         rules: MetadataRules,
@@ -47,7 +46,6 @@ class QueueAdmin:
         quota: QueueQuota | None,
         binder: Binder,
     ):
-        self._bridge = bridge
         self._store = store
         self._known = known
         self._rules = rules
@@ -69,7 +67,8 @@ class QueueAdmin:
         with locked_queue(self._store, key) as lock:
             found = self._store.get_queue(key)
             if checked is not None:
-                self._check_bridging(project, roles, orjson.loads(found.metadata) if found else None, checked)
+                old = orjson.loads(found.metadata) if found else None
+                self._check_bridging(project, roles, self._known.pool_of(found), old, checked)
             data = None if checked is None else orjson.dumps(checked)
             before = self._known.describe(project, name, found)
             after = before if data is None else self._known.describe(project, name, Queue(name, data, 0, before.key))
@@ -96,7 +95,7 @@ class QueueAdmin:
         """The broker's side of a queue: what is somebody else's is left alone."""
         bridging = info.settings.bridging
         if bridging is None:
-            self._bridge.create(info.broker)
+            info.pool.bridge.create(info.broker)
         elif bridging.source is not None:
             self._create_source(info, bridging.source)
 
@@ -114,14 +113,19 @@ class QueueAdmin:
             bind(info.bridge, info.broker, source.binding)
 
     def _check_bridging(
-        self, project: str, roles: Sequence[str], old: Mapping[str, Any] | None, new: Mapping[str, Any]
+        self,
+        project: str,
+        roles: Sequence[str],
+        pool: Pool,
+        old: Mapping[str, Any] | None,
+        new: Mapping[str, Any],
     ) -> None:
         """Raises Forbidden for what the caller may not bridge, Conflict when messages would change their source."""
         before, after = (old or {}).get(KEY), new.get(KEY)
         if before == after:
             return
         if after is not None:
-            self._access.check(project, roles, self._bridge.own_vhost(), parse(after))
+            self._access.check(project, roles, pool.bridge.own_vhost(), parse(after))
         if old is not None and (before or {}).get("source") != (after or {}).get("source"):
             raise Conflict("The source of a queue that exists can't be changed; delete the queue first")
 
@@ -143,7 +147,7 @@ class QueueAdmin:
                 raise NotFound(f"Queue {name} does not exist")
             old = orjson.loads(found.metadata)
             patched = _not_its_own(name, self._rules.patch(old, operations))
-            self._check_bridging(project, roles, old, patched)
+            self._check_bridging(project, roles, self._known.pool_of(found), old, patched)
             if self._store.replace_metadata(key, orjson.dumps(patched), found.version):
                 self._known.forget(project, name)
                 after = Queue(name, orjson.dumps(patched), 0, found.key)

@@ -38,12 +38,13 @@ class Directory:
         self._binder = binder
         self._ensured_sources: TTLCache[str, bool] = TTLCache(KNOWN_AT_MOST, KNOWN_FOR)
         self._lock = threading.Lock()
-        #: What acts on a queue that does not exist yet.
-        self.default_settings = known.default_settings
         #: See KnownQueues.
         self.find = known.find
         self.refresh = known.refresh
-        self.bridge_at = known.bridge_at
+
+    def expected(self, project: str, name: str) -> QueueInfo:
+        """A queue that does not exist as it would be if it were created now."""
+        return self._known.describe(project, name, None)
 
     def ensure(self, project: str, name: str) -> QueueInfo:
         """The queue, created now if it does not exist. Raises Busy when others delete it again and again."""

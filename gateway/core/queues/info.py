@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bridges.base import Batch, Bridge
 from gateway.core.queues.metadata import Settings
+
+if TYPE_CHECKING:  # a pool's parts are given queues
+    from gateway.core.pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
     """A queue that exists.
 
-    ``key`` is what its messages are kept under in the side-store, ``broker`` the name of the queue on the broker that
-    it reads from, which ``bridge`` reaches. ``has_backlog``: can there be anything to read. ``read_at``: monotonic
-    seconds when the side-store was asked for it.
+    ``pool`` has its messages, ``key`` is what they are kept under in the pool's side-store, ``broker`` the name of the
+    queue on the broker that it reads from, which ``bridge`` reaches. ``has_backlog``: can there be anything to read.
+    ``read_at``: monotonic seconds when the side-store was asked for it.
     """
 
     project: str
     name: str
+    pool: Pool
     key: str
     broker: str
     bridge: Bridge
