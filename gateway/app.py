@@ -21,8 +21,8 @@ from gateway.config.drivers import BRIDGES, SIDE_STORES, make
 from gateway.config.limits import Limits
 from gateway.config.machine import check_trusted_proxy
 from gateway.config.refused import REFUSALS, CannotServe, reason
-from gateway.core.bridging import AccessRules
 from gateway.core.core import Core
+from gateway.core.foreign.access import AccessRules
 from gateway.core.seal import read_seal
 from gateway.environ import base_of
 from gateway.observe import metrics

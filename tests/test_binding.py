@@ -14,10 +14,11 @@ import pytest
 from bridges.base import Binding
 from bridges.errors import BridgeUnavailable, BrokerRefused, ExchangeMissing, QueueMissing
 from gateway.config.limits import Limits
-from gateway.core import binding as binding_module
-from gateway.core.binding import AT_ONCE, MISSING, REFUSED, Binder
-from gateway.core.bridging import AccessRules, parse
 from gateway.core.errors import NotFound
+from gateway.core.foreign import binding as binding_module
+from gateway.core.foreign.access import AccessRules
+from gateway.core.foreign.binding import AT_ONCE, MISSING, REFUSED, Binder
+from gateway.core.foreign.bridging import parse
 from gateway.core.ids import IdMaker
 from gateway.core.pool import Pool
 from gateway.core.queues.admin import QueueAdmin

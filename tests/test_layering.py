@@ -59,7 +59,7 @@ DRIVERS = {"bridges.amqp", "bridges.loopback", "storage.mongodb", "storage.sqlit
 #: of queues. All others get at them by the pool of a queue.
 HOLDERS = {
     "gateway.core.core", "gateway.core.pool", "gateway.core.batches", "gateway.core.landing", "gateway.core.lease",
-    "gateway.core.taking", "gateway.core.publishing", "gateway.core.poison", "gateway.core.binding",
+    "gateway.core.taking", "gateway.core.publishing", "gateway.core.poison", "gateway.core.foreign.binding",
     "gateway.core.queues.info", "gateway.core.queues.known", "gateway.core.queues.directory",
     "gateway.core.queues.admin", "gateway.core.queues.listing", "gateway.core.queues.lock",
     "gateway.core.queues.quotas",

@@ -12,11 +12,11 @@ from bridges.errors import BridgeUnavailable
 from bridges.loopback import LoopbackBridge
 from gateway.config.limits import Limits
 from gateway.core import sealing
-from gateway.core.bridging import parse
 from gateway.core.core import Core
 from gateway.core.demand import Count
 from gateway.core.envelopes import CIPHER_HEADER, CLIENT_HEADER, KEY_HEADER
 from gateway.core.errors import Busy, Conflict, CoreError
+from gateway.core.foreign.bridging import parse
 from gateway.core.ids import IdMaker
 from gateway.core.messages.post import Post
 from gateway.core.queues.info import QueueInfo
@@ -64,7 +64,7 @@ class Pair:
         ]
         if bad:
             for message in messages:
-                self._sealing.close("project", message)
+                self._sealing.seal("project", message)
             messages = [self._spoil(message) for message in messages]
         self.core.pool.publishing.publish(self.info, messages)
         return [message.id for message in messages]
@@ -332,7 +332,7 @@ def test_message_sealed_before_keys_had_ids_opens_with_any_of_them(store: SQLite
     info = core.directory.ensure("project", "queue")
     ids = IdMaker().make(store.now(), 2)
     for id_ in ids:
-        body = Seal(THEIRS).close(b'"old"', f"project/{id_}")
+        body = Seal(THEIRS).seal(b'"old"', f"project/{id_}")
         headers = {CLIENT_HEADER: "client", CIPHER_HEADER: CIPHER}
         bridge.publish(info.broker, [Envelope(body, id_, 60_000, headers=headers)])
     core.messages.list(info, None, 1, None, False, False)
@@ -368,7 +368,7 @@ def test_same_sealed_message_twice_lands_once(store: SQLiteStore, bridge: Memory
     core = Core(bridge, store, Limits(), Seal(OURS))
     info = core.directory.ensure("project", "queue")
     (id_,) = IdMaker().make(store.now())
-    sealed = Envelope(Seal(OURS).close(b"1", f"project/{id_}"), id_, 60_000, headers={CIPHER_HEADER: CIPHER})
+    sealed = Envelope(Seal(OURS).seal(b"1", f"project/{id_}"), id_, 60_000, headers={CIPHER_HEADER: CIPHER})
     bridge.publish(info.broker, [sealed, sealed])
     assert bodies(core.messages.list(info, None, 5, None, False, False)) == ["1"]
     bridge.publish(info.broker, [sealed])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from bridges.base import Batch, Bridge, Envelope
 from bridges.errors import BridgeError
 from gateway.core.envelopes import EnvelopeReader, is_ours
-from gateway.core.foreign import Poison
+from gateway.core.foreign.bodies import Poison
 from gateway.core.ids import IdMaker
 from gateway.core.poison import Aside, PoisonQueues, land_storable
 from gateway.core.queues.info import QueueInfo
@@ -126,7 +126,7 @@ class Batches:
         """Those of the messages left out that are others than the ones that have landed under their ids.
 
         Ours have unique ids, so these are the same message again. A native producer may use an id twice, and that is
-        no reason to lose a message: its ids count only when the broker delivers anew, and the body is the same.
+        no reason to lose a message: its ids count only when the broker delivers again, and the body is the same.
         """
         foreign = [(message, envelope) for message, envelope in left_out if not is_ours(info, envelope)]
         if not foreign:

@@ -33,17 +33,17 @@ class Claims:
     def create(self, info: QueueInfo, ttl: int | None, grace: int | None, limit: int) -> list[Message]:
         """Claim up to ``limit`` messages for ``ttl`` seconds; they live ``grace`` seconds longer, or more.
 
-        Their bodies are open. Without ``ttl`` or ``grace`` the operator's defaults act.
+        Their bodies are unsealed. Without ``ttl`` or ``grace`` the operator's defaults act.
         """
         ttl, grace = self.check(ttl, grace)
         self._directory.ensure_source(info)
         claim = _claim(info, uuid4().hex, ttl, grace)
         claimed = info.pool.taking.claim(info, claim, limit, partial(self._dead_letters.sort_out, info))
         MESSAGES.labels("claimed").inc(len(claimed))
-        return self._sealing.opened(info, claimed)
+        return self._sealing.unsealed(info, claimed)
 
     def get(self, info: QueueInfo, claim_id: str) -> list[Message]:
-        """The messages that a claim still holds, one at least, with their bodies open. Raises NotFound."""
+        """The messages that a claim still holds, one at least, with their bodies unsealed. Raises NotFound."""
         messages = info.pool.store.get_claim(info.key, claim_id)
         if not messages:
             raise NotFound(f"Claim {claim_id} does not exist, has expired, or has no messages left")

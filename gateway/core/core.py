@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bridges.base import Bridge
 from gateway.config.limits import Limits
-from gateway.core.binding import Binder
-from gateway.core.bridging import AccessRules
 from gateway.core.claims import Claims
 from gateway.core.dead_letters import DeadLetters
+from gateway.core.foreign.access import AccessRules
+from gateway.core.foreign.binding import Binder
 from gateway.core.housekeeping import Housekeeper
 from gateway.core.ids import IdMaker
 from gateway.core.messages import Messages

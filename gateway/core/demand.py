@@ -15,7 +15,7 @@ class Demand(Protocol):
         """Look at what has landed: at first, and whenever somebody else may have landed something since."""
 
     def take(self, landed: Sequence[Message]) -> int:
-        """These have just landed, one at least, behind all that was there."""
+        """These have just landed, one at least, after all that was there."""
 
 
 class Count:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bridges.base import Envelope
-from gateway.core.foreign import properties, to_json
+from gateway.core.foreign.bodies import to_json
+from gateway.core.foreign.oslo import unwrap
+from gateway.core.foreign.properties import properties
 from gateway.core.ids import IdMaker, made_at, usable
-from gateway.core.oslo import unwrap
 from gateway.core.poison import LARGEST, check_size
 from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import CIPHER, KEY_ID
@@ -65,7 +66,7 @@ class EnvelopeReader:
         self._sealing = sealing
 
     def message(self, info: QueueInfo, envelope: Envelope, now: int) -> Message:
-        """A landed message made from what came out of the broker. Raises Poison."""
+        """The message to land for what came out of the broker. ``now``: ms since the epoch. Raises Poison."""
         bridging = info.settings.bridging
         client = envelope.headers[CLIENT_HEADER] if is_ours(info, envelope) else None
         ttl = info.settings.default_ttl * 1000 if envelope.ttl is None else envelope.ttl

@@ -2,8 +2,8 @@
 
 Two parties land. A *claimer* lands what it claims in the same write; any number of them work at once. A *lister* lands
 messages free, and needs positions that only grow, so it holds the queue's lease meanwhile. So that no claimer is
-handed a message behind one that a lister is just landing (rule 4), the two keep out of each other's way: inside a
-process by a lock, between processes by the lease, which a claimer sees in the query it makes anyway.
+handed a message that comes after one that a lister is just landing (rule 4), the two keep out of each other's way:
+inside a process by a lock, between processes by the lease, which a claimer sees in the query it makes anyway.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SETTLING = 0.02
 #: Seconds that one request spends at most on landing messages before it answers with what it has.
 LANDING_BUDGET = 4.0
 
-#: Messages that a lister lands in one go at the most.
+#: How many messages a lister lands in one go.
 LANDING_BATCH = 100
 
 

@@ -12,7 +12,7 @@ from gateway.core.errors import Busy
 
 
 class _Waiter:
-    """Somebody in the line; ``granted`` is set by whoever lets it in, under the lock's mutex."""
+    """Somebody in the line; ``granted`` is set by the thread that lets it in, under the lock's mutex."""
 
     __slots__ = ("alone", "granted")
 
@@ -67,7 +67,7 @@ class SharedLock:
             if waiter.granted.is_set():  # in the very last moment
                 return
             self._line.remove(waiter)
-            self._admit()  # who stood behind it may fit in with those inside
+            self._admit()  # the next in the line may fit in with those inside
         raise Busy("other requests have kept this queue busy for too long")
 
     def _admit(self) -> None:

@@ -12,7 +12,8 @@ from hashlib import sha256
 
 from bridges.base import Batch, Bridge, Envelope
 from bridges.errors import BridgeError, PropertiesTooLarge
-from gateway.core.foreign import ROUTING_HEADERS, Poison
+from gateway.core.foreign.bodies import Poison
+from gateway.core.foreign.properties import ROUTING_HEADERS
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.names import poison_name
 from gateway.observe.metrics import MESSAGES

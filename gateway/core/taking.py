@@ -134,7 +134,7 @@ class Taking:
                 return
             if leased:
                 if got:
-                    return  # whoever lands now makes more of them free; the next claim gets those
+                    return  # the lister that lands now makes more of them free; the next claim gets those
                 time.sleep(LEASE_RETRY)
                 continue
             looks += 1
@@ -144,7 +144,7 @@ class Taking:
             if not batch.envelopes:
                 return
             if skipped or not self._reader.can_unseal(info, batch.envelopes):
-                # What can't be opened here is for others: it lands free, and what is behind it comes after it.
+                # What can't be unsealed here is for others: it lands free, and what follows it comes after it.
                 skipped += len(batch.envelopes)
                 self._landing.land_in_turn(info, batch, deadline)
                 if skipped >= SKIPPED:
@@ -180,7 +180,7 @@ class Taking:
                 message.claims = 1
 
         landed = self._batches.land(info, batch, claimed, partial(self._store.land, seen=seen))
-        # If some were left out (expired, deleted, landed before) there may be more behind them.
+        # If some were left out (expired, deleted, landed before) there may be more after them.
         return landed, len(landed) == len(batch.envelopes)
 
     def _pop_batch(self, info: QueueInfo, claim: Claim, batch: Batch, seen: float) -> tuple[list[Message], bool]:

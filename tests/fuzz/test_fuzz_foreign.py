@@ -26,11 +26,12 @@ from bridges.amqp.tables import mended
 from bridges.base import Envelope
 from bridges.errors import PropertiesTooLarge
 from gateway.api.v2 import render
-from gateway.core import compressions, foreign, oslo
-from gateway.core.bridging import parse
 from gateway.core.core import Core
 from gateway.core.envelopes import EnvelopeReader
-from gateway.core.foreign import Poison
+from gateway.core.foreign import compressions, oslo
+from gateway.core.foreign.bodies import Poison, to_json
+from gateway.core.foreign.bridging import parse
+from gateway.core.foreign.properties import native_envelope
 from gateway.core.poison import PoisonQueues
 from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import Seal
@@ -346,7 +347,7 @@ def test_gzip_data_of_many_pieces_takes_no_time() -> None:
     bomb = Envelope(gzip.compress(b"") * 50_000, content_encoding="gzip")
     start = time.monotonic()
     with pytest.raises(Poison, match="pieces"):
-        foreign.to_json(bomb, 8 * 1024 * 1024)
+        to_json(bomb, 8 * 1024 * 1024)
     assert time.monotonic() - start < 2
 
 
@@ -377,7 +378,7 @@ posted = st.fixed_dictionaries({}, optional={
 @given(near(posted, st.dictionaries(st.text(max_size=5), parsed)), near(parsed, inner), st.booleans())
 def test_what_is_posted_to_a_target_can_be_sent_or_is_refused(wanted: dict[str, Any], body: Any, notify: bool) -> None:
     try:
-        envelope = foreign.envelope(orjson.dumps(body), wanted, notify, "p")
+        envelope = native_envelope(orjson.dumps(body), wanted, notify, "p")
     except ValueError:
         return
     data = encode(1, "e", "k", [envelope], FRAME_MAX)
@@ -407,12 +408,12 @@ def test_what_is_shown_can_be_posted_back_and_is_shown_so_again(
     kept = {name: value for name, value in message["properties"].items() if name in SETTABLE}
     event = message["body"]
     try:
-        envelope = foreign.envelope(json.dumps(event).encode(), kept, False, "p")
+        envelope = native_envelope(json.dumps(event).encode(), kept, False, "p")
     except ValueError:
         return
     if isinstance(event, str) and "json" not in str(kept.get("content_type", "json")).lower():
-        plain = foreign.envelope(json.dumps(event).encode(), {"content_type": "text/plain"}, False, "p")
-        event = json.loads(foreign.to_json(plain, MAX_BODY))  # text that is JSON was JSON text in quotes
+        plain = native_envelope(json.dumps(event).encode(), {"content_type": "text/plain"}, False, "p")
+        event = json.loads(to_json(plain, MAX_BODY))  # text that is JSON was JSON text in quotes
     again = shown(core, queue, envelope)
     if isinstance(event, dict) and event.keys() == {"base64", "content_type"}:
         again["body"]["content_type"] = event["content_type"]  # without one it is application/octet-stream
@@ -423,7 +424,7 @@ def test_what_is_shown_can_be_posted_back_and_is_shown_so_again(
 def test_headers_that_nest_too_deeply_are_refused() -> None:
     for levels in (40, 250, 900):
         with pytest.raises(ValueError, match="deep"):
-            foreign.envelope(b"1", {"headers": orjson.loads(deep(levels))}, False, "p")
+            native_envelope(b"1", {"headers": orjson.loads(deep(levels))}, False, "p")
 
 
 def test_headers_of_posts_are_not_all_remembered() -> None:

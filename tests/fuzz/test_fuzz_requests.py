@@ -226,5 +226,5 @@ def test_what_is_remembered_of_posts_has_no_bodies(core: Core) -> None:
     from gateway.core.messages.post import Post
 
     core.messages.post("p", "q", "c", [Post(b"1" * 10_000)], 10_000)
-    newest = core.publishing.newest(core.directory.ensure("p", "q"))
+    newest = core.pool.publishing.newest(core.directory.ensure("p", "q"))
     assert newest is not None and newest.body == b""

@@ -50,8 +50,8 @@ class Deleting:
             if message.claim is not None and message.hidden_until > info.pool.store.now():
                 raise Forbidden(f"Message {id_} is claimed by another claim")
             raise InvalidInput(f"Message {id_} is not claimed by that claim, or the claim has expired")
-        # If it is anywhere it waits far behind, or another gateway is landing it: anybody may delete what nobody has
-        # claimed, and so it is.
+        # If it is anywhere it waits far from the front, or another gateway is landing it: anybody may delete a message
+        # that nobody has claimed, and so it is deleted.
         return False
 
     def delete_many(

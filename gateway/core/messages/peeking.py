@@ -8,14 +8,14 @@ from hashlib import sha256
 from uuid import UUID, uuid5
 
 from bridges.base import Envelope
-from gateway.core import foreign
 from gateway.core.demand import Count
+from gateway.core.foreign.bodies import Poison
 from gateway.core.messages.markers import peeked_by, position_of
 from gateway.core.queues.info import QueueInfo
 from storage.base import Message
 
 #: How deep into somebody else's queue a list looks, always: what has been given back before is in front, and would go
-#: behind the rest of it if fewer were taken and given back again.
+#: to the end of it if fewer were taken and given back again.
 PEEK_DEPTH = 100
 
 #: Bytes of bodies, and seconds, after which a look ends with the messages that it has found so far.
@@ -63,7 +63,7 @@ class Peeking:
         def shown(envelope: Envelope) -> Message | None:
             try:
                 message = info.pool.reader.message(info, envelope, now)
-            except foreign.Poison:
+            except Poison:
                 return None
             if envelope.message_id is None:
                 message.id = str(uuid5(PEEKED_IDS, sha256(envelope.body).hexdigest()))

@@ -40,7 +40,7 @@ class Popping:
         claim = Claim(uuid4().hex, MIN_CLAIM_TTL, expires, expires)
         taken = info.pool.taking.pop(info, claim, limit, partial(self._dead_letters.sort_out, info))
         MESSAGES.labels("claimed").inc(len(taken))
-        popped = self._sealing.opened(info, taken)  # what has no claim is gone from here on
+        popped = self._sealing.unsealed(info, taken)  # what has no claim is gone from here on
         claimed = [message.id for message in popped if message.claim is not None]
         if claimed:
             try:

@@ -86,7 +86,7 @@ class Posting:
                 raise InvalidInput("properties are for queues that are bridged to a target")
             message = Message(id_, now, now + ttl * 1000, post.body, client)
             if settings.encrypt:
-                self._sealing.close(info.project, message)
+                self._sealing.seal(info.project, message)
             if delay:
                 message.hidden_until = now + delay * 1000
             (delayed if delay else direct).append(message)

@@ -56,7 +56,7 @@ class Reading:
         if len(page) == limit or not info.lands or after >= MAX_POSITION:
             return page
         # To ask for the depth first spares those who poll an empty queue the lease. A message that another gateway is
-        # just landing is missed here, but not for good: its position is behind this page.
+        # just landing is missed here, but not for good: its position is after this page.
         if not info.bridge.depth(info.broker):
             if landing or info.pool.landing.is_landing(info):
                 info.pool.landing.await_others(info)
@@ -140,9 +140,9 @@ class _Page:
 
     def take(self, landed: Sequence[Message]) -> int:
         """See Demand."""
-        opened = self._sealing.opened(self._info, landed)
-        self._skipped += len(landed) - len(opened)
-        self.page += [m for m in opened if m.client != self._not_from and m.seq > self._after]
+        unsealed = self._sealing.unsealed(self._info, landed)
+        self._skipped += len(landed) - len(unsealed)
+        self.page += [m for m in unsealed if m.client != self._not_from and m.seq > self._after]
         return self._wanted()
 
     def _wanted(self) -> int:

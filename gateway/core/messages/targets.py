@@ -15,9 +15,9 @@ from bridges.errors import (
     Unroutable,
 )
 from gateway.config.limits import MIN_MESSAGE_TTL, Limits
-from gateway.core import foreign
-from gateway.core.bridging import Bridging, Target
 from gateway.core.errors import Busy, InvalidInput
+from gateway.core.foreign.bridging import Bridging, Target
+from gateway.core.foreign.properties import native_envelope
 from gateway.core.messages.post import Post, check_seconds
 from gateway.core.queues.info import QueueInfo
 from gateway.observe.metrics import MESSAGES
@@ -46,7 +46,7 @@ class TargetPosting:
             if post.delay:
                 raise InvalidInput("A message for a bridge's target can't be delayed")
             try:
-                envelopes.append(foreign.envelope(post.body, post.properties or {}, bridging.oslo, info.project))
+                envelopes.append(native_envelope(post.body, post.properties or {}, bridging.oslo, info.project))
             except ValueError as error:
                 raise InvalidInput(str(error), "Invalid request body") from error
             envelopes[-1].message_id = id_ if not bridging.oslo else None

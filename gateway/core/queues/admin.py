@@ -10,9 +10,10 @@ from typing import Any
 import orjson
 
 from bridges.errors import SourceUnreadable
-from gateway.core.binding import Binder, bind
-from gateway.core.bridging import KEY, AccessRules, Source, parse
 from gateway.core.errors import Conflict, InvalidInput, NotFound
+from gateway.core.foreign.access import AccessRules
+from gateway.core.foreign.binding import Binder, bind
+from gateway.core.foreign.bridging import KEY, Source, parse
 from gateway.core.pool import Pool
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.known import KnownQueues

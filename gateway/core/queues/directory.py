@@ -11,8 +11,8 @@ from cachetools import TTLCache
 
 from bridges.base import Binding
 from bridges.errors import ExchangeMissing, QueueMissing
-from gateway.core.binding import Binder, bind
 from gateway.core.errors import Busy, NotFound
+from gateway.core.foreign.binding import Binder, bind
 from gateway.core.queues.admin import QueueAdmin
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.known import KnownQueues

@@ -24,7 +24,7 @@ PART_OF_NAME = re.compile(r"[A-Za-z0-9_.-]{0,64}\Z")
 FIRST_STEP, STEP = 20, 1000
 STEP_BYTES = 1024 * 1024
 
-#: Steps that any request may make; only those who look further need a turn.
+#: Steps that any request may make; only requests that look further need a turn.
 FREE_STEPS = 2
 
 #: Requests that compare more metadata than that at the same time, those that wait for them, and seconds they wait.
@@ -45,7 +45,7 @@ class ListedQueue:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a list is asked for: at most ``limit`` queues of a project behind the name ``after``, by name.
+    """What a list is asked for: at most ``limit`` queues of a project after the name ``after``, by name.
 
     ``part`` must be in the name; ``matches`` looks at the metadata; ``detailed``: show it; ``count``: count all that
     match, whatever ``after`` and ``limit`` are.
