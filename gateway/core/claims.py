@@ -18,13 +18,7 @@ from storage.base import Claim, Message
 class Claims:
     """The claims of all queues."""
 
-    def __init__(
-        self,
-        directory: Directory,
-        dead_letters: DeadLetters,
-        sealing: Sealing,
-        limits: Limits,
-    ):
+    def __init__(self, directory: Directory, dead_letters: DeadLetters, sealing: Sealing, limits: Limits):
         self._sealing = sealing
         self._directory = directory
         self._dead_letters = dead_letters

@@ -61,11 +61,7 @@ class Taking:
         self._position_lock = threading.Lock()
 
     def claim(
-        self,
-        info: QueueInfo,
-        claim: Claim,
-        limit: int,
-        accept: Callable[[list[Message]], list[Message]],
+        self, info: QueueInfo, claim: Claim, limit: int, accept: Callable[[list[Message]], list[Message]]
     ) -> list[Message]:
         """Claim up to ``limit`` messages: free landed ones first, then from the backlog; oldest first.
 

@@ -17,12 +17,7 @@ from storage.base import Message
 class Deleting:
     """Removes messages, wherever they are: landed, in the broker, or on the way."""
 
-    def __init__(
-        self,
-        directory: Directory,
-        seeking: Seeking,
-        limits: Limits,
-    ):
+    def __init__(self, directory: Directory, seeking: Seeking, limits: Limits):
         self._directory = directory
         self._seeking = seeking
         self._limits = limits

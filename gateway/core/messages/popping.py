@@ -22,9 +22,7 @@ LOG = logging.getLogger(__name__)
 class Popping:
     """Takes messages out of queues for good."""
 
-    def __init__(
-        self, directory: Directory, dead_letters: DeadLetters, sealing: Sealing
-    ):
+    def __init__(self, directory: Directory, dead_letters: DeadLetters, sealing: Sealing):
         self._directory = directory
         self._dead_letters = dead_letters
         self._sealing = sealing

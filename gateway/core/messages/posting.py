@@ -24,13 +24,7 @@ POSTS = 20
 class Posting:
     """Puts messages into queues."""
 
-    def __init__(
-        self,
-        directory: Directory,
-        limits: Limits,
-        ids: IdMaker,
-        sealing: Sealing,
-    ):
+    def __init__(self, directory: Directory, limits: Limits, ids: IdMaker, sealing: Sealing):
         self._directory = directory
         self._limits = limits
         self._ids = ids

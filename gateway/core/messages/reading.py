@@ -21,12 +21,7 @@ from storage.base import Message, Ring, Stats
 class Reading:
     """Reads queues; what waits in the broker lands as it is read."""
 
-    def __init__(
-        self,
-        directory: Directory,
-        sealing: Sealing,
-        seeking: Seeking,
-    ):
+    def __init__(self, directory: Directory, sealing: Sealing, seeking: Seeking):
         self._directory = directory
         self._sealing = sealing
         self._seeking = seeking
