@@ -9,6 +9,7 @@ from oslo_policy.policy import RuleDefault
 from gateway.access.audit import AuditLog
 from gateway.access.auth import create_strategy
 from gateway.access.policy import Policy, rules_for
+from gateway.access.rate_limit import RateLimit
 from gateway.api.v2.home import versions
 from gateway.api.v2.operations import OPERATIONS
 from gateway.config.consistency import check_settings
@@ -16,9 +17,8 @@ from gateway.config.drivers import BRIDGES, SIDE_STORES, create_driver, installe
 from gateway.config.limits import Limits
 from gateway.config.machine import check_trusted_proxy
 from gateway.config.refused import REFUSALS, CannotServe, reason
-from gateway.core.bridging import AccessRules
 from gateway.core.core import Core
-from gateway.core.quotas import RateLimit
+from gateway.core.foreign.access import AccessRules
 from gateway.core.seal import read_seal
 from gateway.environ import base_of
 from gateway.observe import metrics

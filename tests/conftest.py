@@ -11,7 +11,7 @@ from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
 from gateway.config.reader import load
 from gateway.core.core import Core
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import KEY_SIZE, Seal
 from gateway.observe import fast_paths
 from gateway.observe.metrics import FAST_PATH_FALLBACKS
@@ -40,7 +40,7 @@ def core(bridge: MemoryBridge, store: SQLiteStore) -> Iterator[Core]:
 @pytest.fixture
 def info(core: Core) -> QueueInfo:
     """A queue that exists."""
-    return core.queues.ensure("project", "queue")
+    return core.directory.ensure("project", "queue")
 
 
 @pytest.fixture

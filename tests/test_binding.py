@@ -16,12 +16,19 @@ from bridges.errors import BridgeUnavailable, BrokerRefused, ExchangeMissing, Qu
 from bridges.foreign import Binding, ForeignBridge
 from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
-from gateway.core import binding as binding_module
-from gateway.core.binding import AT_ONCE, MISSING, REFUSED, Binder
-from gateway.core.bridging import AccessRules, parse
 from gateway.core.errors import NotFound
-from gateway.core.metadata import MetadataRules
-from gateway.core.queues import Queues
+from gateway.core.foreign import binding as binding_module
+from gateway.core.foreign.access import AccessRules
+from gateway.core.foreign.binding import AT_ONCE, MISSING, REFUSED, Binder
+from gateway.core.foreign.bridging import parse
+from gateway.core.ids import IdMaker
+from gateway.core.pool import Pool
+from gateway.core.queues.admin import QueueAdmin
+from gateway.core.queues.directory import Directory
+from gateway.core.queues.known import KnownQueues
+from gateway.core.queues.metadata import MetadataRules
+from gateway.core.seal import Seal
+from gateway.core.sealing import Sealing
 from storage.base import Queue
 from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore
@@ -67,10 +74,10 @@ def make_binder(store: SQLiteStore, bridges: dict[str | None, FakeBridge]) -> Ma
     def info_of(project: str, name: str, found: Queue) -> Any:
         value = orjson.loads(found.metadata).get("_bridge")
         bridging = parse(value) if value else None
-        vhost = bridging.source.vhost if bridging and bridging.source else None
-        return SimpleNamespace(bridge=bridges[vhost], broker=name, settings=SimpleNamespace(bridging=bridging))
+        pool = SimpleNamespace(bridge_at=lambda vhost: bridges[vhost])
+        return SimpleNamespace(pool=pool, broker=name, settings=SimpleNamespace(bridging=bridging))
 
-    return lambda: Binder(store, info_of, lambda vhost: bridges[vhost])
+    return lambda: Binder(store, info_of)
 
 
 def made(store: SQLiteStore, name: str, **more: str) -> str:
@@ -342,37 +349,45 @@ class Broker(MemoryBridge, ForeignBridge):
             raise ExchangeMissing(binding.exchange)
 
 
+def queues_on(broker: Any, store: SQLiteStore) -> tuple[QueueAdmin, Directory]:
+    """A gateway's queues, all of which may be bridged."""
+    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
+    pool = Pool("default", broker, store, IdMaker(), Sealing(Seal()))
+    known = KnownQueues(pool, store, rules)
+    binder = Binder(store, known.describe)
+    admin = QueueAdmin(store, known, rules, AccessRules(["* * * *"], admin_mode=False), None, binder)
+    return admin, Directory(store, known, admin, binder)
+
+
 @pytest.mark.parametrize("has_exchange", [True, False])
 def test_read_of_a_queue_that_was_deleted_does_not_leave_one_on_the_broker(
     store: SQLiteStore, has_exchange: bool
 ) -> None:
     """It would be bound, and fill up for ever."""
     broker = Broker()
-    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
-    queues = Queues(broker, store, rules, AccessRules(["* * * *"], admin_mode=False), None)
+    queues, directory = queues_on(broker, store)
     queues.create("p", "q", {"_bridge": {"source": {"exchange": "x", "type": "fanout"}}})
-    info = queues.find("p", "q")
+    info = directory.find("p", "q")
     assert info is not None
-    queues.attend(info)
+    directory.ensure_source(info)
     assert broker.made == [info.broker]
-    queues._attended.clear()
+    directory = queues_on(broker, store)[1]  # as long after that
     broker.has_exchange = has_exchange
     broker.delete(info.broker)
     store.delete_queue("p/q")
     with suppress(NotFound):
-        queues.attend(info)
+        directory.ensure_source(info)
     assert broker.made == []
 
 
 def test_queue_that_was_deleted_on_the_broker_alone_is_made_again_by_a_read(store: SQLiteStore) -> None:
     broker = Broker()
-    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
-    queues = Queues(broker, store, rules, AccessRules(["* * * *"], admin_mode=False), None)
+    queues, directory = queues_on(broker, store)
     queues.create("p", "q", {"_bridge": {"source": {"exchange": "x", "type": "fanout"}}})
-    info = queues.find("p", "q")
+    info = directory.find("p", "q")
     assert info is not None
     broker.delete(info.broker)
-    queues.attend(info)
+    directory.ensure_source(info)
     assert broker.made == [info.broker]
 
 

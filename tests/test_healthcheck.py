@@ -45,7 +45,7 @@ def test_gateway_that_works_is_well(client: FlaskClient) -> None:
 def test_gateway_without_what_it_needs_is_not(
     configured: Callable[..., Any], core: Core, monkeypatch: pytest.MonkeyPatch, broken: str, said: str
 ) -> None:
-    monkeypatch.setattr(getattr(core, broken), "ping", fail)
+    monkeypatch.setattr(getattr(core.pool, broken), "ping", fail)
     response = make_app(configured(), core).test_client().get("/healthcheck")
     assert response.status_code == 503
     assert response.json is not None and said in response.json["description"]
@@ -60,7 +60,8 @@ def test_gateway_that_drains_is_not(client: FlaskClient) -> None:
 
 def test_many_that_ask_cost_one_call() -> None:
     calls: list[float] = []
-    core = SimpleNamespace(bridge=SimpleNamespace(ping=lambda: calls.append(0)), store=SimpleNamespace(ping=time.time))
+    pool = SimpleNamespace(bridge=SimpleNamespace(ping=lambda: calls.append(0)), store=SimpleNamespace(ping=time.time))
+    core = SimpleNamespace(pool=pool)
     check = Healthcheck(core)
     assert {check.answer({})[0] for _ in range(1000)} == {200}
     assert len(calls) <= 2

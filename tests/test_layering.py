@@ -58,6 +58,19 @@ DRIVERS = {
     "bridges.amqp", "bridges.loopback", "bridges.memory", "bridges.suite", "storage.mongodb", "storage.sqlite",
 }
 
+#: Modules of the core that are handed a bridge or a side-store: a pool and its parts, and those that keep the documents
+#: of queues. All others get at them by the pool of a queue.
+HOLDERS = {
+    "gateway.core.core", "gateway.core.pool", "gateway.core.batches", "gateway.core.landing", "gateway.core.lease",
+    "gateway.core.taking", "gateway.core.publishing", "gateway.core.poison", "gateway.core.foreign.binding",
+    "gateway.core.queues.info", "gateway.core.queues.known", "gateway.core.queues.directory",
+    "gateway.core.queues.admin", "gateway.core.queues.listing", "gateway.core.queues.lock",
+    "gateway.core.queues.quotas",
+}
+
+#: Types that HOLDERS alone name.
+HELD = {"Bridge", "SideStore"}
+
 
 def module_of(file: Path) -> str:
     parts = file.relative_to(ROOT).with_suffix("").parts
@@ -144,3 +157,25 @@ def test_handlers_know_no_http(module: str) -> None:
     assert {name for name in imports(MODULES[module]) if within(name, "gateway.web")} <= allowed
     assert not [name for name in imports(MODULES[module]) if within(name, "gateway.api.v2")]
     assert "orjson" not in imports(MODULES[module])
+
+
+CORE = [module for module in MODULES if within(module, "gateway.core")]
+
+
+def test_holders_are_modules() -> None:
+    assert set(CORE) >= HOLDERS
+
+
+@pytest.mark.parametrize("module", sorted(set(CORE) - HOLDERS))
+def test_core_reaches_bridges_and_side_stores_by_the_pool_of_a_queue(module: str) -> None:
+    wrong = []
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.ImportFrom):
+            wrong += [alias.name for alias in node.names if alias.name in HELD]
+        elif isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            if node.attr in ("_bridge", "_store", "bridge", "store") and not (
+                owner.endswith("pool") or node.attr == "bridge" and owner.endswith("info")
+            ):
+                wrong.append(ast.unparse(node))
+    assert wrong == []

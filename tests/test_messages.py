@@ -10,11 +10,10 @@ from bridges.errors import BridgeUnavailable, OutcomeUnknown
 from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
 from gateway.core.core import Core
+from gateway.core.envelopes import CIPHER_HEADER, CLIENT_HEADER
 from gateway.core.errors import Forbidden, InvalidInput
-from gateway.core.landing import CLIENT_HEADER
-from gateway.core.messages import Post
-from gateway.core.queues import QueueInfo
-from gateway.core.seal import CIPHER_HEADER
+from gateway.core.messages.post import Post
+from gateway.core.queues.info import QueueInfo
 from storage.base import Message
 from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore
@@ -33,7 +32,7 @@ def listing(core: Core, info: QueueInfo, marker: str | None = None, limit: int =
 
 
 def claim(core: Core, info: QueueInfo, limit: int = 20) -> list[Message]:
-    return core.messages.claim(info, None, None, limit)
+    return core.claims.create(info, None, None, limit)
 
 
 def bodies(messages: list[Message]) -> list[str]:
@@ -75,7 +74,7 @@ class TestPost:
         def fail(*_: Any) -> None:
             raise error
 
-        monkeypatch.setattr(core.bridge, "publish", fail)
+        monkeypatch.setattr(core.pool.bridge, "publish", fail)
         with pytest.raises(type(error)):
             core.messages.post(info.project, info.name, "client", [Post(b"1", delay=60), Post(b"2")], 100)
         assert store.list_messages(info.key, 0, 10, delayed=True) == []
@@ -100,7 +99,7 @@ class TestPost:
         self, core: Core, bridge: MemoryBridge, info: QueueInfo
     ) -> None:
         core.queues.create(info.project, info.name, {"_enable_encrypt_messages": True})
-        info = core.queues.ensure(info.project, info.name)
+        info = core.directory.ensure(info.project, info.name)
         post(core, info, '"secret"')
         batch = bridge.fetch(info.broker, 1)
         assert b"secret" not in batch.envelopes[0].body
@@ -154,10 +153,10 @@ class TestRead:
         self, core: Core, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (first,) = post(core, info, "first")
-        now = core.store.now()
+        now = core.pool.store.now()
         for number in range(200):
             now += 10_000  # more than the clocks of two gateways may differ
-            monkeypatch.setattr(core.store, "now", lambda now=now: now)
+            monkeypatch.setattr(core.pool.store, "now", lambda now=now: now)
             post(core, info, str(number))
         core.messages.get(info, [first])
         claimed = claim(core, info, 1)
@@ -289,7 +288,7 @@ class TestDelete:
 
         post(core, info, *"12")
         with monkeypatch.context() as patch:
-            patch.setattr(core.messages._landing._store, "known", down)
+            patch.setattr(core.pool.store, "known", down)
             with pytest.raises(StoreUnavailable):
                 core.messages.pop(info, 5)
         assert bodies(core.messages.pop(info, 5)) == ["1", "2"]
@@ -303,7 +302,7 @@ class TestDelete:
         post(core, info, *"12")
         assert bodies(listing(core, info, limit=1)) == ["1"]
         post(core, info, "3")
-        monkeypatch.setattr(core.messages._store, "delete_claimed", down)
+        monkeypatch.setattr(core.pool.store, "delete_claimed", down)
         assert bodies(core.messages.pop(info, 5)) == ["2", "3"]
 
     def test_purge_empties_both_places(self, core: Core, info: QueueInfo) -> None:
@@ -337,7 +336,7 @@ class TestWithoutABacklog:
     def test_deleting_unknown_ids_leaves_no_tombstones(
         self, core: Core, store: SQLiteStore, info: QueueInfo
     ) -> None:
-        (id_,) = core.messages._ids.make(core.store.now())
+        (id_,) = core.ids.make(core.pool.store.now())
         core.messages.delete(info, id_, None)
         with store._read() as db:
             assert db.execute("SELECT count(*) FROM tombstones").fetchone() == (0,)

@@ -19,7 +19,7 @@ from functional.installed import require
 from functional.services.gateway import Gateway, merge
 from functional.wait import wait_until
 from gateway.config.reader import load
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 from gateway.observe.logs import Record, configure
 
 #: What a line of the log looks like; a traceback's lines have a prefix of their own.

@@ -323,7 +323,7 @@ def test_a_producers_id_that_another_project_has_too_is_not_the_same(
         pytest.skip("there are no native producers without a broker")
     import pika
 
-    from gateway.core.queues import broker_name
+    from gateway.core.queues.names import broker_name
 
     connection = request.getfixturevalue("rabbitmq").connect()
     with connection:

@@ -35,7 +35,7 @@ from functional.api.helpers import (
 )
 from functional.http import Api
 from functional.rules.two_gateways import BESIDE_MONGODB, EMBEDDED, HYBRID, Broker, Two, two_gateways
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 
 #: The key of an encrypted queue.
 ENCRYPTED = "_enable_encrypt_messages"

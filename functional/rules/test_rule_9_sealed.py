@@ -39,7 +39,7 @@ from functional.http import Api
 from functional.installed import require
 from functional.services.gateway import Gateway, merge
 from functional.test_metrics import value_of
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 from gateway.core.seal import key_id
 
 #: Client-ID for posting the bad messages.

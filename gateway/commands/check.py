@@ -18,7 +18,7 @@ from gateway.config.drivers import BRIDGES, SIDE_STORES, create_driver
 from gateway.config.machine import check_address, check_trusted_proxy, unknown_options
 from gateway.config.options import all_opts
 from gateway.config.refused import REFUSALS
-from gateway.core.bridging import AccessRules
+from gateway.core.foreign.access import AccessRules
 from gateway.core.seal import read_seal
 from gateway.observe.log_options import check_logging
 from gateway.observe.logs import printable

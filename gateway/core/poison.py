@@ -12,8 +12,10 @@ from hashlib import sha256
 
 from bridges.base import Batch, Bridge, Envelope
 from bridges.errors import BridgeError, PropertiesTooLarge
-from gateway.core.foreign import ROUTING_HEADERS, Poison
-from gateway.core.queues import QueueInfo, poison_name
+from gateway.core.foreign.bodies import Poison
+from gateway.core.foreign.properties import ROUTING_HEADERS
+from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.names import poison_name
 from gateway.observe.metrics import MESSAGES
 from storage.base import Message, SideStore
 from storage.errors import Unstorable
@@ -108,13 +110,14 @@ class PoisonQueues:
         for moved, (envelope, reason) in enumerate(poison):
             try:
                 if not self._was_put_aside(info, envelope):
-                    self._put_aside(info, envelope, reason)
+                    self.put_aside(info, envelope, reason)
             except BridgeError as error:
                 LOG.warning("queue %s: poison stays in the queue, as it can't be put aside: %s", info.key, error)
                 return moved, error
         return len(poison), None
 
-    def _put_aside(self, info: QueueInfo, envelope: Envelope, reason: str) -> None:
+    def put_aside(self, info: QueueInfo, envelope: Envelope, reason: str) -> None:
+        """Copy a message to the queue for poison, with the reason in a header. Raises BridgeError."""
         aside = poison_name(info.project, info.name)
         LOG.warning("queue %s: a message goes to %s: %s", info.key, aside, reason)
         headers = {key: value for key, value in envelope.headers.items() if key not in ROUTING_HEADERS}

@@ -10,12 +10,13 @@ import logging
 
 LOG = logging.getLogger(__name__)
 
-#: The server's fast paths, by the option that switches each of them off.
+#: Fast paths, by the option that switches each of them off.
 DIRECT_SYSCALLS = "[wsgi] direct_syscalls"
 PIN_WORKERS = "[wsgi] pin_workers"
 SHARED_MEMORY = "[metrics] shared_memory"
+FAST_CONFIRMS = "[bridge] fast_confirms"
 
-FAST_PATHS = (DIRECT_SYSCALLS, PIN_WORKERS, SHARED_MEMORY)
+FAST_PATHS = (DIRECT_SYSCALLS, PIN_WORKERS, SHARED_MEMORY, FAST_CONFIRMS)
 
 _said: set[str] = set()
 

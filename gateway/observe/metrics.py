@@ -58,10 +58,6 @@ CONNECTIONS = Gauge(
     "marconi_connections", "Connections that the gateway has open, by peer: broker, side-store.", ["peer"],
     multiprocess_mode="livesum",
 )
-FALLBACKS = Gauge(
-    "marconi_fallbacks", "Times that the gateway had to leave a fast way to a peer for a slower one, by peer: broker.",
-    ["peer"], multiprocess_mode="livesum",
-)
 REFUSED = Counter(
     "marconi_refused_requests", "Requests answered 503 without being served: full, late, by reason.", ["reason"],
 )
@@ -71,7 +67,7 @@ CLOSED = Counter(
 )
 FAST_PATH_FALLBACKS = Counter(
     "marconi_fast_path_fallbacks",
-    "Processes that could not use a fast path that is switched on, by the option that switches it off.", ["option"],
+    "Times that a fast path which is switched on could not be used, by the option that switches it off.", ["option"],
 )
 
 #: Calls that never leave the process.

@@ -13,7 +13,7 @@ from gateway.access.auth.base import MAX_PROJECT, Identity, project_header
 from gateway.access.policy import ADMIN
 from gateway.access.signing import covers
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
-from gateway.core.metadata import QUEUE_NAME
+from gateway.core.queues.metadata import QUEUE_NAME
 from gateway.environ import CALLER, base_of
 from gateway.web.call import JSON, MAX_CACHED, Call
 from gateway.web.context import Service

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from gateway.access.auth.base import AuthStrategy, Identity
 from gateway.access.policy import Policy
+from gateway.access.rate_limit import RateLimit
 from gateway.core.core import Core
-from gateway.core.queues import QueueInfo
-from gateway.core.quotas import RateLimit
+from gateway.core.queues.info import QueueInfo
 from gateway.web.operations import Operation
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Context:
 
     def now(self) -> int:
         """The side-store's time, in milliseconds since 1970."""
-        now: int = self.core.store.now()
+        now: int = self.core.now()
         return now
 
     def allows(self, rule: str) -> bool:
@@ -57,5 +57,5 @@ class Context:
         return self.service.policy.allows(rule, self.identity, self.project)
 
     def on_queue(self, name: str, work: Callable[[QueueInfo], T], *, sure: bool = False) -> T | None:
-        """The result of ``work`` on a queue, None if there is no such queue; see Queues.on."""
-        return self.core.queues.on(self.project, name, work, sure=sure)
+        """The result of ``work`` on a queue, None if there is no such queue; see Directory.on."""
+        return self.core.directory.on(self.project, name, work, sure=sure)

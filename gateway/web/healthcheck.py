@@ -72,7 +72,7 @@ class Healthcheck:
 
     def __init__(self, core: Any):
         self._dependencies = (
-            Dependency("message broker", core.bridge.ping), Dependency("side-store", core.store.ping)
+            Dependency("message broker", core.pool.bridge.ping), Dependency("side-store", core.pool.store.ping)
         )
 
     def answer(self, environ: dict[str, Any]) -> Answer:

@@ -22,8 +22,9 @@ from bridges.errors import BridgeError, BridgeMisconfigured
 from gateway.access.auth.base import Unauthenticated
 from gateway.access.auth.basic import BasicAuth, read_users
 from gateway.config.drivers import BRIDGES, SIDE_STORES, UnknownScheme, create_driver
-from gateway.core.bridging import AccessRules, parse
 from gateway.core.errors import Forbidden
+from gateway.core.foreign.access import AccessRules
+from gateway.core.foreign.bridging import parse
 from gateway.core.seal import read_key
 from gateway.observe.masking import without_password
 from gateway.web.errors import answer

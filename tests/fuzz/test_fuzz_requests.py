@@ -21,8 +21,8 @@ from gateway.config.limits import Limits
 from gateway.config.reader import load
 from gateway.core.core import Core
 from gateway.core.errors import CoreError, InvalidInput
-from gateway.core.metadata import MetadataRules
-from gateway.core.queues import broker_name, queue_key
+from gateway.core.queues.metadata import MetadataRules
+from gateway.core.queues.names import broker_name, queue_key
 from gateway.web import body, query
 from gateway.web.admission import accepts_json, admit, check_queue_name
 from gateway.web.context import Service
@@ -230,8 +230,8 @@ def test_a_source_has_so_many_binding_keys_at_the_most() -> None:
 
 
 def test_what_is_remembered_of_posts_has_no_bodies(core: Core) -> None:
-    from gateway.core.messages import Post
+    from gateway.core.messages.post import Post
 
     core.messages.post("p", "q", "c", [Post(b"1" * 10_000)], 10_000)
-    newest = core.messages._publishing.newest(core.queues.ensure("p", "q"))
+    newest = core.pool.publishing.newest(core.directory.ensure("p", "q"))
     assert newest is not None and newest.body == b""

@@ -22,15 +22,15 @@ def post(context: Context, queue: str, *, ttl: int | None, grace: int | None, li
     """Claim up to ``limit`` messages for ``ttl`` seconds, each of which lives ``grace`` seconds longer at least."""
     core = context.core
     core.claims.check(ttl, grace)
-    return context.on_queue(queue, lambda info: core.messages.claim(info, ttl, grace, limit), sure=True) or ()
+    return context.on_queue(queue, lambda info: core.claims.create(info, ttl, grace, limit), sure=True) or ()
 
 
 def get(context: Context, queue: str, claim_id: str) -> Held:
     """A claim. Raises NotFound."""
-    messages = context.on_queue(queue, lambda info: context.core.messages.claimed(info, claim_id))
+    messages = context.on_queue(queue, lambda info: context.core.claims.get(info, claim_id))
     if messages is None:
         raise _no_queue(queue, claim_id)
-    return Held(messages[0].claim_ttl, context.core.claims.age(messages[0]), messages)
+    return Held(messages[0].claim_ttl, context.core.claims.age(messages[0], context.core.now()), messages)
 
 
 def patch(context: Context, queue: str, claim_id: str, *, ttl: int | None, grace: int | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gateway.core.errors import NotFound
 from gateway.core.ids import USABLE_ID
-from gateway.core.messages import Post
+from gateway.core.messages.post import Post
 from gateway.web.context import Context
 from storage.base import Message
 

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.api.v2 import sharing
 from gateway.core.errors import InvalidInput
 from gateway.core.ids import USABLE_ID
-from gateway.core.messages import Post
+from gateway.core.messages.post import Post
 from gateway.web import body, query
 from gateway.web.call import Call
 from gateway.web.errors import UnsupportedMediaType

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.errors import NotFound
-from gateway.core.listing import ListedQueue, Wanted
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.listing import ListedQueue, Wanted
 from gateway.web.context import Context
 from storage.base import Message, Stats
 
@@ -61,7 +61,7 @@ def list_(
     def matches(metadata: dict[str, Any]) -> bool:
         return all(any(_same(metadata.get(key), wanted) for wanted in values) for key, values in filters.items())
 
-    return context.core.queues.lists.page(
+    return context.core.queues.list(
         Wanted(context.project, marker, limit, name, matches if filters else None, detailed, with_count)
     )
 

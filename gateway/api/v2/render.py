@@ -15,7 +15,7 @@ import orjson
 
 from gateway.api.v2.claims import Held
 from gateway.api.v2.queues import QueueStats
-from gateway.core.listing import ListedQueue
+from gateway.core.queues.listing import ListedQueue
 from gateway.web import query
 from gateway.web.call import Call
 from gateway.web.operations import Answer

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 from bridges.errors import BridgeError
 from gateway.core.errors import CoreError, NotFound
-from gateway.core.messages import Post
-from gateway.core.queues import HEALTH_PROJECT
+from gateway.core.messages.post import Post
+from gateway.core.queues.names import HEALTH_PROJECT
 from gateway.core.volume import UNKNOWN, message_volume
 from gateway.web.context import Context
 from gateway.web.operations import Operation
@@ -26,8 +26,8 @@ def home(context: Context) -> tuple[Operation, ...]:
 
 def ping(context: Context) -> None:
     """Raises an error of broker or side-store if one of them does not answer."""
-    context.core.bridge.ping()
-    context.core.store.ping()
+    context.core.pool.bridge.ping()
+    context.core.pool.store.ping()
 
 
 def health(context: Context) -> dict[str, Any]:
@@ -36,11 +36,11 @@ def health(context: Context) -> dict[str, Any]:
         raise NotFound("There is nothing here")
     core = context.core
     operations = _operations(context)  # first: they may be what finds out that the broker or the side-store is gone
-    broker, store = _works(core.bridge.ping), _works(core.store.ping)
+    broker, store = _works(core.pool.bridge.ping), _works(core.pool.store.ping)
     works = broker["succeeded"] and store["succeeded"]
     pool = {
         "storage_reachable": works,
-        "message_volume": message_volume(core.bridge, core.store) if works else UNKNOWN,
+        "message_volume": message_volume(core.pool) if works else UNKNOWN,
         "operation_status": {"ping_broker": broker, "ping_side_store": store, **operations},
     }
     # There are no other pools: the one that there is stands at the top level too, as clients know it.
@@ -57,13 +57,13 @@ def _operations(context: Context) -> dict[str, Any]:
         ids.extend(core.messages.post(HEALTH_PROJECT, name, context.client, [Post(b'"health"')], 0))
 
     def list_() -> None:
-        core.messages.list(core.queues.ensure(HEALTH_PROJECT, name), None, 1, None, False, False)
+        core.messages.list(core.directory.ensure(HEALTH_PROJECT, name), None, 1, None, False, False)
 
     def claim() -> None:
-        claimed.extend(core.messages.claim(core.queues.ensure(HEALTH_PROJECT, name), None, None, 1))
+        claimed.extend(core.claims.create(core.directory.ensure(HEALTH_PROJECT, name), None, None, 1))
 
     def delete() -> None:
-        info = core.queues.ensure(HEALTH_PROJECT, name)
+        info = core.directory.ensure(HEALTH_PROJECT, name)
         core.messages.delete(info, ids[0], claimed[0].claim)
 
     operations = {

@@ -1,8 +1,8 @@
 """What a process remembers of queues, so that not each request asks the side-store.
 
 Rule: memory may delay the effect of a change of metadata, and nothing else. So a queue that does not exist is never
-remembered, nor what was read before a change that this process knows of; and whoever finds nothing to do under a
-remembered queue asks the side-store (Queues.on).
+remembered, nor what was read before a change that this process knows of; and a call that finds nothing to do under a
+remembered queue asks the side-store (Directory.on).
 """
 
 from __future__ import annotations

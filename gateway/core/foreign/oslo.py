@@ -31,7 +31,7 @@ def unwrap(body: bytes) -> bytes:
 
 
 def wrap(body: bytes, project: str) -> bytes:
-    """A notification in oslo.messaging's envelope, version 2.0. Raises ValueError for what is none."""
+    """A notification in oslo.messaging's envelope, version 2.0. Raises ValueError for any other body."""
     value = orjson.loads(body)
     if not isinstance(value, dict) or not isinstance(value.get("event_type"), str) or "payload" not in value:
         raise ValueError("the body of a notification is an object with event_type (a string) and payload")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-#: Pieces that compressed data may have: each costs a copy of what is behind it.
+#: Pieces that compressed data may have: each costs a copy of those after it.
 MAX_MEMBERS = 256
 
 #: Bytes that liblzma may take for one body; those of xz's highest level need 65 MiB.
@@ -33,7 +33,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """``unpack`` gets data and the bytes that they may become at the most, and raises Broken.
+    """``unpack`` gets data and the most bytes that they may become, and raises Broken.
 
     ``magic``: how such data begin, as far as that is certain. ``family``: compressions that undo each other.
     """
@@ -63,7 +63,7 @@ def _unxz(data: bytes, most: int) -> bytes:
 
 
 def _expanded(data: bytes, make: Callable[[], Any], magic: bytes, most: int) -> bytes:
-    """Decompressed data, all pieces of it, one behind the other (RFC 1952, 2.2; the same for bzip2 and xz)."""
+    """Decompressed data, all pieces of it, one after the other (RFC 1952, 2.2; the same for bzip2 and xz)."""
     plain = b""
     for _ in range(MAX_MEMBERS):
         decompressor = make()

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from gateway.config.limits import MIN_MESSAGE_TTL, Limits
-from gateway.core import bridging
 from gateway.core.errors import Conflict, InvalidInput
+from gateway.core.foreign import bridging
 
 QUEUE_NAME = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9_.-]{1,64}\Z")
 

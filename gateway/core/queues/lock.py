@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -61,3 +61,8 @@ def locked(store: SideStore, name: str, why: str) -> Iterator[Lock]:
             store.unlock(name, owner, lock.keep)
         except StoreError as error:
             LOG.warning("lock %s stays for up to %d s: %s", name, LOCKED_FOR, error)
+
+
+def locked_queue(store: SideStore, key: str) -> AbstractContextManager[Lock]:
+    """Hold the right to create or delete the queue ``key`` (as queue_key returns it). Raises Busy."""
+    return locked(store, key, "this queue is being created or deleted by another request; try again")

@@ -1,4 +1,4 @@
-"""Messages of native AMQP clients: their bodies and properties as JSON, and the other way round."""
+"""AMQP properties of native clients' messages as JSON, and messages with the properties that a poster wants."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ from typing import Any
 import orjson
 
 from bridges.base import Envelope
-from gateway.core.bridging import MAX_NAME, check_table, is_short
-from gateway.core.codings import NONE, as_utf8, coded, coding_of, decompressed
-from gateway.core.compressions import Broken
-from gateway.core.oslo import wrap as oslo_wrap
+from gateway.core.foreign.bodies import from_json
+from gateway.core.foreign.bridging import MAX_NAME, check_table, is_short
+from gateway.core.foreign.codings import NONE, coded, coding_of
+from gateway.core.foreign.oslo import wrap
 
 #: Headers by which RabbitMQ sends a message to further queues, whatever they are ("Sender-selected Distribution").
 ROUTING_HEADERS = frozenset({"CC", "BCC"})
-
-#: Levels of arrays and objects that an answer can hold around them what it needs: see body.encode.
-MAX_DEPTH = 200
 
 #: Properties that are shown under their own names when they are set.
 _SHOWN = (
@@ -34,69 +31,7 @@ _SHOWN = (
 _SETTABLE = ("content_type", "content_encoding", "correlation_id", "reply_to", "type", "app_id")
 
 
-class Poison(Exception):
-    """A message that can't be shown; the text says why."""
-
-
-def to_json(envelope: Envelope, max_body: int) -> bytes:
-    """The body itself if it is JSON; UTF-8 text as a JSON string; anything else as base64 with its content type.
-
-    Compressions and character sets are undone first, see codings.py. JSON that is nested too deeply for common parsers
-    is text. Raises Poison when a compression can't be undone, when the body is over ``max_body`` bytes, or when the
-    properties could not be read.
-    """
-    if not envelope.readable:
-        raise Poison("its properties can't be read")
-    body = envelope.body
-    if len(body) > max_body:
-        raise Poison(f"its body of {len(body)} bytes is over the limit of {max_body}")
-    coding = coding_of(envelope.content_type, envelope.content_encoding, envelope.headers)
-    if coding is NONE:
-        return _json_or_text(body) or _base64(envelope, body)
-    if coding.unknown is not None:
-        return _base64(envelope, body)
-    try:
-        body = decompressed(body, coding, max_body)
-    except Broken as error:
-        raise Poison(f"its body {error}") from error
-    text = as_utf8(body, coding)
-    return (_json_or_text(text) if text is not None else None) or _base64(envelope, body)
-
-
-def _json_or_text(body: bytes) -> bytes | None:
-    """The body if it is JSON, or text as a JSON string; None if it is neither."""
-    try:
-        value = orjson.loads(body)
-        if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-            orjson.dumps(value)
-        return body
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        pass
-    try:
-        return orjson.dumps(body.decode())
-    except UnicodeDecodeError:
-        return None
-
-
-def _base64(envelope: Envelope, body: bytes) -> bytes:
-    return orjson.dumps({"base64": base64.b64encode(body).decode(), "content_type": envelope.content_type})
-
-
-def from_json(body: bytes, content_type: str | None) -> tuple[bytes, str]:
-    """What a native client gets: ``(body, content type)``; undoes to_json."""
-    value = orjson.loads(body)
-    if isinstance(value, dict) and value.keys() == {"base64", "content_type"} and isinstance(value["base64"], str):
-        try:
-            raw = base64.b64decode(value["base64"], validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"base64: {error}") from error
-        return raw, content_type or str(value["content_type"] or "application/octet-stream")
-    if isinstance(value, str) and content_type is not None and "json" not in content_type.lower():
-        return value.encode(), content_type
-    return body, content_type or "application/json"
-
-
-def envelope(body: bytes, wanted: Mapping[str, Any], oslo: bool, project: str) -> Envelope:
+def native_envelope(body: bytes, wanted: Mapping[str, Any], oslo: bool, project: str) -> Envelope:
     """A message for a native client: a JSON body and the AMQP properties that its poster wants.
 
     Raises ValueError for what AMQP can't carry.
@@ -104,7 +39,7 @@ def envelope(body: bytes, wanted: Mapping[str, Any], oslo: bool, project: str) -
     if oslo:
         if wanted:
             raise ValueError("a notification has the properties that oslo.messaging gives it, and no others")
-        return Envelope(oslo_wrap(body, project), content_encoding="utf-8", priority=0)
+        return Envelope(wrap(body, project), content_encoding="utf-8", priority=0)
     if unknown := sorted(set(wanted) - {"headers", "priority", *_SETTABLE}):
         raise ValueError(f"properties that can't be set: {', '.join(unknown)}")
     for name in _SETTABLE:

@@ -25,12 +25,13 @@ LOG = logging.getLogger(__name__)
 #: Seconds between two rounds.
 ROUND = 0.5
 
-#: Queues that are bound in a round at the most, each of which takes about a millisecond and as much for each binding
+#: How many queues are bound in a round, each of which takes about a millisecond and as much for each binding
 #: key, and seconds after which a round is over: threads that answer requests want broker and interpreter too.
 AT_ONCE = 100
 ROUND_AT_MOST = 0.1
 
-#: Seconds after which a binding is looked after again: what is published in between to an exchange made anew is lost.
+#: Seconds after which a binding is looked after again: what is published in between to an exchange that was created
+#: again is lost.
 AGAIN = 2.0
 
 #: Seconds till the next try after one in vain, which each further one doubles.
@@ -39,7 +40,7 @@ FIRST_PAUSE = 0.5
 #: Seconds to which that grows: where the exchange is missing, and where an operator has to see to it.
 MISSING, REFUSED = 4.0, 30.0
 
-#: Seconds between two looks at which queues there are; those that this process makes or reads are known at once.
+#: Seconds between two looks at which queues there are; those that this process creates or reads are known at once.
 LISTING = 5.0
 
 #: Queues read from the side-store at once.
@@ -51,7 +52,7 @@ SIDE_STORE: Down = ("side-store", None)
 
 
 def bind(bridge: ForeignBridge, queue: str, binding: Binding) -> None:
-    """Bind a queue of ours, made if it is missing. Raises NotFound when the exchange is missing."""
+    """Bind a queue of ours, which is created if it is missing. Raises NotFound when the exchange is missing."""
     try:
         try:
             bridge.bind(queue, binding)
@@ -76,17 +77,13 @@ class Bound:
 class Binder:
     """Looks after the bindings of all queues that read from an exchange, in a thread of its own.
 
-    ``info_of(project, name, document)`` is the queue's QueueInfo; ``bridge_at(vhost)`` the bridge there, which is asked
-    for each time, as one that nobody asks for is closed.
+    ``info_of(project, name, document)`` is the queue's QueueInfo. Its pool is asked for the bridge each time, since
+    a bridge that nobody asks for is closed.
     """
 
-    def __init__(
-        self, store: SideStore, info_of: Callable[[str, str, Queue], Any],
-        bridge_at: Callable[[str | None], ForeignBridge],
-    ):
+    def __init__(self, store: SideStore, info_of: Callable[[str, str, Queue], Any]):
         self._store = store
         self._info_of = info_of
-        self._bridge_at = bridge_at
         self._bound: dict[str, Bound] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -97,13 +94,13 @@ class Binder:
     # -- which queues -------------------------------------------------------------------------------------------
 
     def add(self, key: str) -> None:
-        """A queue has been made, or made anew: all gateways are to look after it."""
+        """A queue has been created, perhaps again: all gateways are to look after it."""
         mark = self._store.mark_bridged(key)
         with self._lock:
             self._bound[key] = Bound(mark)
 
     def see(self, key: str) -> None:
-        """A queue is read: look after it, if it was made by a gateway that did not know of this."""
+        """A queue is read: look after it, if it was created by a gateway that did not know of this."""
         with self._lock:
             if key in self._bound:
                 return
@@ -174,10 +171,10 @@ class Binder:
             source = bound.info.settings.bridging.source
             if ("vhost", source.vhost) in down:
                 return
-            self._bridge_at(source.vhost).bind(bound.info.broker, source.binding)
+            bound.info.pool.bridge_at(source.vhost).bind(bound.info.broker, source.binding)
         except ExchangeMissing:
             state, longest = "missing", MISSING
-        except QueueMissing:  # deleted, or about to be: it is made again only for whoever reads it
+        except QueueMissing:  # deleted, or about to be: it is created again only when it is read
             bound.info, state = None, ""
         except BrokerRefused as error:
             state, longest = f"refused: {error}", REFUSED

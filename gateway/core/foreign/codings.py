@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from encodings.aliases import aliases
 from typing import Any
 
-from gateway.core.compressions import BZIP2, DEFLATE, GZIP, XZ, ZIP, ZLIB, Broken, Compression, unpacked
+from gateway.core.foreign.compressions import BZIP2, DEFLATE, GZIP, XZ, ZIP, ZLIB, Broken, Compression, unpacked
 
-#: Compressions of one body, one in the other, at the most.
+#: How many compressions one body may have, one in the other.
 MAX_LAYERS = 4
 
 _BY_NAME: Mapping[str, Compression] = {
@@ -36,7 +36,7 @@ UNKNOWN = frozenset({
     "x-snappy",
 })
 
-#: The same in kombu's header, where gzip is zlib's format; of its media types what is behind the slash.
+#: The same in kombu's header, where gzip is zlib's format; of its media types what follows the slash.
 _KOMBU: Mapping[str, Compression] = {**_BY_NAME, "gzip": ZLIB, "x-gzip": ZLIB}
 
 #: The same as .NET's streams are called.

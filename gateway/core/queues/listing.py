@@ -13,7 +13,7 @@ import orjson
 
 from gateway.core.errors import Busy
 from gateway.core.gate import Gate
-from gateway.core.metadata import MetadataRules
+from gateway.core.queues.metadata import MetadataRules
 from storage.base import MOST_METADATA, Queue, SideStore
 
 #: What can be a part of a queue's name.
@@ -24,11 +24,12 @@ PART_OF_NAME = re.compile(r"[A-Za-z0-9_.-]{0,64}\Z")
 FIRST_STEP, STEP = 20, 1000
 STEP_BYTES = 1024 * 1024
 
-#: Steps that any request may make; only those who look further need a turn.
+#: Steps that any request may make; only requests that look further need a turn.
 FREE_STEPS = 2
 
 #: Requests that compare more metadata than that at the same time, those that wait for them, and seconds they wait.
 AT_ONCE, WAITING, PATIENCE = 2, 2, 1.0
+BUSY = "Other requests are comparing the metadata of many queues now; try again, or filter by name alone"
 
 #: Does a queue with this metadata, as clients see it, belong into the list?
 Matches = Callable[[dict[str, Any]], bool]
@@ -44,7 +45,7 @@ class ListedQueue:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a list is asked for: at most ``limit`` queues of a project behind the name ``after``, by name.
+    """What a list is asked for: at most ``limit`` queues of a project after the name ``after``, by name.
 
     ``part`` must be in the name; ``matches`` looks at the metadata; ``detailed``: show it; ``count``: count all that
     match, whatever ``after`` and ``limit`` are.
@@ -60,15 +61,12 @@ class Wanted:
 
 
 class QueueLists:
-    """Makes the lists of a side-store's queues."""
+    """Makes the lists of a side-store's queues. ``gate``: for those who compare much metadata."""
 
-    def __init__(self, store: SideStore, rules: MetadataRules):
+    def __init__(self, store: SideStore, rules: MetadataRules, gate: Gate | None = None):
         self._store = store
         self._rules = rules
-        self._gate = Gate(
-            AT_ONCE, WAITING, PATIENCE,
-            "Other requests are comparing the metadata of many queues now; try again, or filter by name alone",
-        )
+        self._gate = gate or Gate(AT_ONCE, WAITING, PATIENCE, BUSY)
 
     def page(self, wanted: Wanted) -> tuple[list[ListedQueue], int | None]:
         """The page, and the count if it was asked for.
