@@ -187,17 +187,15 @@ def test_housekeeper_goes_on_whatever_fails(
         keeper.close()
 
 
-def test_housekeeper_shows_how_often_a_fast_way_was_left(
-    core: Core, bridge: MemoryBridge, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_housekeeper_shows_how_often_a_fast_way_was_left(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway.core.housekeeping, "SAMPLING", 0.001)
-    bridge.fallbacks = lambda: 7  # type: ignore[method-assign]
+    monkeypatch.setattr(core.pool.bridge, "fallbacks", lambda: 7, raising=False)
     count = metrics.FAST_PATH_FALLBACKS.labels(FAST_CONFIRMS)._value.get
     before = count()
     keeper = gateway.core.housekeeping.Housekeeper(core.pool, None)
     try:
         wait_until(lambda: count() == before + 7, 10, "the count")
-        time.sleep(0.05)
+        threading.Event().wait(0.05)
         assert count() == before + 7, "each look adds what is new alone"
     finally:
         keeper.close()
