@@ -31,6 +31,7 @@ setup(
         "oslo.policy>=4.0",
         "prometheus-client>=0.20,<0.27",
         "pymongo>=4.9,<4.21",
+        "scramp>=1.5,<1.6",
         "waitress>=3.0,<3.1",
         "werkzeug>=3.0,<3.2",
     ],

@@ -50,6 +50,8 @@ RESERVED = {
     "pymongo": {"storage"},
     "bson": {"storage"},
     "sqlite3": {"storage"},
+    "scramp": {"storage"},
+    "pytest": {"bridges.suite", "storage.suite"},
 }
 
 #: Drivers: nobody imports one but by its entry point, not even another one.
