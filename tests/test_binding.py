@@ -20,8 +20,8 @@ from gateway.core.bridging import AccessRules, parse
 from gateway.core.errors import NotFound
 from gateway.core.metadata import MetadataRules
 from gateway.core.queues import Queues
-from storage.base import Queue
 from storage.errors import StoreUnavailable
+from storage.model import Queue
 from storage.sqlite import SQLiteStore
 from tests.memory_bridge import MemoryBridge
 
@@ -74,7 +74,7 @@ def make_binder(store: SQLiteStore, bridges: dict[str | None, FakeBridge]) -> Ma
 
 def made(store: SQLiteStore, name: str, **more: str) -> str:
     source = {"exchange": "x", "type": "fanout", **more}
-    store.create_queue(f"p/{name}", orjson.dumps({"_bridge": {"source": source}}))
+    store.catalogue.create_queue(f"p/{name}", orjson.dumps({"_bridge": {"source": source}}))
     return f"p/{name}"
 
 
@@ -138,8 +138,8 @@ def test_queue_that_can_not_be_read_stops_no_other(
 ) -> None:
     """Written by a later version, say."""
     for number in range(AT_ONCE):
-        store.create_queue(f"p/a{number}", metadata)
-        store.mark_bridged(f"p/a{number}")
+        store.catalogue.create_queue(f"p/a{number}", metadata)
+        store.catalogue.mark_bridged(f"p/a{number}")
     make_binder().add(made(store, "q"))
     run(make_binder(), clock, 10)
     assert bridges[None].bound.count("q") >= 3
@@ -160,7 +160,7 @@ def test_known_queues_are_bound_while_the_side_store_is_down(
         raise StoreUnavailable("down")
 
     for name in ("list_bridged", "get_queue"):
-        monkeypatch.setattr(store, name, down)
+        monkeypatch.setattr(store.catalogue, name, down)
     bridges[None].bound.clear()
     run(binder, clock, 20)
     assert bridges[None].bound.count("q") >= 8
@@ -246,11 +246,11 @@ def test_deleted_queue_is_forgotten_by_all(
     first.add(made(store, "q"))
     run(first, clock, 1)
     run(second, clock, 1)
-    store.delete_queue("p/q")
+    store.catalogue.delete_queue("p/q")
     bridges[None].errors["q"] = QueueMissing("q")
     run(first, clock, 10)
     run(second, clock, 10)
-    assert store.list_bridged("", 10) == []
+    assert store.catalogue.list_bridged("", 10) == []
     bridges[None].bound.clear()
     for binder in (first, second):
         run(binder, clock, 10)
@@ -263,7 +263,7 @@ def test_queue_that_is_made_anew_otherwise_is_bound_as_it_is_now(
     first, second = make_binder(), make_binder()
     first.add(made(store, "q"))
     run(second, clock, 1)
-    store.delete_queue("p/q")
+    store.catalogue.delete_queue("p/q")
     first.add(made(store, "q", vhost="other"))
     bridges[None].bound.clear()
     run(second, clock, 11)
@@ -288,7 +288,7 @@ def test_side_store_that_is_down_is_no_end(
             raise error
         return []
 
-    monkeypatch.setattr(store, "list_bridged", list_bridged)
+    monkeypatch.setattr(store.catalogue, "list_bridged", list_bridged)
     binder._run()
     assert "q" in bridges[None].bound
 
@@ -341,7 +341,7 @@ def test_read_of_a_queue_that_was_deleted_does_not_leave_one_on_the_broker(
     queues._attended.clear()
     broker.has_exchange = has_exchange
     broker.delete(info.broker)
-    store.delete_queue("p/q")
+    store.catalogue.delete_queue("p/q")
     with suppress(NotFound):
         queues.attend(info)
     assert broker.made == []

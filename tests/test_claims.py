@@ -10,7 +10,7 @@ from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.messages import Post
 from gateway.core.queues import QueueInfo
-from storage.base import Message
+from storage.model import Message
 from tests.memory_bridge import MemoryBridge
 
 

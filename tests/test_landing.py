@@ -10,8 +10,8 @@ from bridges.errors import BridgeUnavailable
 from gateway.core.core import Core
 from gateway.core.landing import CLIENT_HEADER, LATEST, Landing
 from gateway.core.queues import QueueInfo
-from storage.base import Claim, Message
 from storage.errors import StoreUnavailable
+from storage.model import Claim, Message
 from storage.sqlite import SQLiteStore
 from tests.memory_bridge import MemoryBridge
 
@@ -82,7 +82,7 @@ class TestClaim:
         (message,) = claim(landing, info, name="mine")
         assert (message.claim, message.claim_ttl, message.claims) == ("mine", 60, 1)
         assert message.expires == message.hidden_until + MINUTE  # it would have ended before its claim
-        assert store.get_claim(info.key, "mine") == [message]
+        assert store.landed.get_claim(info.key, "mine") == [message]
 
     def test_landed_messages_go_before_the_backlog(
         self, landing: Landing, bridge: MemoryBridge, info: QueueInfo
@@ -111,7 +111,7 @@ class TestClaim:
 
         def move_the_first(found: list[Message]) -> list[Message]:
             moved = [message for message in found if message.body == b"1"]
-            store.delete_unclaimed(info.key, [message.id for message in moved])
+            store.landed.delete_unclaimed(info.key, [message.id for message in moved])
             return [message for message in found if message not in moved]
 
         expires = store.now() + MINUTE
@@ -135,10 +135,10 @@ class TestClaim:
         bridge.publish(info.broker, native(*"12"))
         land_free(landing, info, 1)
         with monkeypatch.context() as patch:
-            patch.setattr(landing._store, "land", failing(StoreUnavailable("down")))
+            patch.setattr(landing._store.landed, "land", failing(StoreUnavailable("down")))
             with pytest.raises(StoreUnavailable):
                 claim(landing, info)
-        assert store.get_claim(info.key, "claim") == []
+        assert store.landed.get_claim(info.key, "claim") == []
         assert bodies(claim(landing, info)) == ["1", "2"]
 
 
@@ -151,7 +151,7 @@ class TestFree:
         bridge.publish(info.broker, native(*"12345"))
         landed, enough = land_free(landing, info, 3)
         assert (bodies(landed), enough) == (["1", "2", "3"], True)
-        assert bodies(store.list_messages(info.key, 0, 10)) == ["1", "2", "3"]
+        assert bodies(store.landed.list_messages(info.key, 0, 10)) == ["1", "2", "3"]
         assert bridge.depth(info.broker) == 2
 
     def test_positions_grow_from_landing_to_landing(
@@ -171,7 +171,7 @@ class TestFree:
     ) -> None:
         bridge.publish(info.broker, native("1"))
         (message,), _ = land_free(landing, info)
-        assert store.acquire_lease(info.key, "another gateway", 60) == message.seq
+        assert store.landed.acquire_lease(info.key, "another gateway", 60) == message.seq
 
     def test_lease_is_given_back_when_the_broker_fails(
         self, landing: Landing, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo,
@@ -181,7 +181,7 @@ class TestFree:
         monkeypatch.setattr(landing._bridge, "fetch", failing(BridgeUnavailable("down")))
         with pytest.raises(BridgeUnavailable):
             land_free(landing, info)
-        assert store.acquire_lease(info.key, "another gateway", 60) is not None
+        assert store.landed.acquire_lease(info.key, "another gateway", 60) is not None
 
     def test_lease_stays_when_it_is_unknown_what_was_stored(
         self, landing: Landing, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo,
@@ -189,10 +189,10 @@ class TestFree:
     ) -> None:
         """The write may still happen; nobody else may land before that."""
         bridge.publish(info.broker, native("1"))
-        monkeypatch.setattr(landing._store, "land", failing(StoreUnavailable("timed out")))
+        monkeypatch.setattr(landing._store.landed, "land", failing(StoreUnavailable("timed out")))
         with pytest.raises(StoreUnavailable):
             land_free(landing, info)
-        assert store.acquire_lease(info.key, "another gateway", 60) is None
+        assert store.landed.acquire_lease(info.key, "another gateway", 60) is None
 
     def test_lease_is_renewed_before_it_ends(
         self, landing: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
@@ -201,8 +201,8 @@ class TestFree:
         monkeypatch.setattr("gateway.core.landing.LANDING_BATCH", 1)
         bridge.publish(info.broker, native(*"12"))
         renewed: list[str] = []
-        real = landing._store.renew_lease
-        monkeypatch.setattr(landing._store, "renew_lease", lambda q, *rest: renewed.append(q) or real(q, *rest))
+        real = landing._store.landed.renew_lease
+        monkeypatch.setattr(landing._store.landed, "renew_lease", lambda q, *rest: renewed.append(q) or real(q, *rest))
         landed, _ = land_free(landing, info)
         assert bodies(landed) == ["1", "2"]
         assert renewed == [info.key, info.key]
@@ -211,7 +211,7 @@ class TestFree:
         self, landing: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("gateway.core.landing.LEASE_USE", -1.0)
-        monkeypatch.setattr(landing._store, "renew_lease", failing(StoreUnavailable("timed out")))
+        monkeypatch.setattr(landing._store.landed, "renew_lease", failing(StoreUnavailable("timed out")))
         bridge.publish(info.broker, native(*"12"))
         with pytest.raises(StoreUnavailable):
             land_free(landing, info)
@@ -273,7 +273,7 @@ class TestOnceOnly:
         claim(landing, info, name="first")
         bridge.publish(info.broker, native(*"23", message_id="order"))
         assert sorted(bodies(claim(landing, info, name="second"))) == ["2", "3"]
-        assert sorted(bodies(store.get_claim(info.key, "second"))) == ["2", "3"]
+        assert sorted(bodies(store.landed.get_claim(info.key, "second"))) == ["2", "3"]
 
     def test_native_message_without_an_id_gets_one(
         self, landing: Landing, bridge: MemoryBridge, info: QueueInfo
@@ -285,7 +285,7 @@ class TestOnceOnly:
         self, core: Core, landing: Landing, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo
     ) -> None:
         dead, living = posted(core, "1", "2")
-        store.tombstone(info.key, {str(dead.message_id): store.now() + MINUTE})
+        store.landed.tombstone(info.key, {str(dead.message_id): store.now() + MINUTE})
         bridge.publish(info.broker, [dead, living])
         assert bodies(claim(landing, info)) == ["2"]
 
@@ -312,7 +312,7 @@ class TestOnceOnly:
         take: Callable[[Landing, QueueInfo], Any],
     ) -> None:
         bridge.publish(info.broker, posted(core, *"123"))
-        monkeypatch.setattr(landing._store, "land", failing(StoreUnavailable("down")))
+        monkeypatch.setattr(landing._store.landed, "land", failing(StoreUnavailable("down")))
         with pytest.raises(StoreUnavailable):
             take(landing, info)
         batch = bridge.fetch(info.broker, 10)
@@ -338,7 +338,7 @@ class TestMessage:
         bridge.publish(info.broker, posted(core, "1", ttl=MINUTE, made=core.store.now() - MINUTE))
         assert land_free(landing, info) == ([], True)
         assert bridge.depth(info.broker) == 0
-        assert store.newest(info.key) is None
+        assert store.landed.newest(info.key) is None
 
     def test_native_message_lives_from_its_landing(
         self, landing: Landing, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo

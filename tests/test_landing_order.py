@@ -15,7 +15,7 @@ from gateway.core.ids import IdMaker
 from gateway.core.landing import SLOW_FETCH, Landing
 from gateway.core.messages import Post
 from gateway.core.queues import QueueInfo
-from storage.base import Message
+from storage.model import Message
 from tests.memory_bridge import MemoryBridge
 from tests.test_landing import bodies, claim, land_free, native, posted
 from tests.threads import DEADLINE, in_background, together
@@ -48,8 +48,10 @@ class SlowLand:
     def __init__(self, landing: Landing, monkeypatch: pytest.MonkeyPatch):
         self.fetched = threading.Event()
         self.go_on = threading.Event()
-        self._land = landing._store.land
-        monkeypatch.setattr(landing, "_store", _Instead(landing._store, self))
+        self._land = landing._store.landed.land
+        monkeypatch.setattr(
+            landing, "_store", _Instead(landing._store, landed=_Instead(landing._store.landed, land=self))
+        )
 
     def __call__(self, q: str, messages: Sequence[Message], **how: Any) -> set[str]:
         self.fetched.set()
@@ -58,14 +60,14 @@ class SlowLand:
 
 
 class _Instead:
-    """A side-store with another `land`."""
+    """Another object with some attributes replaced."""
 
-    def __init__(self, store: Any, land: SlowLand):
-        self._store = store
-        self.land = land
+    def __init__(self, real: Any, **replaced: Any):
+        self._real = real
+        self.__dict__ |= replaced
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+        return getattr(self._real, name)
 
 
 @pytest.mark.parametrize("where", ["the same gateway", "another gateway"])
@@ -114,7 +116,7 @@ def test_claimer_that_fetches_late_lands_that_behind_what_a_lister_has(
             claimed.result(SOON)
         slow.go_on.set()
     assert bodies(claimed.result(DEADLINE)) == ["1", "2"]
-    assert bodies(core.store.free(info.key, 5)[0]) == ["3", "4"]
+    assert bodies(core.store.landed.find_free(info.key, 5)[0]) == ["3", "4"]
     assert bridge.depth(info.broker) == 1
 
 
@@ -145,7 +147,7 @@ def test_batch_of_a_claimer_that_may_not_land_it_is_given_back(
     real = info.bridge.fetch
 
     def fetch(queue: str, limit: int) -> Batch:
-        core.store.acquire_lease(info.key, "dead", 60)
+        core.store.landed.acquire_lease(info.key, "dead", 60)
         time.sleep(SLOW_FETCH)
         return real(queue, limit)
 
@@ -163,18 +165,18 @@ def test_page_has_what_others_landed_while_its_lease_was_lost(
     monkeypatch.setattr("gateway.core.landing.LEASE_USE", -1.0)
     monkeypatch.setattr("gateway.core.landing.LANDING_BATCH", 1)
     bridge.publish(info.broker, native(*"1234"))
-    real = core.store.renew_lease
+    real = core.store.landed.renew_lease
     renewals: list[str] = []
 
     def renew(q: str, owner: str, seconds: float) -> bool:
         renewals.append(q)
         if len(renewals) == 2:
-            core.store.release_lease(q, owner, 0)
-            monkeypatch.setattr(core.store, "renew_lease", real)
+            core.store.landed.release_lease(q, owner, 0)
+            monkeypatch.setattr(core.store.landed, "renew_lease", real)
             assert bodies(land_free(elsewhere, info, 1)[0]) == ["3"]  # 2 is in the hand of the lister
         return real(q, owner, seconds)
 
-    monkeypatch.setattr(core.store, "renew_lease", renew)
+    monkeypatch.setattr(core.store.landed, "renew_lease", renew)
     assert bodies(core.messages.list(info, None, 4, None, False, False)) == ["1", "3", "2", "4"]
 
 
@@ -216,7 +218,7 @@ def test_message_that_is_just_being_claimed_is_not_taken_for_gone(
     assert bodies(claimed.result(DEADLINE)) == ["1"]
     if call == "delete":
         # Claimed before it could be deleted, so it stays and the caller is told; or it is gone for good.
-        assert asked.result(DEADLINE)[0] == {id_} or core.store.get_claim(info.key, "claim") == []
+        assert asked.result(DEADLINE)[0] == {id_} or core.store.landed.get_claim(info.key, "claim") == []
     else:
         assert bodies(asked.result(DEADLINE)) == ["1"]
 
@@ -228,7 +230,7 @@ def test_claimers_answer_when_a_dead_gateway_holds_the_lease(
     monkeypatch.setattr("gateway.core.landing.LANDING_BUDGET", 0.1)
     bridge.publish(info.broker, native(*"12"))
     land_free(landing, info, 1)
-    core.store.acquire_lease(info.key, "dead", 60)
+    core.store.landed.acquire_lease(info.key, "dead", 60)
     assert bodies(claim(landing, info, 5)) == ["1"]
 
 

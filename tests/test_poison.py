@@ -19,9 +19,10 @@ from gateway.core.messages import Post
 from gateway.core.poison import LARGEST, REASON_HEADER
 from gateway.core.queues import QueueInfo, poison_name
 from gateway.core.seal import KEY_SIZE, Seal
-from storage.base import Message
 from storage.errors import StoreUnavailable, Unstorable
+from storage.model import Message
 from storage.sqlite import SQLiteStore
+from storage.sqlite.landed import SQLiteLanded
 from tests.memory_bridge import MemoryBridge
 
 BAD = Envelope(b"no gzip", content_encoding="gzip", message_id="bad")
@@ -80,14 +81,14 @@ BAD_THINGS = {
 @pytest.fixture
 def picky(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A side-store that can never store one of the bodies."""
-    real = SQLiteStore.land
+    real = SQLiteLanded.land
 
-    def land(self: SQLiteStore, q: str, messages: list[Message], **how: Any) -> set[str]:
+    def land(self: SQLiteLanded, q: str, messages: list[Message], **how: Any) -> set[str]:
         if any(message.body == b'"refused"' for message in messages):
             raise Unstorable("it is not liked")
         return real(self, q, messages, **how)
 
-    monkeypatch.setattr(SQLiteStore, "land", land)
+    monkeypatch.setattr(SQLiteLanded, "land", land)
 
 
 @pytest.mark.usefixtures("picky")
@@ -160,7 +161,7 @@ class TestOnce:
             raise StoreUnavailable("down")
 
         with monkeypatch.context() as patch:
-            patch.setattr(landing._store, "land", fail)
+            patch.setattr(landing._store.landed, "land", fail)
             for _ in range(3):
                 with pytest.raises(StoreUnavailable):
                     claim(core, info)
@@ -215,7 +216,7 @@ def test_batch_of_which_the_first_try_has_stored_some_is_claimed_whole(
     core: Core, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MongoDB inserts the others before it says that it can't insert one."""
-    real = SQLiteStore.land
+    real = SQLiteLanded.land
 
     def land(q: str, messages: list[Message], **how: Any) -> set[str]:
         left_out = real(store, q, [message for message in messages if message.body != b'"refused"'], **how)
@@ -224,7 +225,7 @@ def test_batch_of_which_the_first_try_has_stored_some_is_claimed_whole(
         return left_out
 
     landing = core.messages._landing
-    monkeypatch.setattr(landing._store, "land", land)
+    monkeypatch.setattr(landing._store.landed, "land", land)
     bridge.publish(info.broker, good("1", "refused", "2", "3"))
     assert claim(core, info) == ["1", "2", "3"]
 

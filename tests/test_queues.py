@@ -55,16 +55,16 @@ class TestQueues:
         info = core.queues.ensure("p", "q")
         assert info.settings.default_ttl == 3600
         assert info.broker in bridge._queues
-        queue = store.get_queue("p/q")
+        queue = store.catalogue.get_queue("p/q")
         assert queue is not None and queue.key == info.key
 
     def test_queue_is_known_for_a_while_without_asking(self, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
         core.queues.create("p", "q", None)
         asked: list[str] = []
         real = core.queues._store
-        monkeypatch.setattr(core.queues, "_store", SimpleNamespace(
-            get_queue=lambda q: asked.append(q) or real.get_queue(q),
-        ))
+        monkeypatch.setattr(core.queues, "_store", SimpleNamespace(catalogue=SimpleNamespace(
+            get_queue=lambda q: asked.append(q) or real.catalogue.get_queue(q),
+        )))
         for _ in range(3):
             core.queues.find("p", "q")
         assert asked == ["p/q"]
@@ -113,10 +113,12 @@ class TestQueues:
 
         def interrupted(q: str, metadata: bytes, version: int) -> bool:
             core.queues._store = real
-            store.create_queue(q, b'{"b":2}')
-            return bool(real.replace_metadata(q, metadata, version))
+            store.catalogue.create_queue(q, b'{"b":2}')
+            return bool(real.catalogue.replace_metadata(q, metadata, version))
 
-        core.queues._store = SimpleNamespace(get_queue=real.get_queue, replace_metadata=interrupted)
+        core.queues._store = SimpleNamespace(catalogue=SimpleNamespace(
+            get_queue=real.catalogue.get_queue, replace_metadata=interrupted,
+        ))
         patched = core.queues.patch("p", "q", [{"op": "add", "path": "/metadata/c", "value": 3}])
         assert (patched.get("a"), patched["b"], patched["c"]) == (None, 2, 3)
 
@@ -124,9 +126,10 @@ class TestQueues:
         core.queues.create("p", "q", None)
         real = core.queues._store
         tries: list[int] = []
-        core.queues._store = SimpleNamespace(
-            get_queue=real.get_queue, replace_metadata=lambda q, metadata, version: bool(tries.append(version)),
-        )
+        core.queues._store = SimpleNamespace(catalogue=SimpleNamespace(
+            get_queue=real.catalogue.get_queue,
+            replace_metadata=lambda q, metadata, version: bool(tries.append(version)),
+        ))
         with pytest.raises(Conflict):
             core.queues.patch("p", "q", [{"op": "add", "path": "/metadata/c", "value": 3}])
         assert len(tries) == PATCH_TRIES

@@ -17,8 +17,9 @@ from gateway.core.queue_lock import LOCKED_FOR
 from gateway.core.queues import QueueInfo
 from gateway.core.remembering import KNOWN_FOR, Remembered
 from gateway.core.seal import KEY_SIZE, Seal
-from storage.base import SEEN_FOR, Message
 from storage.errors import LeaseLost
+from storage.landed import SEEN_FOR
+from storage.model import Message
 from storage.sqlite import SQLiteStore
 from tests.memory_bridge import MemoryBridge
 
@@ -94,7 +95,7 @@ class TestQueueThatOthersHaveMade:
         post(here, "secret", delay=60)
         info = here.queues.refresh(P, Q)
         assert info is not None
-        (message,) = store.list_messages(info.key, 0, 10, delayed=True)
+        (message,) = store.landed.list_messages(info.key, 0, 10, delayed=True)
         assert message.encrypted and b"secret" not in message.body
 
 
@@ -214,13 +215,17 @@ class TestBacklog:
         self, here: Core, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         post(here, "1")
-        free, fetch, land = here.store.free, here.bridge.fetch, here.store.land
+        free, fetch, land = here.store.landed.find_free, here.bridge.fetch, here.store.landed.land
         looked: list[float] = []
         fetched: list[float] = []
         seen: list[float | None] = []
-        monkeypatch.setattr(here.store, "free", lambda *call: (looked.append(time.monotonic()), free(*call))[1])
+        monkeypatch.setattr(
+            here.store.landed, "find_free", lambda *call: (looked.append(time.monotonic()), free(*call))[1]
+        )
         monkeypatch.setattr(here.bridge, "fetch", lambda *call: (fetched.append(time.monotonic()), fetch(*call))[1])
-        monkeypatch.setattr(here.store, "land", lambda *call, **how: (seen.append(how["seen"]), land(*call, **how))[1])
+        monkeypatch.setattr(
+            here.store.landed, "land", lambda *call, **how: (seen.append(how["seen"]), land(*call, **how))[1]
+        )
         assert len(claim(here)) == 1
         assert seen[0] is not None and seen[0] <= looked[0] <= fetched[0]
 
@@ -230,7 +235,7 @@ class TestBacklog:
         (id_,) = post(here, "1")
         batch = bridge.fetch(info.broker, 1)  # another gateway's
         assert here.messages.delete(info, id_, None) is False
-        claimed = there.messages._landing._land(info, batch, lambda messages: None, there.store.land)
+        claimed = there.messages._landing._land(info, batch, lambda messages: None, there.store.landed.land)
         assert claimed == [] and listed(there) == []
 
     def test_wrong_claim_of_a_waiting_message_is_refused(self, here: Core, info: QueueInfo) -> None:
@@ -264,26 +269,26 @@ class TestBacklog:
     ) -> None:
         """Its lease is over when it writes: positions that it took before must not appear."""
         post(here, "1", "2")
-        landing, real = here.messages._landing, here.store.land
+        landing, real = here.messages._landing, here.store.landed.land
         stopped = []
 
         def land(q: str, messages: Sequence[Message], owner: str) -> set[str]:
             if not stopped:
                 stopped.append(owner)
-                here.store.release_lease(q, owner, 0)
-                late = here.store.acquire_lease(q, "another gateway", 60)
-                here.store.append(q, [Message("theirs", 0, here.store.now() + 60_000, b'"theirs"')])
-                here.store.release_lease(q, "another gateway", late)
+                here.store.landed.release_lease(q, owner, 0)
+                late = here.store.landed.acquire_lease(q, "another gateway", 60)
+                here.store.landed.append(q, [Message("theirs", 0, here.store.now() + 60_000, b'"theirs"')])
+                here.store.landed.release_lease(q, "another gateway", late)
             return set(real(q, messages, owner))
 
-        monkeypatch.setattr(landing._store, "land", land)
+        monkeypatch.setattr(landing._store.landed, "land", land)
         page = here.messages.list(info, None, 10, None, False, False)
         assert [message.body for message in page] == [b'"theirs"', b'"1"', b'"2"']
         assert [message.seq for message in page] == sorted(message.seq for message in page)
 
     def test_claimer_is_not_helped_by_a_lease(self, here: Core, info: QueueInfo) -> None:
         with pytest.raises(LeaseLost):
-            here.store.land(info.key, [Message("m", 0, here.store.now() + 60_000, b"1", seq=1)], "nobody")
+            here.store.landed.land(info.key, [Message("m", 0, here.store.now() + 60_000, b"1", seq=1)], "nobody")
 
 
 def test_pop_answers_nothing_that_others_hold(
@@ -292,14 +297,14 @@ def test_pop_answers_nothing_that_others_hold(
     """The gateway is stopped between its claim and its delete for longer than the claim."""
     post(here, "1", "2")
     assert listed(here) == ["1", "2"]
-    real, now = store.delete_claimed, store.now()
+    real, now = store.landed.delete_claimed, store.now()
 
     def late(q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
         monkeypatch.setattr(store, "now", lambda: now + 120_000)
         assert len(claim(there, 1)) == 1
         return real(q, ids, claims)
 
-    monkeypatch.setattr(here.messages._store, "delete_claimed", late)
+    monkeypatch.setattr(here.messages._store.landed, "delete_claimed", late)
     assert pop(here) == []
     assert listed(there) == ["1", "2"]
 
@@ -309,23 +314,23 @@ def test_pop_answers_what_it_has_deleted_though_the_answer_to_that_was_lost(
 ) -> None:
     post(here, "1", "2")
     assert listed(here) == ["1", "2"]
-    real = store.delete_claimed
-    monkeypatch.setattr(here.messages._store, "delete_claimed", lambda *call: real(*call) * 0)
+    real = store.landed.delete_claimed
+    monkeypatch.setattr(here.messages._store.landed, "delete_claimed", lambda *call: real(*call) * 0)
     assert pop(here) == ["1", "2"]
 
 
 def test_first_post_after_a_stale_read_is_no_conflict(
     here: Core, there: Core, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = store.get_queue
+    real = store.catalogue.get_queue
 
     def slow(q: str) -> Any:
         found = real(q)
-        monkeypatch.setattr(here.queues._store, "get_queue", real)
+        monkeypatch.setattr(here.queues._store.catalogue, "get_queue", real)
         post(here, "1")  # by another thread, while this one reads
         return found
 
-    monkeypatch.setattr(here.queues._store, "get_queue", slow)
+    monkeypatch.setattr(here.queues._store.catalogue, "get_queue", slow)
     assert here.queues.find(P, Q) is None
     post(here, "2")
     assert sorted(listed(here)) == ["1", "2"]
@@ -342,13 +347,13 @@ def test_delete_that_was_stopped_for_too_long_leaves_the_next_queue_alone(
     here: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post(here, "1")
-    real, now = here.store.get_queue, __import__("time").monotonic()
+    real, now = here.store.catalogue.get_queue, __import__("time").monotonic()
 
     def stopped(q: str) -> Any:
         monkeypatch.setattr("gateway.core.queue_lock.time.monotonic", lambda: now + LOCKED_FOR)
         return real(q)
 
-    monkeypatch.setattr(here.queues._store, "get_queue", stopped)
+    monkeypatch.setattr(here.queues._store.catalogue, "get_queue", stopped)
     with pytest.raises(Exception, match="took too long"):
         here.queues.delete(P, Q)
     monkeypatch.undo()

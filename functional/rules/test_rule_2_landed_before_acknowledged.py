@@ -103,7 +103,7 @@ def test_message_that_did_not_land_goes_back_to_the_broker(make_hybrid_core, que
     def fail(q, messages, owner=None):
         raise StoreUnavailable("just now")
 
-    first.store.land = fail
+    first.store.landed.land = fail
     with pytest.raises(StoreUnavailable):
         first.messages.claim(info, None, None, 10)
 

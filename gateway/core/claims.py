@@ -11,7 +11,8 @@ from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.landing import Landing
 from gateway.core.queues import QueueInfo, Queues
 from gateway.observe.metrics import MESSAGES
-from storage.base import Claim, Message, SideStore
+from storage.base import SideStore
+from storage.model import Claim, Message
 
 LOG = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Claims:
 
     def get(self, info: QueueInfo, claim_id: str) -> list[Message]:
         """The messages that a claim still holds; at least one."""
-        messages = self._store.get_claim(info.key, claim_id)
+        messages = self._store.landed.get_claim(info.key, claim_id)
         if not messages:
             raise NotFound(f"Claim {claim_id} does not exist, has expired, or has no messages left")
         return messages
@@ -60,13 +61,13 @@ class Claims:
     def renew(self, info: QueueInfo, claim_id: str, ttl: int | None, grace: int | None) -> bool:
         """Let a claim begin again; True. Raises NotFound."""
         ttl, grace = self.check(ttl, grace)
-        if not self._store.renew_claim(info.key, self._claim(claim_id, ttl, grace)):
+        if not self._store.landed.renew_claim(info.key, self._claim(claim_id, ttl, grace)):
             raise NotFound(f"Claim {claim_id} does not exist, has expired, or has no messages left")
         return True
 
     def release(self, info: QueueInfo, claim_id: str) -> bool:
         """Free a claim's messages; False when there is no such claim."""
-        return self._store.release_claim(info.key, claim_id) > 0
+        return self._store.landed.release_claim(info.key, claim_id) > 0
 
     def _claim(self, claim_id: str, ttl: int, grace: int) -> Claim:
         expires = self._store.now() + ttl * 1000

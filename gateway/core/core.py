@@ -47,7 +47,7 @@ class Core:
         max_queues: int = 0,
     ):
         self.bridge: Any = timed(bridge, BRIDGE_CALLS)
-        self.store: Any = timed(store, STORE_CALLS)
+        self.store: Any = timed(store, STORE_CALLS, parts=("catalogue", "landed"))
         self.limits = limits
         ids = IdMaker()
         seal = seal or Seal()

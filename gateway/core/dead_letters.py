@@ -12,8 +12,9 @@ from gateway.core.ids import IdMaker, made_at
 from gateway.core.publishing import Publishing
 from gateway.core.queues import QueueInfo, Queues
 from gateway.observe.metrics import MESSAGES
-from storage.base import Claim, Message, SideStore
+from storage.base import SideStore
 from storage.errors import QueueGone
+from storage.model import Claim, Message
 
 LOG = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class DeadLetters:
         # Claimed first, so that of two gateways only one moves a message; deleted last, so that none is lost.
         now = self._store.now()
         hold = Claim(f"dead-letter-{uuid4().hex}", HOLD, now + HOLD * 1000, now + 2 * HOLD * 1000)
-        ours = self._store.claim(info.key, dead, hold)
+        ours = self._store.landed.claim(info.key, dead, hold)
         if not ours:
             return
         ttl = info.settings.dead_letter_ttl
@@ -87,5 +88,5 @@ class DeadLetters:
             if target.settings.bridging is not None:
                 raise Busy("the dead-letter queue has just been bridged; try again") from None
             self._publishing.publish(target, letters)
-        self._store.delete_claimed(info.key, [message.id for message in ours], [hold.id])
+        self._store.landed.delete_claimed(info.key, [message.id for message in ours], [hold.id])
         MESSAGES.labels("dead-lettered").inc(len(ours))

@@ -31,8 +31,10 @@ from gateway.core.queues import QueueInfo
 from gateway.core.seal import Seal
 from gateway.core.sealing import SKIPPED, SKIPPING, Sealing, is_sealed
 from gateway.observe.metrics import MESSAGES
-from storage.base import LEASE_MARGIN, LEASE_RETRY, TAG_BITS, Claim, Message, SideStore, number
+from storage.base import SideStore
 from storage.errors import LeaseLost, StoreError
+from storage.landed import LEASE_MARGIN, LEASE_RETRY
+from storage.model import TAG_BITS, Claim, Message, number
 
 LOG = logging.getLogger(__name__)
 
@@ -170,7 +172,7 @@ class Landing:
                 return
             found, leased = self._sealing.free(info, limit - len(got))
             wanted = accept(found) if found else []
-            taken = self._store.claim(info.key, wanted, claim) if wanted else []
+            taken = self._store.landed.claim(info.key, wanted, claim) if wanted else []
             got += taken
             if len(taken) < len(found):
                 continue  # others were quicker, or some went to the dead letters
@@ -238,14 +240,15 @@ class Landing:
                 message.expires = max(message.expires, claim.keep_until)
                 message.claims = 1
 
-        return self._land(info, batch, claimed, partial(self._store.land, seen=seen))
+        return self._land(info, batch, claimed, partial(self._store.landed.land, seen=seen))
 
     def _consume(self, info: QueueInfo, batch: Batch) -> list[Message]:
         """The messages of a batch that live and have not landed before; the broker forgets all of it."""
         with _given_back(info, batch):
             landing, poison = self._messages(info, batch.envelopes, self._store.now())
             messages = [message for message, _ in landing]
-            known = self._store.known(info.key, [message.id for message in messages]) if messages else set()
+            ids = [message.id for message in messages]
+            known = self._store.landed.landed_or_deleted(info.key, ids) if ids else set()
         self._settle(info, batch, poison)
         return [message for message in messages if message.id not in known]
 
@@ -293,7 +296,7 @@ class Landing:
         def taken_again() -> None:
             self._take(info, lease, deadline)
 
-        return self._land(info, batch, lease.number, partial(self._store.land, owner=self._owner), taken_again)
+        return self._land(info, batch, lease.number, partial(self._store.landed.land, owner=self._owner), taken_again)
 
     @contextmanager
     def interrupted(self, info: QueueInfo) -> Iterator[None]:
@@ -308,7 +311,7 @@ class Landing:
         """Wait for the queue's lease. Raises Busy at the deadline (monotonic seconds)."""
         while True:
             lease.asked = time.monotonic()
-            last = self._store.acquire_lease(info.key, self._owner, self._lease_time)
+            last = self._store.landed.acquire_lease(info.key, self._owner, self._lease_time)
             if last is not None:
                 lease.last = last
                 lease.taken += 1
@@ -326,16 +329,16 @@ class Landing:
             # A write whose outcome is unknown may still happen: nobody else lands before the lease is over.
             raise
         except BaseException:
-            self._store.release_lease(info.key, self._owner, lease.last)
+            self._store.landed.release_lease(info.key, self._owner, lease.last)
             raise
-        self._store.release_lease(info.key, self._owner, lease.last)
+        self._store.landed.release_lease(info.key, self._owner, lease.last)
 
     def _renewed(self, info: QueueInfo, lease: _Lease, batch: Batch) -> bool:
         """Let the lease last for the landing of a batch too; if the lease is lost the batch is given back."""
         asked = time.monotonic()
         renewed = False
         try:
-            renewed = self._store.renew_lease(info.key, self._owner, self._lease_time)
+            renewed = self._store.landed.renew_lease(info.key, self._owner, self._lease_time)
         finally:
             if not renewed:
                 info.bridge.requeue(batch)
@@ -442,7 +445,8 @@ class Landing:
         foreign = [(message, envelope) for message, envelope in left_out if not _is_ours(info, envelope)]
         if not foreign:
             return []
-        there = {m.id: m.body for m in self._store.get_messages(info.key, [message.id for message, _ in foreign])}
+        ids = [message.id for message, _ in foreign]
+        there = {m.id: m.body for m in self._store.landed.get_messages(info.key, ids)}
         return [
             (message, envelope) for message, envelope in foreign
             if not (message.encrypted or _comes_again(info, envelope))
@@ -481,7 +485,7 @@ class Landing:
     def _release_quietly(self, info: QueueInfo, claim_id: str) -> None:
         """Free what a failed claim may have taken already, so that nobody waits for its ttl."""
         try:
-            self._store.release_claim(info.key, claim_id)
+            self._store.landed.release_claim(info.key, claim_id)
         except StoreError as error:
             LOG.warning("queue %s: claim %s stays till its ttl is over: %s", info.key, claim_id, error)
 

@@ -33,8 +33,9 @@ from gateway.core.publishing import Publishing
 from gateway.core.queues import QueueInfo, Queues
 from gateway.core.sealing import SKIPPED, Sealing
 from gateway.observe.metrics import MESSAGES
-from storage.base import Message, Ring, SideStore, Stats
+from storage.base import SideStore
 from storage.errors import QueueGone, StoreError
+from storage.model import Message, Ring, Stats
 
 LOG = logging.getLogger(__name__)
 
@@ -172,13 +173,13 @@ class Messages:
             if info.settings != settings:
                 return False
         if delayed:
-            self._store.append(info.key, delayed)
+            self._store.landed.append(info.key, delayed)
         try:
             if direct:
                 self._publishing.publish(info, direct)
         except BaseException as error:
             if delayed:  # all or nothing, as far as it is in our hands
-                self._store.delete_unclaimed(info.key, [message.id for message in delayed])
+                self._store.landed.delete_unclaimed(info.key, [message.id for message in delayed])
             if isinstance(error, MessageTooLarge):
                 raise _too_large(error) from error
             raise
@@ -251,7 +252,7 @@ class Messages:
             return []
 
         def stored(after: int, limit: int, ring: Ring | None) -> Sequence[Message]:
-            return self._store.list_messages(
+            return self._store.landed.list_messages(
                 info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed, ring=ring
             )
 
@@ -294,7 +295,7 @@ class Messages:
         self._queues.attend(info)
 
         def stored(after: int, limit: int, ring: Ring | None) -> Sequence[Message]:
-            return self._store.list_messages(
+            return self._store.landed.list_messages(
                 info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed, ring=ring
             )
 
@@ -339,12 +340,12 @@ class Messages:
             return min(int(marker), MAX_POSITION)
         if not USABLE_ID.match(marker):
             raise InvalidInput("The marker is neither one of ours nor the id of a message")
-        found = self._store.get_messages(info.key, [marker])
+        found = self._store.landed.get_messages(info.key, [marker])
         return found[0].seq if found else None
 
     def get(self, info: QueueInfo, ids: Sequence[str]) -> Sequence[Message]:
         """Those of the messages that live, in the order asked for."""
-        found = {message.id: message for message in self._store.get_messages(info.key, ids)}
+        found = {message.id: message for message in self._store.landed.get_messages(info.key, ids)}
         missing = [id_ for id_ in ids if id_ not in found]
         if missing:
             landed, unresolved = self._seek(info, missing, SOUGHT_AT_MOST)
@@ -354,7 +355,7 @@ class Messages:
             if self._may_wait(info, missing):
                 # Another gateway may have had one in its hands, on the way from the broker to the side-store.
                 time.sleep(SETTLING)
-                found |= {message.id: message for message in self._store.get_messages(info.key, missing)}
+                found |= {message.id: message for message in self._store.landed.get_messages(info.key, missing)}
         return self._sealing.found(info, [found[id_] for id_ in dict.fromkeys(ids) if id_ in found])
 
     def _may_wait(self, info: QueueInfo, ids: Sequence[str]) -> set[str]:
@@ -390,7 +391,7 @@ class Messages:
             nonlocal left
             left -= len(landed)
             # The first call is for what others have landed just before.
-            for message in landed or self._store.get_messages(info.key, list(sought)):
+            for message in landed or self._store.landed.get_messages(info.key, list(sought)):
                 if message.id in sought:
                     sought.discard(message.id)
                     found[message.id] = message
@@ -435,15 +436,15 @@ class Messages:
             if held:
                 raise Forbidden(f"Message {id_} is claimed; give its claim_id to delete it")
             return everything
-        if self._store.delete_claimed(info.key, [id_], [claim_id]):
+        if self._store.landed.delete_claimed(info.key, [id_], [claim_id]):
             MESSAGES.labels("deleted").inc()
             return True
         # Nothing was deleted: find out why (rarely needed, so not asked before).
-        found: Collection[Message] = self._store.get_messages(info.key, [id_])
+        found: Collection[Message] = self._store.landed.get_messages(info.key, [id_])
         if not found:
             found = self._seek(info, [id_], SOUGHT_AT_MOST)[0].values()
         if not found and self._bury(info, self._may_wait(info, [id_])):
-            found = self._store.get_messages(info.key, [id_])
+            found = self._store.landed.get_messages(info.key, [id_])
         for message in found:
             if message.claim is not None and message.hidden_until > self._store.now():
                 raise Forbidden(f"Message {id_} is claimed by another claim")
@@ -460,11 +461,11 @@ class Messages:
         Returns those that stay, and whether all of the others were there.
         """
         ids = list(dict.fromkeys(ids))
-        deleted = self._store.delete_claimed(info.key, ids, claim_ids) if claim_ids else 0
-        deleted += self._store.delete_unclaimed(info.key, ids)
+        deleted = self._store.landed.delete_claimed(info.key, ids, claim_ids) if claim_ids else 0
+        deleted += self._store.landed.delete_unclaimed(info.key, ids)
         held: set[str] = set()
         if deleted < len(ids):
-            held = {message.id for message in self._store.get_messages(info.key, ids)}
+            held = {message.id for message in self._store.landed.get_messages(info.key, ids)}
             found, held_since = self._delete_waiting(info, [id_ for id_ in ids if id_ not in held])
             deleted += found
             held |= held_since
@@ -481,9 +482,9 @@ class Messages:
         held = {id_ for id_, message in found.items() if message.claim is not None and message.hidden_until > now}
         doomed = found.keys() - held
         doomed |= self._bury(info, self._may_wait(info, ids) - found.keys())
-        deleted = self._store.delete_unclaimed(info.key, list(doomed)) if doomed else 0
+        deleted = self._store.landed.delete_unclaimed(info.key, list(doomed)) if doomed else 0
         if deleted < len(doomed):
-            held |= {message.id for message in self._store.get_messages(info.key, list(doomed))}
+            held |= {message.id for message in self._store.landed.get_messages(info.key, list(doomed))}
         return deleted, held
 
     def _bury(self, info: QueueInfo, ids: Collection[str]) -> set[str]:
@@ -493,7 +494,7 @@ class Messages:
         if not ids:
             return set()
         lifetime = self._limits.max_message_ttl * 1000
-        return self._store.tombstone(info.key, {id_: (made_at(id_) or 0) + lifetime for id_ in ids})
+        return self._store.landed.tombstone(info.key, {id_: (made_at(id_) or 0) + lifetime for id_ in ids})
 
     def pop(self, info: QueueInfo, limit: int) -> Sequence[Message]:
         """Take the oldest messages out of the queue for good.
@@ -507,7 +508,7 @@ class Messages:
         claimed = [message.id for message in popped if message.claim is not None]
         if claimed:
             try:
-                deleted = self._store.delete_claimed(info.key, claimed, [claim_id])
+                deleted = self._store.landed.delete_claimed(info.key, claimed, [claim_id])
                 if deleted < len(claimed):
                     popped = [*self._without_lost(info, popped, deleted)]
             except StoreError as error:
@@ -527,7 +528,7 @@ class Messages:
         were deleted.
         """
         claimed = [message.id for message in popped if message.claim is not None]
-        there = {message.id for message in self._store.get_messages(info.key, claimed)}
+        there = {message.id for message in self._store.landed.get_messages(info.key, claimed)}
         now = self._store.now()
 
         def ours(message: Message) -> bool:
@@ -558,7 +559,7 @@ class Messages:
         with self._landing.interrupted(info):
             if info.has_backlog:
                 info.bridge.purge(info.broker)
-            self._store.purge(info.key)
+            self._store.landed.purge(info.key)
         self._publishing.forget(info.key)
         return True
 

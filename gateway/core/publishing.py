@@ -12,7 +12,8 @@ from bridges.base import Bridge, Envelope
 from gateway.core.landing import CLIENT_HEADER
 from gateway.core.queues import QueueInfo
 from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER
-from storage.base import Message, SideStore
+from storage.base import SideStore
+from storage.model import Message
 
 #: Queues whose newest post this process remembers, for statistics.
 REMEMBERED_POSTS = 10_000
@@ -34,7 +35,7 @@ class Publishing:
         queue was deleted by another gateway or lost by the broker: see Queues.restore.
         """
         if not self._bridge.has_backlog:
-            self._store.append(info.key, messages)
+            self._store.landed.append(info.key, messages)
             return
         self._bridge.publish(info.broker, [_envelope(message) for message in messages])
         with self._newest_lock:

@@ -25,8 +25,10 @@ from gateway.core.queue_lock import Lock, locked
 from gateway.core.quotas import QueueQuota
 from gateway.core.remembering import KNOWN_AT_MOST, KNOWN_FOR, Remembered
 from gateway.observe.metrics import BRIDGE_CALLS, timed
-from storage.base import SEEN_FOR, Queue, SideStore, Stats
+from storage.base import SideStore
 from storage.errors import QueueGone
+from storage.landed import SEEN_FOR
+from storage.model import Queue, Stats
 
 T = TypeVar("T")
 
@@ -153,7 +155,7 @@ class Queues:
         """The queue if it exists now."""
         key = queue_key(project, name)
         changes, read_at = self._known.changes(), time.monotonic()
-        found = self._store.get_queue(key)
+        found = self._store.catalogue.get_queue(key)
         info = self._info(project, name, found, read_at) if found else None
         self._known.put(key, info, changes)
         return info
@@ -263,7 +265,7 @@ class Queues:
         except (QueueMissing, ExchangeMissing):
             key = queue_key(info.project, info.name)
             with self._alone(key):
-                found = self._store.get_queue(key)
+                found = self._store.catalogue.get_queue(key)
                 if found is not None and found.key == info.key:
                     bind(info.bridge, info.broker, binding)
                     return True
@@ -282,7 +284,7 @@ class Queues:
         key = queue_key(project, name)
         checked = None if metadata is None else self._check(name, self._rules.check(metadata))
         with self._alone(key) as lock:
-            found = self._store.get_queue(key)
+            found = self._store.catalogue.get_queue(key)
             if checked is not None:
                 self._check_bridging(project, roles, orjson.loads(found.metadata) if found else None, checked)
             data = None if checked is None else orjson.dumps(checked)
@@ -290,7 +292,7 @@ class Queues:
             after = before if data is None else self._info(project, name, Queue(name, data, 0, before.key))
             with self._room(project, name):
                 self._make(after)
-                made = self._store.create_queue(key, data)
+                made = self._store.catalogue.create_queue(key, data)
                 if checked is not None and "exchange" in checked.get(KEY, {}).get("source", {}):
                     self.binder.add(key)
             self.forget(project, name)
@@ -356,24 +358,24 @@ class Queues:
 
     def exists(self, project: str, name: str) -> bool:
         """Is there such a queue now?"""
-        return self._store.get_queue(queue_key(project, name)) is not None
+        return self._store.catalogue.get_queue(queue_key(project, name)) is not None
 
     def metadata(self, project: str, name: str) -> dict[str, Any]:
         """The metadata as clients see it; a queue that does not exist yet has the defaults, since queues are lazy."""
-        found = self._store.get_queue(queue_key(project, name))
+        found = self._store.catalogue.get_queue(queue_key(project, name))
         return self._rules.show(orjson.loads(found.metadata) if found else {})
 
     def patch(self, project: str, name: str, operations: Any, roles: Sequence[str] = ()) -> dict[str, Any]:
         """Change the metadata by a JSON patch; the result as clients see it. ``roles`` as for create."""
         key = queue_key(project, name)
         for _ in range(PATCH_TRIES):
-            found = self._store.get_queue(key)
+            found = self._store.catalogue.get_queue(key)
             if found is None:
                 raise NotFound(f"Queue {name} does not exist")
             old = orjson.loads(found.metadata)
             patched = self._check(name, self._rules.patch(old, operations))
             self._check_bridging(project, roles, old, patched)
-            if self._store.replace_metadata(key, orjson.dumps(patched), found.version):
+            if self._store.catalogue.replace_metadata(key, orjson.dumps(patched), found.version):
                 self.forget(project, name)
                 after = Queue(name, orjson.dumps(patched), 0, found.key)
                 self._await_oblivion(self._info(project, name, found), self._info(project, name, after))
@@ -390,12 +392,12 @@ class Queues:
         """Remove a queue and all its messages; nothing happens when there is none."""
         key = queue_key(project, name)
         with self._alone(key) as lock:
-            info = self._info(project, name, self._store.get_queue(key))
+            info = self._info(project, name, self._store.catalogue.get_queue(key))
             lock.check(DELETING)
             # The broker's first: a post that finds it missing makes the queue again, which has to wait for the lock.
             if info.has_backlog and info.broker == broker_name(project, name):
                 info.bridge.delete(info.broker)
-            self._store.delete_queue(key)
+            self._store.catalogue.delete_queue(key)
             self.forget(project, name)
             if _is_delicate(info):
                 lock.keep = KNOWN_FOR + FORGOTTEN_MARGIN  # gateways that remember it must not post to the next one so
@@ -407,4 +409,4 @@ class Queues:
     def stats(self, info: QueueInfo) -> tuple[Stats, int]:
         """What has landed of the queue, and about how many messages wait in the broker."""
         waiting = info.bridge.depth(info.broker) if info.has_backlog else 0
-        return self._store.stats(info.key), waiting
+        return self._store.landed.stats(info.key), waiting

@@ -12,7 +12,7 @@ from hashlib import sha256
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from storage.base import Ring
+from storage.model import Ring
 
 #: AMQP header that names the cipher of a sealed body, and its value.
 CIPHER_HEADER = "marconi-cipher"

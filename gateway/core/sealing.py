@@ -22,7 +22,8 @@ from gateway.core.ids import usable
 from gateway.core.queues import QueueInfo
 from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER, KEY_ID, NotOpened, Seal
 from gateway.observe.metrics import UNOPENED
-from storage.base import Message, Ring, SideStore
+from storage.base import SideStore
+from storage.model import Message, Ring
 
 LOG = logging.getLogger(__name__)
 
@@ -101,13 +102,13 @@ class Sealing:
         return opened
 
     def free(self, info: QueueInfo, limit: int) -> tuple[list[Message], bool]:
-        """Like SideStore.free, of the messages that can be opened here; they stay sealed."""
-        found, leased = self._store.free(info.key, limit)
+        """Like LandedStore.find_free, of the messages that can be opened here; they stay sealed."""
+        found, leased = self._store.landed.find_free(info.key, limit)
         if self._all_open(info, found):
             return found, leased
         asked, deadline = limit, time.monotonic() + SKIPPING_BUDGET
         while True:
-            found, leased = self._store.free(info.key, asked, self._seal.ring)
+            found, leased = self._store.landed.find_free(info.key, asked, self._seal.ring)
             if self._all_open(info, found):
                 return found[:limit], leased
             if time.monotonic() > deadline:
@@ -174,7 +175,7 @@ class Sealing:
         """Record which messages could not be opened, so that they are left out from now on."""
         marked = [replace(message, key=key) for message in messages if (key := self._tried(message.key)) != message.key]
         if marked:
-            self._store.mark(info.key, marked)
+            self._store.landed.mark(info.key, marked)
 
     def _report(self, info: QueueInfo, failures: Sequence[tuple[Message, NotOpened]]) -> None:
         for _, error in failures:

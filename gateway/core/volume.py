@@ -8,8 +8,9 @@ from typing import Any
 from bridges.base import Bridge
 from bridges.errors import BridgeError
 from gateway.core.queues import broker_name
-from storage.base import SideStore, split_name
+from storage.base import SideStore
 from storage.errors import StoreError
+from storage.model import split_name
 
 #: Seconds for asking the broker how much waits in each queue: one question takes less than a millisecond.
 PATIENCE = 1.0
@@ -28,7 +29,7 @@ def message_volume(bridge: Bridge, store: SideStore) -> dict[str, Any]:
     the rest is left out.
     """
     try:
-        landed = store.volume()
+        landed = store.landed.volume()
         waiting = _waiting(bridge, store) if bridge.has_backlog else 0
     except (BridgeError, StoreError):
         return UNKNOWN
@@ -42,7 +43,7 @@ def message_volume(bridge: Bridge, store: SideStore) -> dict[str, Any]:
 def _waiting(bridge: Bridge, store: SideStore) -> int:
     deadline = time.monotonic() + PATIENCE
     waiting, after = 0, ""
-    while keys := store.queue_keys(after, PAGE):
+    while keys := store.catalogue.queue_keys(after, PAGE):
         for key in keys:
             if time.monotonic() > deadline:
                 return waiting

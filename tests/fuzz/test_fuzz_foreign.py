@@ -169,8 +169,8 @@ def shown(core: Core, info: QueueInfo, envelope: Envelope) -> Any:
     message = landing.message(info, envelope, core.store.now())
     answer = orjson.dumps({"messages": [render.message("/v2/queues/q", message, core.store.now(), checksum=True)]})
     render.edge("/v2/queues/q", message, core.store.now())
-    core.store.purge(info.key)
-    assert core.store.land(info.key, [message]) == set()
+    core.store.landed.purge(info.key)
+    assert core.store.landed.land(info.key, [message]) == set()
     assert message.expires >= message.posted or envelope.ttl is not None and envelope.ttl < 0
     return json.loads(answer)["messages"][0]
 

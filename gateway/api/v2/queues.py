@@ -17,7 +17,7 @@ from gateway.environ import BASE, base_of
 from gateway.web import body, query
 from gateway.web.call import Call
 from gateway.web.errors import Answer, UnsupportedMediaType
-from storage.base import Stats
+from storage.model import Stats
 
 PATCH_TYPE = "application/openstack-messaging-v2.0-json-patch"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from storage.base import Message
+from storage.model import Message
 
 
 def message(path: str, item: Message, now: int, checksum: bool) -> dict[str, Any]:
