@@ -286,7 +286,9 @@ def test_users_are_let_in(
     store.catalogue.delete_queue("p/q")
     adopted(store, "p/q")
     use(store)
-    assert direct[-5:] == ["insert", "find", "find", "delete", "delete"]
+    direct.clear()  # connecting may have taken so long that the landing looked for the queue
+    use(store)
+    assert direct == ["insert", "find", "find", "delete", "delete"]
 
 
 def test_who_is_not_let_in_is_told_by_the_driver(

@@ -22,7 +22,7 @@ class MongoDBStore(SideStore):
         ),
         cfg.IntOpt(
             "max_pool_size", default=32, min=1, max=1000,
-            help="MongoDB: connections that one gateway process keeps at the most.",
+            help="MongoDB: maximum number of connections of the driver in one gateway process.",
         ),
         cfg.BoolOpt(
             "direct", default=True,
