@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("bridges.suite", "tests.storage_suite")
+pytest.register_assert_rewrite("bridges.suite", "storage.suite")

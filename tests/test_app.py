@@ -319,7 +319,7 @@ def test_health_has_the_only_pool_at_the_top_level_too(configured: Callable[...,
 
 
 def test_health_says_when_the_volume_is_unknown(configured: Callable[..., Any], core: Core) -> None:
-    core.pool.store.volume = raising(StoreUnavailable(INSIDE))
+    core.pool.store.landed.volume = raising(StoreUnavailable(INSIDE))
     client = make_app(configured(DEFAULT={"admin_mode": True}), core).test_client()
     report = json.loads(client.get("/v2/health", headers=HEADERS).data)
     assert report["storage_reachable"] is True

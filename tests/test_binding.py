@@ -29,8 +29,8 @@ from gateway.core.queues.known import KnownQueues
 from gateway.core.queues.metadata import MetadataRules
 from gateway.core.seal import Seal
 from gateway.core.sealing import Sealing
-from storage.base import Queue
 from storage.errors import StoreUnavailable
+from storage.model import Queue
 from storage.sqlite import SQLiteStore
 
 
@@ -82,7 +82,7 @@ def make_binder(store: SQLiteStore, bridges: dict[str | None, FakeBridge]) -> Ma
 
 def made(store: SQLiteStore, name: str, **more: str) -> str:
     source = {"exchange": "x", "type": "fanout", **more}
-    store.create_queue(f"p/{name}", orjson.dumps({"_bridge": {"source": source}}))
+    store.catalogue.create_queue(f"p/{name}", orjson.dumps({"_bridge": {"source": source}}))
     return f"p/{name}"
 
 
@@ -146,8 +146,8 @@ def test_queue_that_can_not_be_read_stops_no_other(
 ) -> None:
     """Written by a later version, say."""
     for number in range(AT_ONCE):
-        store.create_queue(f"p/a{number}", metadata)
-        store.mark_bridged(f"p/a{number}")
+        store.catalogue.create_queue(f"p/a{number}", metadata)
+        store.catalogue.mark_bridged(f"p/a{number}")
     make_binder().add(made(store, "q"))
     run(make_binder(), clock, 10)
     assert bridges[None].bound.count("q") >= 3
@@ -168,7 +168,7 @@ def test_known_queues_are_bound_while_the_side_store_is_down(
         raise StoreUnavailable("down")
 
     for name in ("list_bridged", "get_queue"):
-        monkeypatch.setattr(store, name, down)
+        monkeypatch.setattr(store.catalogue, name, down)
     bridges[None].bound.clear()
     run(binder, clock, 20)
     assert bridges[None].bound.count("q") >= 8
@@ -254,11 +254,11 @@ def test_deleted_queue_is_forgotten_by_all(
     first.add(made(store, "q"))
     run(first, clock, 1)
     run(second, clock, 1)
-    store.delete_queue("p/q")
+    store.catalogue.delete_queue("p/q")
     bridges[None].errors["q"] = QueueMissing("q")
     run(first, clock, 10)
     run(second, clock, 10)
-    assert store.list_bridged("", 10) == []
+    assert store.catalogue.list_bridged("", 10) == []
     bridges[None].bound.clear()
     for binder in (first, second):
         run(binder, clock, 10)
@@ -271,7 +271,7 @@ def test_queue_that_is_made_anew_otherwise_is_bound_as_it_is_now(
     first, second = make_binder(), make_binder()
     first.add(made(store, "q"))
     run(second, clock, 1)
-    store.delete_queue("p/q")
+    store.catalogue.delete_queue("p/q")
     first.add(made(store, "q", vhost="other"))
     bridges[None].bound.clear()
     run(second, clock, 11)
@@ -296,7 +296,7 @@ def test_side_store_that_is_down_is_no_end(
             raise error
         return []
 
-    monkeypatch.setattr(store, "list_bridged", list_bridged)
+    monkeypatch.setattr(store.catalogue, "list_bridged", list_bridged)
     binder._run()
     assert "q" in bridges[None].bound
 
@@ -374,7 +374,7 @@ def test_read_of_a_queue_that_was_deleted_does_not_leave_one_on_the_broker(
     directory = queues_on(broker, store)[1]  # as long after that
     broker.has_exchange = has_exchange
     broker.delete(info.broker)
-    store.delete_queue("p/q")
+    store.catalogue.delete_queue("p/q")
     with suppress(NotFound):
         directory.ensure_source(info)
     assert broker.made == []

@@ -11,7 +11,7 @@ from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.messages.post import Post
 from gateway.core.queues.info import QueueInfo
-from storage.base import Message
+from storage.model import Message
 
 
 def post(core: Core, info: QueueInfo, *bodies: str, ttl: int | None = None) -> list[str]:

@@ -13,8 +13,8 @@ from gateway.core.demand import Count
 from gateway.core.envelopes import CLIENT_HEADER, LATEST
 from gateway.core.pool import Pool
 from gateway.core.queues.info import QueueInfo
-from storage.base import Claim, Message
 from storage.errors import StoreUnavailable
+from storage.model import Claim, Message
 from storage.sqlite import SQLiteStore
 
 MINUTE = 60_000
@@ -85,7 +85,7 @@ class TestClaim:
         (message,) = claim(pool, info, name="mine")
         assert (message.claim, message.claim_ttl, message.claims) == ("mine", 60, 1)
         assert message.expires == message.hidden_until + MINUTE  # it would have ended before its claim
-        assert store.get_claim(info.key, "mine") == [message]
+        assert store.landed.get_claim(info.key, "mine") == [message]
 
     def test_landed_messages_go_before_the_backlog(
         self, pool: Pool, bridge: MemoryBridge, info: QueueInfo
@@ -114,7 +114,7 @@ class TestClaim:
 
         def move_the_first(found: list[Message]) -> list[Message]:
             moved = [message for message in found if message.body == b"1"]
-            store.delete_unclaimed(info.key, [message.id for message in moved])
+            store.landed.delete_unclaimed(info.key, [message.id for message in moved])
             return [message for message in found if message not in moved]
 
         expires = store.now() + MINUTE
@@ -138,10 +138,10 @@ class TestClaim:
         bridge.publish(info.broker, native(*"12"))
         land_free(pool, info, 1)
         with monkeypatch.context() as patch:
-            patch.setattr(pool.store, "land", failing(StoreUnavailable("down")))
+            patch.setattr(pool.store.landed, "land", failing(StoreUnavailable("down")))
             with pytest.raises(StoreUnavailable):
                 claim(pool, info)
-        assert store.get_claim(info.key, "claim") == []
+        assert store.landed.get_claim(info.key, "claim") == []
         assert bodies(claim(pool, info)) == ["1", "2"]
 
 
@@ -154,7 +154,7 @@ class TestFree:
         bridge.publish(info.broker, native(*"12345"))
         landed, enough = land_free(pool, info, 3)
         assert (bodies(landed), enough) == (["1", "2", "3"], True)
-        assert bodies(store.list_messages(info.key, 0, 10)) == ["1", "2", "3"]
+        assert bodies(store.landed.list_messages(info.key, 0, 10)) == ["1", "2", "3"]
         assert bridge.depth(info.broker) == 2
 
     def test_positions_grow_from_landing_to_landing(
@@ -174,7 +174,7 @@ class TestFree:
     ) -> None:
         bridge.publish(info.broker, native("1"))
         (message,), _ = land_free(pool, info)
-        assert store.acquire_lease(info.key, "another gateway", 60) == message.seq
+        assert store.landed.acquire_lease(info.key, "another gateway", 60) == message.seq
 
     def test_lease_is_given_back_when_the_broker_fails(
         self, pool: Pool, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo,
@@ -184,7 +184,7 @@ class TestFree:
         monkeypatch.setattr(pool.bridge, "fetch", failing(BridgeUnavailable("down")))
         with pytest.raises(BridgeUnavailable):
             land_free(pool, info)
-        assert store.acquire_lease(info.key, "another gateway", 60) is not None
+        assert store.landed.acquire_lease(info.key, "another gateway", 60) is not None
 
     def test_lease_stays_when_it_is_unknown_what_was_stored(
         self, pool: Pool, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo,
@@ -192,10 +192,10 @@ class TestFree:
     ) -> None:
         """The write may still happen; nobody else may land before that."""
         bridge.publish(info.broker, native("1"))
-        monkeypatch.setattr(pool.store, "land", failing(StoreUnavailable("timed out")))
+        monkeypatch.setattr(pool.store.landed, "land", failing(StoreUnavailable("timed out")))
         with pytest.raises(StoreUnavailable):
             land_free(pool, info)
-        assert store.acquire_lease(info.key, "another gateway", 60) is None
+        assert store.landed.acquire_lease(info.key, "another gateway", 60) is None
 
     def test_lease_is_renewed_before_it_ends(
         self, pool: Pool, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
@@ -204,8 +204,8 @@ class TestFree:
         monkeypatch.setattr("gateway.core.landing.LANDING_BATCH", 1)
         bridge.publish(info.broker, native(*"12"))
         renewed: list[str] = []
-        real = pool.store.renew_lease
-        monkeypatch.setattr(pool.store, "renew_lease", lambda q, *rest: renewed.append(q) or real(q, *rest))
+        real = pool.store.landed.renew_lease
+        monkeypatch.setattr(pool.store.landed, "renew_lease", lambda q, *rest: renewed.append(q) or real(q, *rest))
         landed, _ = land_free(pool, info)
         assert bodies(landed) == ["1", "2"]
         assert renewed == [info.key, info.key]
@@ -214,7 +214,7 @@ class TestFree:
         self, pool: Pool, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("gateway.core.lease.LEASE_USE", -1.0)
-        monkeypatch.setattr(pool.store, "renew_lease", failing(StoreUnavailable("timed out")))
+        monkeypatch.setattr(pool.store.landed, "renew_lease", failing(StoreUnavailable("timed out")))
         bridge.publish(info.broker, native(*"12"))
         with pytest.raises(StoreUnavailable):
             land_free(pool, info)
@@ -276,7 +276,7 @@ class TestOnceOnly:
         claim(pool, info, name="first")
         bridge.publish(info.broker, native(*"23", message_id="order"))
         assert sorted(bodies(claim(pool, info, name="second"))) == ["2", "3"]
-        assert sorted(bodies(store.get_claim(info.key, "second"))) == ["2", "3"]
+        assert sorted(bodies(store.landed.get_claim(info.key, "second"))) == ["2", "3"]
 
     def test_native_message_without_an_id_gets_one(
         self, pool: Pool, bridge: MemoryBridge, info: QueueInfo
@@ -288,7 +288,7 @@ class TestOnceOnly:
         self, core: Core, pool: Pool, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo
     ) -> None:
         dead, living = posted(core, "1", "2")
-        store.tombstone(info.key, {str(dead.message_id): store.now() + MINUTE})
+        store.landed.tombstone(info.key, {str(dead.message_id): store.now() + MINUTE})
         bridge.publish(info.broker, [dead, living])
         assert bodies(claim(pool, info)) == ["2"]
 
@@ -315,7 +315,7 @@ class TestOnceOnly:
         take: Callable[[Pool, QueueInfo], Any],
     ) -> None:
         bridge.publish(info.broker, posted(core, *"123"))
-        monkeypatch.setattr(pool.store, "land", failing(StoreUnavailable("down")))
+        monkeypatch.setattr(pool.store.landed, "land", failing(StoreUnavailable("down")))
         with pytest.raises(StoreUnavailable):
             take(pool, info)
         batch = bridge.fetch(info.broker, 10)
@@ -341,7 +341,7 @@ class TestMessage:
         bridge.publish(info.broker, posted(core, "1", ttl=MINUTE, made=core.pool.store.now() - MINUTE))
         assert land_free(pool, info) == ([], True)
         assert bridge.depth(info.broker) == 0
-        assert store.newest(info.key) is None
+        assert store.landed.newest(info.key) is None
 
     def test_native_message_lives_from_its_landing(
         self, pool: Pool, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo

@@ -19,7 +19,7 @@ from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import Seal
 from gateway.core.sealing import Sealing
 from gateway.core.taking import SLOW_FETCH
-from storage.base import Message
+from storage.model import Message
 from tests.test_landing import bodies, claim, land_free, native, posted
 from tests.threads import DEADLINE, in_background, together
 
@@ -55,8 +55,8 @@ class SlowLand:
     def __init__(self, pool: Pool, monkeypatch: pytest.MonkeyPatch):
         self.fetched = threading.Event()
         self.go_on = threading.Event()
-        self._land = pool.store.land
-        monkeypatch.setattr(pool.store, "land", self)
+        self._land = pool.store.landed.land
+        monkeypatch.setattr(pool.store.landed, "land", self)
 
     def __call__(self, q: str, messages: Sequence[Message], **how: Any) -> set[str]:
         self.fetched.set()
@@ -110,7 +110,7 @@ def test_claimer_that_fetches_late_lands_that_behind_what_a_lister_has(
             claimed.result(SOON)
         slow.go_on.set()
     assert bodies(claimed.result(DEADLINE)) == ["1", "2"]
-    assert bodies(core.pool.store.free(info.key, 5)[0]) == ["3", "4"]
+    assert bodies(core.pool.store.landed.find_free(info.key, 5)[0]) == ["3", "4"]
     assert bridge.depth(info.broker) == 1
 
 
@@ -142,7 +142,7 @@ def test_batch_of_a_claimer_that_may_not_land_it_is_given_back(
     real = info.bridge.fetch
 
     def fetch(queue: str, limit: int) -> Batch:
-        core.pool.store.acquire_lease(info.key, "dead", 60)
+        core.pool.store.landed.acquire_lease(info.key, "dead", 60)
         time.sleep(SLOW_FETCH)
         return real(queue, limit)
 
@@ -160,18 +160,18 @@ def test_page_has_what_others_landed_while_its_lease_was_lost(
     monkeypatch.setattr("gateway.core.lease.LEASE_USE", -1.0)
     monkeypatch.setattr("gateway.core.landing.LANDING_BATCH", 1)
     bridge.publish(info.broker, native(*"1234"))
-    real = core.pool.store.renew_lease
+    real = core.pool.store.landed.renew_lease
     renewals: list[str] = []
 
     def renew(q: str, owner: str, seconds: float) -> bool:
         renewals.append(q)
         if len(renewals) == 2:
-            core.pool.store.release_lease(q, owner, 0)
-            monkeypatch.setattr(core.pool.store, "renew_lease", real)
+            core.pool.store.landed.release_lease(q, owner, 0)
+            monkeypatch.setattr(core.pool.store.landed, "renew_lease", real)
             assert bodies(land_free(elsewhere, info, 1)[0]) == ["3"]  # 2 is in the hand of the lister
         return real(q, owner, seconds)
 
-    monkeypatch.setattr(core.pool.store, "renew_lease", renew)
+    monkeypatch.setattr(core.pool.store.landed, "renew_lease", renew)
     assert bodies(core.messages.list(info, None, 4, None, False, False)) == ["1", "3", "2", "4"]
 
 
@@ -213,7 +213,7 @@ def test_message_that_is_just_being_claimed_is_not_taken_for_gone(
     assert bodies(claimed.result(DEADLINE)) == ["1"]
     if call == "delete":
         # Claimed before it could be deleted, so it stays and the caller is told; or it is gone for good.
-        assert asked.result(DEADLINE)[0] == {id_} or core.pool.store.get_claim(info.key, "claim") == []
+        assert asked.result(DEADLINE)[0] == {id_} or core.pool.store.landed.get_claim(info.key, "claim") == []
     else:
         assert bodies(asked.result(DEADLINE)) == ["1"]
 
@@ -226,7 +226,7 @@ def test_claimers_answer_when_a_dead_gateway_holds_the_lease(
     monkeypatch.setattr("gateway.core.taking.LANDING_BUDGET", 0.1)
     bridge.publish(info.broker, native(*"12"))
     land_free(pool, info, 1)
-    core.pool.store.acquire_lease(info.key, "dead", 60)
+    core.pool.store.landed.acquire_lease(info.key, "dead", 60)
     assert bodies(claim(pool, info, 5)) == ["1"]
 
 

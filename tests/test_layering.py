@@ -50,6 +50,7 @@ RESERVED = {
     "pymongo": {"storage"},
     "bson": {"storage"},
     "sqlite3": {"storage"},
+    "scramp": {"storage"},
     "pytest": {"bridges.suite", "storage.suite"},
 }
 

@@ -5,7 +5,7 @@ import pytest
 from bridges.base import Envelope
 from gateway.core.messages import peeking
 from gateway.core.messages.peeking import LOOKS_AT_MOST, Look
-from storage.base import Message
+from storage.model import Message
 
 
 def shown(envelope: Envelope) -> Message | None:

@@ -21,9 +21,10 @@ from gateway.core.poison import LARGEST, REASON_HEADER
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.names import poison_name
 from gateway.core.seal import KEY_SIZE, Seal
-from storage.base import Message
 from storage.errors import StoreUnavailable, Unstorable
+from storage.model import Message
 from storage.sqlite import SQLiteStore
+from storage.sqlite.landed import SQLiteLanded
 
 BAD = Envelope(b"no gzip", content_encoding="gzip", message_id="bad")
 
@@ -76,14 +77,14 @@ BAD_THINGS = {
 @pytest.fixture
 def picky(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A side-store that can never store one of the bodies."""
-    real = SQLiteStore.land
+    real = SQLiteLanded.land
 
-    def land(self: SQLiteStore, q: str, messages: list[Message], **how: Any) -> set[str]:
+    def land(self: SQLiteLanded, q: str, messages: list[Message], **how: Any) -> set[str]:
         if any(message.body == b'"refused"' for message in messages):
             raise Unstorable("it is not liked")
         return real(self, q, messages, **how)
 
-    monkeypatch.setattr(SQLiteStore, "land", land)
+    monkeypatch.setattr(SQLiteLanded, "land", land)
 
 
 @pytest.mark.usefixtures("picky")
@@ -156,7 +157,7 @@ class TestOnce:
             raise StoreUnavailable("down")
 
         with monkeypatch.context() as patch:
-            patch.setattr(core.pool.store, "land", fail)
+            patch.setattr(core.pool.store.landed, "land", fail)
             for _ in range(3):
                 with pytest.raises(StoreUnavailable):
                     claim(core, info)
@@ -210,7 +211,7 @@ def test_batch_of_which_the_first_try_has_stored_some_is_claimed_whole(
     core: Core, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MongoDB inserts the others before it says that it can't insert one."""
-    real = SQLiteStore.land
+    real = SQLiteLanded.land
 
     def land(q: str, messages: list[Message], **how: Any) -> set[str]:
         left_out = real(store, q, [message for message in messages if message.body != b'"refused"'], **how)
@@ -218,7 +219,7 @@ def test_batch_of_which_the_first_try_has_stored_some_is_claimed_whole(
             raise Unstorable("one of them")
         return left_out
 
-    monkeypatch.setattr(core.pool.store, "land", land)
+    monkeypatch.setattr(core.pool.store.landed, "land", land)
     bridge.publish(info.broker, good("1", "refused", "2", "3"))
     assert claim(core, info) == ["1", "2", "3"]
 

@@ -55,14 +55,14 @@ class TestQueues:
         info = core.directory.ensure("p", "q")
         assert info.settings.default_ttl == 3600
         assert info.broker in bridge._queues
-        queue = store.get_queue("p/q")
+        queue = store.catalogue.get_queue("p/q")
         assert queue is not None and queue.key == info.key
 
     def test_queue_is_known_for_a_while_without_asking(self, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
         core.queues.create("p", "q", None)
         asked: list[str] = []
-        real = core.pool.store.get_queue
-        monkeypatch.setattr(core.pool.store, "get_queue", lambda q: asked.append(q) or real(q))
+        real = core.pool.store.catalogue.get_queue
+        monkeypatch.setattr(core.pool.store.catalogue, "get_queue", lambda q: asked.append(q) or real(q))
         for _ in range(3):
             core.directory.find("p", "q")
         assert asked == ["p/q"]
@@ -109,14 +109,14 @@ class TestQueues:
     ) -> None:
         """Somebody else changes the metadata between the reading and the writing."""
         core.queues.create("p", "q", {"a": 1})
-        real = core.pool.store.replace_metadata
+        real = core.pool.store.catalogue.replace_metadata
 
         def interrupted(q: str, metadata: bytes, version: int) -> bool:
-            monkeypatch.setattr(core.pool.store, "replace_metadata", real)
-            store.create_queue(q, b'{"b":2}')
+            monkeypatch.setattr(core.pool.store.catalogue, "replace_metadata", real)
+            store.catalogue.create_queue(q, b'{"b":2}')
             return bool(real(q, metadata, version))
 
-        monkeypatch.setattr(core.pool.store, "replace_metadata", interrupted)
+        monkeypatch.setattr(core.pool.store.catalogue, "replace_metadata", interrupted)
         patched = core.queues.patch("p", "q", [{"op": "add", "path": "/metadata/c", "value": 3}])
         assert (patched.get("a"), patched["b"], patched["c"]) == (None, 2, 3)
 
@@ -125,7 +125,8 @@ class TestQueues:
     ) -> None:
         core.queues.create("p", "q", None)
         tries: list[int] = []
-        monkeypatch.setattr(core.pool.store, "replace_metadata", lambda q, data, version: bool(tries.append(version)))
+        catalogue = core.pool.store.catalogue
+        monkeypatch.setattr(catalogue, "replace_metadata", lambda q, data, version: bool(tries.append(version)))
         with pytest.raises(Conflict):
             core.queues.patch("p", "q", [{"op": "add", "path": "/metadata/c", "value": 3}])
         assert len(tries) == PATCH_TRIES

@@ -48,7 +48,7 @@ def test_queue_over_the_quota_is_403_and_leaves_nothing_behind(client, bridge: M
     assert (made.status_code, posted.status_code, claimed.status_code) == (403, 403, 204)
     assert "2 queues" in made.get_json()["description"]
     assert refused("queues") == before + 2
-    assert len(bridge._queues) == small.pool.store.count_queues("project") == 2
+    assert len(bridge._queues) == small.pool.store.catalogue.count_queues("project") == 2
 
 
 def test_queues_that_exist_are_not_in_the_way(client) -> None:
@@ -113,7 +113,7 @@ def test_dead_letters_without_room_for_their_queue_stay(client, small: Core) -> 
     client.delete(claimed.headers["Location"], headers=headers())
 
     assert client.post("/v2/queues/a/claims", headers=headers()).status_code == 201
-    assert small.pool.store.get_queue("project/dead") is None
+    assert small.pool.store.catalogue.get_queue("project/dead") is None
 
 
 def test_health_needs_no_room(client) -> None:

@@ -23,7 +23,7 @@ from gateway.core.messages.post import Post
 from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import CIPHER, KEY_SIZE, Seal, key_id
 from gateway.observe.metrics import UNOPENED
-from storage.base import Message
+from storage.model import Message
 from storage.sqlite import SQLiteStore
 
 OURS, THEIRS = bytes(KEY_SIZE), b"t" * KEY_SIZE
@@ -295,7 +295,7 @@ def test_one_request_moves_only_so_many(
 @pytest.mark.parametrize("case", ["other-key", "no-key", "other-key-unnamed"], indirect=True)
 def test_each_gateway_tries_a_message_once_and_only_if_it_may_have_the_key(pair: Pair, case: str, where: str) -> None:
     pair.put("-1", "-2", bad=True)
-    marked = count_calls(pair.core.pool.store, "mark")
+    marked = count_calls(pair.core.pool.store.landed, "mark")
     for _ in range(3):
         assert claim(pair.core, pair.info) == []
     # In the broker there is nothing to mark: it lands with the mark.
@@ -336,7 +336,7 @@ def test_message_sealed_before_keys_had_ids_opens_with_any_of_them(store: SQLite
         headers = {CLIENT_HEADER: "client", CIPHER_HEADER: CIPHER}
         bridge.publish(info.broker, [Envelope(body, id_, 60_000, headers=headers)])
     core.messages.list(info, None, 1, None, False, False)
-    store._write(lambda db: db.execute("UPDATE messages SET x = 1"))
+    store._database.write(lambda db: db.execute("UPDATE messages SET x = 1"))
     assert bodies(core.messages.list(info, None, 1, None, False, False)) == ['"old"']
     assert bodies(core.messages.pop(info, 2)) == ['"old"'] * 2
     core.close()

@@ -19,8 +19,9 @@ from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.lock import LOCKED_FOR
 from gateway.core.queues.remembering import KNOWN_FOR, Remembered
 from gateway.core.seal import KEY_SIZE, Seal
-from storage.base import SEEN_FOR, Message
 from storage.errors import LeaseLost
+from storage.landed import SEEN_FOR
+from storage.model import Message
 from storage.sqlite import SQLiteStore
 
 P, Q = "project", "queue"
@@ -95,7 +96,7 @@ class TestQueueThatOthersHaveMade:
         post(here, "secret", delay=60)
         info = here.directory.refresh(P, Q)
         assert info is not None
-        (message,) = store.list_messages(info.key, 0, 10, delayed=True)
+        (message,) = store.landed.list_messages(info.key, 0, 10, delayed=True)
         assert message.encrypted and b"secret" not in message.body
 
 
@@ -215,14 +216,21 @@ class TestBacklog:
         self, here: Core, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         post(here, "1")
-        free, fetch, land = here.pool.store.free, here.pool.bridge.fetch, here.pool.store.land
+        store, bridge = here.pool.store, here.pool.bridge
+        find_free, fetch, land = store.landed.find_free, bridge.fetch, store.landed.land
         looked: list[float] = []
         fetched: list[float] = []
         seen: list[float | None] = []
-        store, bridge = here.pool.store, here.pool.bridge
-        monkeypatch.setattr(store, "free", lambda *call: (looked.append(time.monotonic()), free(*call))[1])
+
+        def noting_seen(*call: Any, **how: Any) -> Any:
+            seen.append(how["seen"])
+            return land(*call, **how)
+
+        monkeypatch.setattr(
+            store.landed, "find_free", lambda *call: (looked.append(time.monotonic()), find_free(*call))[1]
+        )
         monkeypatch.setattr(bridge, "fetch", lambda *call: (fetched.append(time.monotonic()), fetch(*call))[1])
-        monkeypatch.setattr(store, "land", lambda *call, **how: (seen.append(how["seen"]), land(*call, **how))[1])
+        monkeypatch.setattr(store.landed, "land", noting_seen)
         assert len(claim(here)) == 1
         assert seen[0] is not None and seen[0] <= looked[0] <= fetched[0]
 
@@ -266,26 +274,27 @@ class TestBacklog:
     ) -> None:
         """Its lease is over when it writes: positions that it took before must not appear."""
         post(here, "1", "2")
-        real = here.pool.store.land
+        real = here.pool.store.landed.land
         stopped = []
 
         def land(q: str, messages: Sequence[Message], owner: str) -> set[str]:
             if not stopped:
                 stopped.append(owner)
-                here.pool.store.release_lease(q, owner, 0)
-                late = here.pool.store.acquire_lease(q, "another gateway", 60)
-                here.pool.store.append(q, [Message("theirs", 0, here.pool.store.now() + 60_000, b'"theirs"')])
-                here.pool.store.release_lease(q, "another gateway", late)
+                here.pool.store.landed.release_lease(q, owner, 0)
+                late = here.pool.store.landed.acquire_lease(q, "another gateway", 60)
+                here.pool.store.landed.append(q, [Message("theirs", 0, here.pool.store.now() + 60_000, b'"theirs"')])
+                here.pool.store.landed.release_lease(q, "another gateway", late)
             return set(real(q, messages, owner))
 
-        monkeypatch.setattr(here.pool.store, "land", land)
+        monkeypatch.setattr(here.pool.store.landed, "land", land)
         page = here.messages.list(info, None, 10, None, False, False)
         assert [message.body for message in page] == [b'"theirs"', b'"1"', b'"2"']
         assert [message.seq for message in page] == sorted(message.seq for message in page)
 
     def test_claimer_is_not_helped_by_a_lease(self, here: Core, info: QueueInfo) -> None:
         with pytest.raises(LeaseLost):
-            here.pool.store.land(info.key, [Message("m", 0, here.pool.store.now() + 60_000, b"1", seq=1)], "nobody")
+            message = Message("m", 0, here.pool.store.now() + 60_000, b"1", seq=1)
+            here.pool.store.landed.land(info.key, [message], "nobody")
 
 
 def test_pop_answers_nothing_that_others_hold(
@@ -294,14 +303,14 @@ def test_pop_answers_nothing_that_others_hold(
     """The gateway is stopped between its claim and its delete for longer than the claim."""
     post(here, "1", "2")
     assert listed(here) == ["1", "2"]
-    real, now = store.delete_claimed, store.now()
+    real, now = store.landed.delete_claimed, store.now()
 
     def late(q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
         monkeypatch.setattr(store, "now", lambda: now + 120_000)
         assert len(claim(there, 1)) == 1
         return real(q, ids, claims)
 
-    monkeypatch.setattr(here.pool.store, "delete_claimed", late)
+    monkeypatch.setattr(here.pool.store.landed, "delete_claimed", late)
     assert pop(here) == []
     assert listed(there) == ["1", "2"]
 
@@ -311,23 +320,23 @@ def test_pop_answers_what_it_has_deleted_though_the_answer_to_that_was_lost(
 ) -> None:
     post(here, "1", "2")
     assert listed(here) == ["1", "2"]
-    real = store.delete_claimed
-    monkeypatch.setattr(here.pool.store, "delete_claimed", lambda *call: real(*call) * 0)
+    real = store.landed.delete_claimed
+    monkeypatch.setattr(here.pool.store.landed, "delete_claimed", lambda *call: real(*call) * 0)
     assert pop(here) == ["1", "2"]
 
 
 def test_first_post_after_a_stale_read_is_no_conflict(
     here: Core, there: Core, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = store.get_queue
+    real = store.catalogue.get_queue
 
     def slow(q: str) -> Any:
         found = real(q)
-        monkeypatch.setattr(here.pool.store, "get_queue", real)
+        monkeypatch.setattr(here.pool.store.catalogue, "get_queue", real)
         post(here, "1")  # by another thread, while this one reads
         return found
 
-    monkeypatch.setattr(here.pool.store, "get_queue", slow)
+    monkeypatch.setattr(here.pool.store.catalogue, "get_queue", slow)
     assert here.directory.find(P, Q) is None
     post(here, "2")
     assert sorted(listed(here)) == ["1", "2"]
@@ -344,13 +353,13 @@ def test_delete_that_was_stopped_for_too_long_leaves_the_next_queue_alone(
     here: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post(here, "1")
-    real, now = here.pool.store.get_queue, __import__("time").monotonic()
+    real, now = here.pool.store.catalogue.get_queue, __import__("time").monotonic()
 
     def stopped(q: str) -> Any:
         monkeypatch.setattr("gateway.core.queues.lock.time.monotonic", lambda: now + LOCKED_FOR)
         return real(q)
 
-    monkeypatch.setattr(here.pool.store, "get_queue", stopped)
+    monkeypatch.setattr(here.pool.store.catalogue, "get_queue", stopped)
     with pytest.raises(Exception, match="took too long"):
         here.queues.delete(P, Q)
     monkeypatch.undo()

@@ -38,13 +38,13 @@ def no_confirm() -> None:
 
 def unconditional_delete() -> None:
     """Delete a message for any claim, even one that does not hold it (against rule 3)."""
-    from storage.mongodb import MongoDBStore
+    from storage.mongodb.landed import MongoDBLanded
 
     def delete_claimed(self: Any, q: str, ids: Any, claims: Any) -> int:
         with self._calls():
             return int(self._messages.delete_many({"_id": {"$in": [f"{q}/{id_}" for id_ in ids]}}).deleted_count)
 
-    MongoDBStore.delete_claimed = delete_claimed  # type: ignore[method-assign]
+    MongoDBLanded.delete_claimed = delete_claimed  # type: ignore[method-assign]
 
 
 #: By name; each changes the gateway of the process that calls it.

@@ -103,7 +103,7 @@ def test_message_that_did_not_land_goes_back_to_the_broker(make_hybrid_core, que
     def fail(*_, **__):
         raise StoreUnavailable("just now")
 
-    first.pool.store.land = fail
+    first.pool.store.landed.land = fail
     with pytest.raises(StoreUnavailable):
         first.claims.create(info, None, None, 10)
 

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from functional.wait import wait_until
-from storage.base import Message
+from storage.model import Message
 
 #: Milliseconds that the short-lived messages live.
 LIFE = 1_500

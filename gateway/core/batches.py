@@ -14,8 +14,9 @@ from gateway.core.ids import IdMaker
 from gateway.core.poison import Aside, PoisonQueues, land_storable
 from gateway.core.queues.info import QueueInfo
 from gateway.observe.metrics import MESSAGES
-from storage.base import Message, SideStore
+from storage.base import SideStore
 from storage.errors import LeaseLost
+from storage.model import Message
 
 LOG = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class Batches:
         with given_back(info, batch):
             landing, poison = self._messages(info, batch.envelopes, self._store.now())
             messages = [message for message, _ in landing]
-            known = self._store.known(info.key, [message.id for message in messages]) if messages else set()
+            ids = [message.id for message in messages]
+            known = self._store.landed.landed_or_deleted(info.key, ids) if ids else set()
         self._settle(info, batch, poison)
         return [message for message in messages if message.id not in known]
 
@@ -131,7 +133,8 @@ class Batches:
         foreign = [(message, envelope) for message, envelope in left_out if not is_ours(info, envelope)]
         if not foreign:
             return []
-        there = {m.id: m.body for m in self._store.get_messages(info.key, [message.id for message, _ in foreign])}
+        ids = [message.id for message, _ in foreign]
+        there = {m.id: m.body for m in self._store.landed.get_messages(info.key, ids)}
         return [
             (message, envelope) for message, envelope in foreign
             if not (message.encrypted or _comes_again(info, envelope))

@@ -12,7 +12,7 @@ from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import Sealing
 from gateway.observe.metrics import MESSAGES
-from storage.base import Claim, Message
+from storage.model import Claim, Message
 
 
 class Claims:
@@ -38,7 +38,7 @@ class Claims:
 
     def get(self, info: QueueInfo, claim_id: str) -> list[Message]:
         """The messages that a claim still holds, one at least, with their bodies unsealed. Raises NotFound."""
-        messages = info.pool.store.get_claim(info.key, claim_id)
+        messages = info.pool.store.landed.get_claim(info.key, claim_id)
         if not messages:
             raise NotFound(f"Claim {claim_id} does not exist, has expired, or has no messages left")
         return self._sealing.found(info, messages)
@@ -51,13 +51,13 @@ class Claims:
     def renew(self, info: QueueInfo, claim_id: str, ttl: int | None, grace: int | None) -> bool:
         """Let a claim begin again; True. Raises NotFound."""
         ttl, grace = self.check(ttl, grace)
-        if not info.pool.store.renew_claim(info.key, _claim(info, claim_id, ttl, grace)):
+        if not info.pool.store.landed.renew_claim(info.key, _claim(info, claim_id, ttl, grace)):
             raise NotFound(f"Claim {claim_id} does not exist, has expired, or has no messages left")
         return True
 
     def release(self, info: QueueInfo, claim_id: str) -> bool:
         """Free a claim's messages; False when there is no such claim."""
-        return info.pool.store.release_claim(info.key, claim_id) > 0
+        return info.pool.store.landed.release_claim(info.key, claim_id) > 0
 
     def check(self, ttl: int | None, grace: int | None) -> tuple[int, int]:
         """Ttl and grace (seconds) with their defaults. Raises InvalidInput when one is out of range."""

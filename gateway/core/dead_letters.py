@@ -12,8 +12,8 @@ from gateway.core.ids import IdMaker, made_at
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
 from gateway.observe.metrics import MESSAGES
-from storage.base import Claim, Message
 from storage.errors import QueueGone
+from storage.model import Claim, Message
 
 LOG = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class DeadLetters:
         # Claimed first, so that of two gateways only one moves a message; deleted last, so that none is lost.
         now = info.pool.store.now()
         hold = Claim(f"dead-letter-{uuid4().hex}", HOLD, now + HOLD * 1000, now + 2 * HOLD * 1000)
-        ours = info.pool.store.claim(info.key, dead, hold)
+        ours = info.pool.store.landed.claim(info.key, dead, hold)
         if not ours:
             return
         ttl = info.settings.dead_letter_ttl
@@ -85,5 +85,5 @@ class DeadLetters:
             if target.settings.bridging is not None:
                 raise Busy("the dead-letter queue has just been bridged; try again") from None
             target.pool.publishing.publish(target, letters)
-        info.pool.store.delete_claimed(info.key, [message.id for message in ours], [hold.id])
+        info.pool.store.landed.delete_claimed(info.key, [message.id for message in ours], [hold.id])
         MESSAGES.labels("dead-lettered").inc(len(ours))

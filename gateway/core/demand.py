@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from storage.base import Message
+from storage.model import Message
 
 
 class Demand(Protocol):

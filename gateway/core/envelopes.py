@@ -14,7 +14,7 @@ from gateway.core.poison import LARGEST, check_size
 from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import CIPHER, KEY_ID
 from gateway.core.sealing import Sealing
-from storage.base import Message
+from storage.model import Message
 
 #: AMQP header with the Client-ID of the poster, for echo.
 CLIENT_HEADER = "marconi-client"

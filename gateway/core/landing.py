@@ -20,7 +20,8 @@ from gateway.core.demand import Demand
 from gateway.core.lease import LandingLease
 from gateway.core.locks import SharedLocks
 from gateway.core.queues.info import QueueInfo
-from storage.base import Message, SideStore
+from storage.base import SideStore
+from storage.model import Message
 
 #: Seconds within which a claimer begins to fetch after it began to look for a lease, and for which a lister that has
 #: just got the lease waits for such claimers in other processes.

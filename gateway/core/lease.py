@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from gateway.core.errors import Busy
-from storage.base import LEASE_MARGIN, LEASE_RETRY, Message, SideStore, number
+from storage.base import SideStore
 from storage.errors import StoreError
+from storage.landed import LEASE_MARGIN, LEASE_RETRY
+from storage.model import Message, number
 
 #: Seconds after which a lister renews its lease before it lands more.
 LEASE_USE = 2.0
@@ -36,7 +38,7 @@ class LandingLease:
         """Wait for the lease. Raises Busy at the deadline (monotonic seconds), and QueueGone."""
         while True:
             self._asked = time.monotonic()
-            last = self._store.acquire_lease(self._key, self._owner, self._seconds)
+            last = self._store.landed.acquire_lease(self._key, self._owner, self._seconds)
             if last is not None:
                 self._last = last
                 self.taken += 1
@@ -53,7 +55,7 @@ class LandingLease:
     def renew(self) -> bool:
         """Let it last for the landing of one more batch; False if it is lost."""
         asked = time.monotonic()
-        renewed = self._store.renew_lease(self._key, self._owner, self._seconds)
+        renewed = self._store.landed.renew_lease(self._key, self._owner, self._seconds)
         self._asked = asked
         return renewed
 
@@ -63,7 +65,7 @@ class LandingLease:
 
     def land(self, key: str, messages: Sequence[Message]) -> set[str]:
         """SideStore.land under this lease. Raises LeaseLost."""
-        return self._store.land(key, messages, owner=self._owner)
+        return self._store.landed.land(key, messages, owner=self._owner)
 
     @contextmanager
     def released(self) -> Iterator[None]:
@@ -79,7 +81,7 @@ class LandingLease:
         self._release()
 
     def _release(self) -> None:
-        self._store.release_lease(self._key, self._owner, self._last)
+        self._store.landed.release_lease(self._key, self._owner, self._last)
 
     @property
     def _seconds(self) -> float:

@@ -17,8 +17,9 @@ from gateway.core.foreign.properties import ROUTING_HEADERS
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.names import poison_name
 from gateway.observe.metrics import MESSAGES
-from storage.base import Message, SideStore
+from storage.base import SideStore
 from storage.errors import Unstorable
+from storage.model import Message
 
 LOG = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def land_storable(
     landing: Sequence[tuple[Message, Envelope]],
     land: Callable[[str, Sequence[Message]], set[str]],
 ) -> tuple[set[str], dict[str, Aside]]:
-    """Land messages; the ids left out, and by id those that can never be stored. ``land``: SideStore.land.
+    """Land messages; the ids left out, and by id those that can never be stored. ``land``: LandedStore.land.
 
     These keep none of the others from landing.
     """
@@ -60,7 +61,8 @@ def land_storable(
     except Unstorable as error:
         LOG.warning("queue %s: storing its messages one by one: %s", key, error)
     # The first try may have stored some of them. Nobody else gives a message the same position.
-    stored = {message.id: message.seq for message in store.get_messages(key, [message.id for message in messages])}
+    ids = [message.id for message in messages]
+    stored = {message.id: message.seq for message in store.landed.get_messages(key, ids)}
     left_out: set[str] = set()
     refused: dict[str, Aside] = {}
     for message, envelope in landing:

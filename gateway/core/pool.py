@@ -50,7 +50,7 @@ class Pool:
         self.name = name
         self.can_adopt = isinstance(bridge, ForeignBridge)
         self.bridge: Any = timed(bridge, BRIDGE_CALLS)
-        self.store: Any = timed(store, STORE_CALLS)
+        self.store: Any = timed(store, STORE_CALLS, parts=("catalogue", "landed"))
         self.reader = EnvelopeReader(ids, max_body, sealing)
         locks = SharedLocks()
         batches = Batches(self.bridge, self.store, ids, self.reader)

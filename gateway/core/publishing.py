@@ -10,7 +10,8 @@ from dataclasses import replace
 from bridges.base import Bridge
 from gateway.core.envelopes import envelope_of
 from gateway.core.queues.info import QueueInfo
-from storage.base import Message, SideStore
+from storage.base import SideStore
+from storage.model import Message
 
 #: Queues whose newest post this process remembers, for statistics.
 REMEMBERED_POSTS = 10_000
@@ -32,7 +33,7 @@ class Publishing:
         queue was deleted by another gateway or lost by the broker: see Directory.restore.
         """
         if not self._bridge.has_backlog:
-            self._store.append(info.key, messages)
+            self._store.landed.append(info.key, messages)
             return
         self._bridge.publish(info.broker, [envelope_of(message) for message in messages])
         with self._newest_lock:

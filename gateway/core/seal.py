@@ -12,7 +12,7 @@ from hashlib import sha256
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from storage.base import Ring
+from storage.model import Ring
 
 #: The cipher, as messages name it.
 CIPHER = "AES-256-GCM"

@@ -20,7 +20,7 @@ from gateway.core.errors import Busy, Conflict, CoreError, InvalidInput
 from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import NotUnsealed, Seal
 from gateway.observe.metrics import UNOPENED
-from storage.base import Message, Ring
+from storage.model import Message, Ring
 
 LOG = logging.getLogger(__name__)
 
@@ -95,13 +95,13 @@ class Sealing:
         return unsealed
 
     def free(self, info: QueueInfo, limit: int) -> tuple[list[Message], bool]:
-        """Like SideStore.free, of the messages that can be unsealed here; they stay sealed."""
-        found, leased = info.pool.store.free(info.key, limit)
+        """Like LandedStore.find_free, of the messages that can be unsealed here; they stay sealed."""
+        found, leased = info.pool.store.landed.find_free(info.key, limit)
         if self._all_unseal(info, found):
             return found, leased
         asked, deadline = limit, time.monotonic() + SKIPPING_BUDGET
         while True:
-            found, leased = info.pool.store.free(info.key, asked, self._seal.ring)
+            found, leased = info.pool.store.landed.find_free(info.key, asked, self._seal.ring)
             if self._all_unseal(info, found):
                 return found[:limit], leased
             if time.monotonic() > deadline:
@@ -168,7 +168,7 @@ class Sealing:
         """Record which messages could not be unsealed, so that they are left out from now on."""
         marked = [replace(message, key=key) for message in messages if (key := self._tried(message.key)) != message.key]
         if marked:
-            info.pool.store.mark(info.key, marked)
+            info.pool.store.landed.mark(info.key, marked)
 
     def _report(self, info: QueueInfo, failures: Sequence[tuple[Message, NotUnsealed]]) -> None:
         for _, error in failures:

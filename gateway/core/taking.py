@@ -19,8 +19,10 @@ from gateway.core.landing import LANDING_BUDGET, SETTLING, Landing
 from gateway.core.locks import SharedLocks
 from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import SKIPPED, SKIPPING, Sealing
-from storage.base import LEASE_RETRY, TAG_BITS, Claim, Message, SideStore, number
+from storage.base import SideStore
 from storage.errors import StoreError
+from storage.landed import LEASE_RETRY
+from storage.model import TAG_BITS, Claim, Message, number
 
 LOG = logging.getLogger(__name__)
 
@@ -122,7 +124,7 @@ class Taking:
                 return
             found, leased = self._sealing.free(info, limit - len(got))
             wanted = accept(found) if found else []
-            taken = self._store.claim(info.key, wanted, claim) if wanted else []
+            taken = self._store.landed.claim(info.key, wanted, claim) if wanted else []
             got += taken
             if len(taken) < len(found):
                 continue  # others were quicker, or some went to the dead letters
@@ -175,7 +177,7 @@ class Taking:
                 message.expires = max(message.expires, claim.keep_until)
                 message.claims = 1
 
-        landed = self._batches.land(info, batch, claimed, partial(self._store.land, seen=seen))
+        landed = self._batches.land(info, batch, claimed, partial(self._store.landed.land, seen=seen))
         # If some were left out (expired, deleted, landed before) there may be more after them.
         return landed, len(landed) == len(batch.envelopes)
 
@@ -189,7 +191,7 @@ class Taking:
     def _release_quietly(self, info: QueueInfo, claim_id: str) -> None:
         """Free what a failed claim may have taken already, so that nobody waits for its ttl."""
         try:
-            self._store.release_claim(info.key, claim_id)
+            self._store.landed.release_claim(info.key, claim_id)
         except StoreError as error:
             LOG.warning("queue %s: claim %s stays till its ttl is over: %s", info.key, claim_id, error)
 

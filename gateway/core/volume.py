@@ -8,8 +8,8 @@ from typing import Any
 from bridges.errors import BridgeError
 from gateway.core.pool import Pool
 from gateway.core.queues.names import broker_name
-from storage.base import split_name
 from storage.errors import StoreError
+from storage.model import split_name
 
 #: Seconds for asking the broker how much waits in each queue: one question takes less than a millisecond.
 PATIENCE = 1.0
@@ -28,7 +28,7 @@ def message_volume(pool: Pool) -> dict[str, Any]:
     the rest is left out.
     """
     try:
-        landed = pool.store.volume()
+        landed = pool.store.landed.volume()
         waiting = _waiting(pool) if pool.bridge.has_backlog else 0
     except (BridgeError, StoreError):
         return UNKNOWN
@@ -42,7 +42,7 @@ def message_volume(pool: Pool) -> dict[str, Any]:
 def _waiting(pool: Pool) -> int:
     deadline = time.monotonic() + PATIENCE
     waiting, after = 0, ""
-    while keys := pool.store.queue_keys(after, PAGE):
+    while keys := pool.store.catalogue.queue_keys(after, PAGE):
         for key in keys:
             if time.monotonic() > deadline:
                 return waiting

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from prometheus_client import (
@@ -74,14 +74,19 @@ FAST_PATH_FALLBACKS = Counter(
 LOCAL_CALLS = frozenset({"now", "connections", "fallbacks", "close", "at", "own_vhost", "describe"})
 
 
-def timed(target: Any, histogram: Histogram) -> Any:
-    """``target`` with the time of each of its public methods recorded; attributes are passed on."""
+def timed(target: Any, histogram: Histogram, parts: Sequence[str] = ()) -> Any:
+    """``target`` with the time of each of its public methods recorded; attributes are passed on.
+
+    ``parts``: names of attributes whose methods are recorded too, under their own names.
+    """
     wrapper = type("Timed", (), {})()
     for name in dir(target):
         if name.startswith("_"):
             continue
         value = getattr(target, name)
-        if callable(value) and name not in LOCAL_CALLS:
+        if name in parts:
+            value = timed(value, histogram)
+        elif callable(value) and name not in LOCAL_CALLS:
             value = _timed_call(value, histogram.labels(name, "ok"), histogram.labels(name, "error"))
         setattr(wrapper, name, value)
     return wrapper

@@ -81,7 +81,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 @given(uris("mongodb").filter(lambda uri: "+srv" not in uri))
 def test_mongodb_uri_is_understood_or_refused(uri: str) -> None:
     with contextlib.suppress(StoreMisconfigured):
-        MongoDBStore(uri, SimpleNamespace(timeout=1.0, max_pool_size=1)).close()
+        MongoDBStore(uri, SimpleNamespace(timeout=1.0, max_pool_size=1, direct=True)).close()
 
 
 @fuzzed
@@ -102,7 +102,7 @@ def test_no_complaint_about_a_uri_shows_its_password(scheme: str, user: str, one
     uri = f"{scheme}://{user}:{one}{SECRET}{other}@{host}"
     try:
         if scheme == "mongodb":
-            MongoDBStore(uri, SimpleNamespace(timeout=1.0, max_pool_size=1)).close()
+            MongoDBStore(uri, SimpleNamespace(timeout=1.0, max_pool_size=1, direct=True)).close()
         elif scheme == "sqlite":
             SQLiteStore(uri, SimpleNamespace(timeout=1.0)).close()
         else:

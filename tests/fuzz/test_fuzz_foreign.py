@@ -174,8 +174,8 @@ def shown(core: Core, info: QueueInfo, envelope: Envelope) -> Any:
     message = reader.message(info, envelope, core.now())
     answer = orjson.dumps({"messages": [render.message("/v2/queues/q", message, core.now(), checksum=True)]})
     render.edge("/v2/queues/q", message, core.now())
-    core.pool.store.purge(info.key)
-    assert core.pool.store.land(info.key, [message]) == set()
+    core.pool.store.landed.purge(info.key)
+    assert core.pool.store.landed.land(info.key, [message]) == set()
     assert message.expires >= message.posted or envelope.ttl is not None and envelope.ttl < 0
     return json.loads(answer)["messages"][0]
 

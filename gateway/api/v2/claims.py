@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gateway.core.errors import NotFound
 from gateway.web.context import Context
-from storage.base import Message
+from storage.model import Message
 
 
 class Held(NamedTuple):

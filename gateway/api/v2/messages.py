@@ -8,7 +8,7 @@ from gateway.core.errors import NotFound
 from gateway.core.ids import USABLE_ID
 from gateway.core.messages.post import Post
 from gateway.web.context import Context
-from storage.base import Message
+from storage.model import Message
 
 
 def post(context: Context, queue: str, *, posts: list[Post], size: int) -> list[str]:

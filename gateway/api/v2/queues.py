@@ -9,7 +9,7 @@ from gateway.core.errors import NotFound
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.listing import ListedQueue, Wanted
 from gateway.web.context import Context
-from storage.base import Message, Stats
+from storage.model import Message, Stats
 
 
 @dataclass(frozen=True, slots=True)

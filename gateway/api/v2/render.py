@@ -19,7 +19,7 @@ from gateway.core.queues.listing import ListedQueue
 from gateway.web import query
 from gateway.web.call import Call
 from gateway.web.operations import Answer
-from storage.base import Message
+from storage.model import Message
 
 #: Most ids in the Location of a post, whatever the page size: clients and proxies refuse long headers (Python's
 #: http.client lines of 64 KiB, nginx by default more than 4 KiB of headers in all).

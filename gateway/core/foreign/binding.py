@@ -17,8 +17,9 @@ from typing import Any
 from bridges.errors import BridgeUnavailable, BrokerRefused, ExchangeMissing, QueueMissing
 from bridges.foreign import Binding, ForeignBridge
 from gateway.core.errors import NotFound
-from storage.base import Queue, SideStore, split_name
+from storage.base import SideStore
 from storage.errors import StoreError
+from storage.model import Queue, split_name
 
 LOG = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Binder:
 
     def add(self, key: str) -> None:
         """A queue has been created, perhaps again: all gateways are to look after it."""
-        mark = self._store.mark_bridged(key)
+        mark = self._store.catalogue.mark_bridged(key)
         with self._lock:
             self._bound[key] = Bound(mark)
 
@@ -108,7 +109,7 @@ class Binder:
 
     def _list(self) -> None:
         """Read the next page of the queues that all gateways look after."""
-        found = self._store.list_bridged(self._after, PAGE)
+        found = self._store.catalogue.list_bridged(self._after, PAGE)
         until = found[-1][0] if len(found) == PAGE else None
         marks = dict(found)
         with self._lock:
@@ -195,11 +196,11 @@ class Binder:
 
     def _read(self, key: str, bound: Bound) -> bool:
         """Read what a queue is bound to; False if it is none of ours any more."""
-        found = self._store.get_queue(key)
+        found = self._store.catalogue.get_queue(key)
         info = self._info_of(*split_name(key), found) if found else None
         source = info.settings.bridging.source if info and info.settings.bridging else None
         if source is None or source.binding is None:
-            self._store.unmark_bridged(key, bound.mark)
+            self._store.catalogue.unmark_bridged(key, bound.mark)
             with self._lock:
                 if self._bound.get(key) is bound:
                     del self._bound[key]

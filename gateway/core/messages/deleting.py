@@ -11,7 +11,7 @@ from gateway.core.messages.seeking import SOUGHT_AT_MOST, Seeking
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
 from gateway.observe.metrics import MESSAGES
-from storage.base import Message
+from storage.model import Message
 
 
 class Deleting:
@@ -32,15 +32,15 @@ class Deleting:
             if held:
                 raise Forbidden(f"Message {id_} is claimed; give its claim_id to delete it")
             return everything
-        if info.pool.store.delete_claimed(info.key, [id_], [claim_id]):
+        if info.pool.store.landed.delete_claimed(info.key, [id_], [claim_id]):
             MESSAGES.labels("deleted").inc()
             return True
         # Nothing was deleted: find out why (rarely needed, so not asked before).
-        found: Collection[Message] = info.pool.store.get_messages(info.key, [id_])
+        found: Collection[Message] = info.pool.store.landed.get_messages(info.key, [id_])
         if not found:
             found = self._seeking.seek(info, [id_], SOUGHT_AT_MOST)[0].values()
         if not found and self._bury(info, self._seeking.may_wait(info, [id_])):
-            found = info.pool.store.get_messages(info.key, [id_])
+            found = info.pool.store.landed.get_messages(info.key, [id_])
         for message in found:
             if message.claim is not None and message.hidden_until > info.pool.store.now():
                 raise Forbidden(f"Message {id_} is claimed by another claim")
@@ -57,11 +57,11 @@ class Deleting:
         Returns those that stay, and whether all of the others were there.
         """
         ids = list(dict.fromkeys(ids))
-        deleted = info.pool.store.delete_claimed(info.key, ids, claim_ids) if claim_ids else 0
-        deleted += info.pool.store.delete_unclaimed(info.key, ids)
+        deleted = info.pool.store.landed.delete_claimed(info.key, ids, claim_ids) if claim_ids else 0
+        deleted += info.pool.store.landed.delete_unclaimed(info.key, ids)
         held: set[str] = set()
         if deleted < len(ids):
-            held = {message.id for message in info.pool.store.get_messages(info.key, ids)}
+            held = {message.id for message in info.pool.store.landed.get_messages(info.key, ids)}
             found, held_since = self._delete_waiting(info, [id_ for id_ in ids if id_ not in held])
             deleted += found
             held |= held_since
@@ -78,9 +78,9 @@ class Deleting:
         held = {id_ for id_, message in found.items() if message.claim is not None and message.hidden_until > now}
         doomed = found.keys() - held
         doomed |= self._bury(info, self._seeking.may_wait(info, ids) - found.keys())
-        deleted = info.pool.store.delete_unclaimed(info.key, list(doomed)) if doomed else 0
+        deleted = info.pool.store.landed.delete_unclaimed(info.key, list(doomed)) if doomed else 0
         if deleted < len(doomed):
-            held |= {message.id for message in info.pool.store.get_messages(info.key, list(doomed))}
+            held |= {message.id for message in info.pool.store.landed.get_messages(info.key, list(doomed))}
         return deleted, held
 
     def _bury(self, info: QueueInfo, ids: Collection[str]) -> set[str]:
@@ -90,7 +90,7 @@ class Deleting:
         if not ids:
             return set()
         lifetime = self._limits.max_message_ttl * 1000
-        return info.pool.store.tombstone(info.key, {id_: (made_at(id_) or 0) + lifetime for id_ in ids})
+        return info.pool.store.landed.tombstone(info.key, {id_: (made_at(id_) or 0) + lifetime for id_ in ids})
 
     def purge(self, project: str, name: str) -> None:
         """Remove all messages of a queue."""
@@ -101,6 +101,6 @@ class Deleting:
         with info.pool.landing.interrupted(info):
             if info.has_backlog:
                 info.bridge.purge(info.broker)
-            info.pool.store.purge(info.key)
+            info.pool.store.landed.purge(info.key)
         info.pool.publishing.forget(info.key)
         return True

@@ -26,7 +26,7 @@ def position_of(info: QueueInfo, marker: str | None) -> int | None:
         return min(int(marker), MAX_POSITION)
     if not USABLE_ID.match(marker):
         raise InvalidInput("The marker is neither one of ours nor the id of a message")
-    found = info.pool.store.get_messages(info.key, [marker])
+    found = info.pool.store.landed.get_messages(info.key, [marker])
     return found[0].seq if found else None
 
 

@@ -12,7 +12,7 @@ from gateway.core.demand import Count
 from gateway.core.foreign.bodies import Poison
 from gateway.core.messages.markers import peeked_by, position_of
 from gateway.core.queues.info import QueueInfo
-from storage.base import Message
+from storage.model import Message
 
 #: How deep into somebody else's queue a list looks, always: what has been given back before is in front, and would go
 #: to the end of it if fewer were taken and given back again.

@@ -13,8 +13,8 @@ from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import Sealing
 from gateway.observe.metrics import MESSAGES
-from storage.base import Claim, Message
 from storage.errors import StoreError
+from storage.model import Claim, Message
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Popping:
         claimed = [message.id for message in popped if message.claim is not None]
         if claimed:
             try:
-                deleted = info.pool.store.delete_claimed(info.key, claimed, [claim.id])
+                deleted = info.pool.store.landed.delete_claimed(info.key, claimed, [claim.id])
                 if deleted < len(claimed):
                     popped = [*self._without_lost(info, popped, deleted)]
             except StoreError as error:
@@ -62,7 +62,7 @@ class Popping:
         were deleted.
         """
         claimed = [message.id for message in popped if message.claim is not None]
-        there = {message.id for message in info.pool.store.get_messages(info.key, claimed)}
+        there = {message.id for message in info.pool.store.landed.get_messages(info.key, claimed)}
         now = info.pool.store.now()
 
         def ours(message: Message) -> bool:

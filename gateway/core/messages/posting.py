@@ -14,8 +14,8 @@ from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import Sealing
 from gateway.observe.metrics import MESSAGES
-from storage.base import Message
 from storage.errors import QueueGone
+from storage.model import Message
 
 #: Times that a post is tried on a queue that others delete, or the broker loses, meanwhile.
 POSTS = 20
@@ -89,13 +89,13 @@ class Posting:
             if info.settings != settings:
                 return False
         if delayed:
-            info.pool.store.append(info.key, delayed)
+            info.pool.store.landed.append(info.key, delayed)
         try:
             if direct:
                 info.pool.publishing.publish(info, direct)
         except BaseException as error:
             if delayed:  # all or nothing, as far as it is in our hands
-                info.pool.store.delete_unclaimed(info.key, [message.id for message in delayed])
+                info.pool.store.landed.delete_unclaimed(info.key, [message.id for message in delayed])
             if isinstance(error, MessageTooLarge):
                 raise too_large(error) from error
             raise

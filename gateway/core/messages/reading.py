@@ -15,7 +15,7 @@ from gateway.core.messages.seeking import SOUGHT_AT_MOST, Seeking
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import SKIPPED, Sealing
-from storage.base import Message, Ring, Stats
+from storage.model import Message, Ring, Stats
 
 
 class Reading:
@@ -32,7 +32,7 @@ class Reading:
     ) -> Sequence[Message]:
         """A page of living messages after ``marker``, oldest first, landing more from the backlog as needed."""
         def stored(after: int, limit: int, ring: Ring | None) -> Sequence[Message]:
-            return info.pool.store.list_messages(
+            return info.pool.store.landed.list_messages(
                 info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed, ring=ring
             )
 
@@ -66,7 +66,7 @@ class Reading:
 
     def get(self, info: QueueInfo, ids: Sequence[str]) -> Sequence[Message]:
         """Those of the messages that live, in the order asked for."""
-        found = {message.id: message for message in info.pool.store.get_messages(info.key, ids)}
+        found = {message.id: message for message in info.pool.store.landed.get_messages(info.key, ids)}
         missing = [id_ for id_ in ids if id_ not in found]
         if missing:
             landed, unresolved = self._seeking.seek(info, missing, SOUGHT_AT_MOST)
@@ -76,7 +76,7 @@ class Reading:
             if self._seeking.may_wait(info, missing):
                 # Another gateway may have had one in its hands, on the way from the broker to the side-store.
                 time.sleep(SETTLING)
-                found |= {message.id: message for message in info.pool.store.get_messages(info.key, missing)}
+                found |= {message.id: message for message in info.pool.store.landed.get_messages(info.key, missing)}
         return self._sealing.found(info, [found[id_] for id_ in dict.fromkeys(ids) if id_ in found])
 
     def stats(self, info: QueueInfo) -> tuple[Stats, int]:
@@ -103,7 +103,7 @@ class Reading:
     def _counts(self, info: QueueInfo) -> tuple[Stats, int]:
         """What has landed of the queue, and about how many messages wait in the broker."""
         waiting = info.bridge.depth(info.broker) if info.has_backlog else 0
-        return info.pool.store.stats(info.key), waiting
+        return info.pool.store.landed.stats(info.key), waiting
 
 
 class _Page:

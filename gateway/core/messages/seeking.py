@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gateway.config.limits import Limits
 from gateway.core.ids import made_at
 from gateway.core.queues.info import QueueInfo
-from storage.base import Message
+from storage.model import Message
 
 #: Messages that one request moves to the side-store, and no more, to find one by its id.
 SOUGHT_AT_MOST = 500
@@ -65,7 +65,7 @@ class _Sought:
 
     def look(self) -> int:
         """See Demand: others may have landed some just before."""
-        self._find(self._info.pool.store.get_messages(self._info.key, list(self.ids)))
+        self._find(self._info.pool.store.landed.get_messages(self._info.key, list(self.ids)))
         return self._wanted()
 
     def take(self, landed: Sequence[Message]) -> int:

@@ -23,7 +23,9 @@ from gateway.core.queues.metadata import MetadataRules
 from gateway.core.queues.names import HEALTH_PROJECT, broker_name, queue_key
 from gateway.core.queues.quotas import QueueQuota
 from gateway.core.queues.remembering import KNOWN_FOR
-from storage.base import SEEN_FOR, Queue, SideStore
+from storage.base import SideStore
+from storage.landed import SEEN_FOR
+from storage.model import Queue
 
 #: Seconds on top of KNOWN_FOR after which no gateway can still work with what it remembered of a queue.
 FORGOTTEN_MARGIN = 0.1
@@ -66,7 +68,7 @@ class QueueAdmin:
         key = queue_key(project, name)
         checked = None if metadata is None else _not_its_own(name, self._rules.check(metadata))
         with locked_queue(self._store, key) as lock:
-            found = self._store.get_queue(key)
+            found = self._store.catalogue.get_queue(key)
             if checked is not None:
                 old = orjson.loads(found.metadata) if found else None
                 self._check_bridging(project, roles, self._known.pool_of(found), old, checked)
@@ -75,7 +77,7 @@ class QueueAdmin:
             after = before if data is None else self._known.describe(project, name, Queue(name, data, 0, before.key))
             with self._within_quota(project, name):
                 self._create_on_broker(after)
-                created = self._store.create_queue(key, data)
+                created = self._store.catalogue.create_queue(key, data)
                 if checked is not None and "exchange" in checked.get(KEY, {}).get("source", {}):
                     self._binder.add(key)
             self._known.forget(project, name)
@@ -132,24 +134,24 @@ class QueueAdmin:
 
     def exists(self, project: str, name: str) -> bool:
         """Is there such a queue now?"""
-        return self._store.get_queue(queue_key(project, name)) is not None
+        return self._store.catalogue.get_queue(queue_key(project, name)) is not None
 
     def metadata(self, project: str, name: str) -> dict[str, Any]:
         """The metadata as clients see it; a queue that does not exist yet has the defaults, since queues are lazy."""
-        found = self._store.get_queue(queue_key(project, name))
+        found = self._store.catalogue.get_queue(queue_key(project, name))
         return self._rules.show(orjson.loads(found.metadata) if found else {})
 
     def patch(self, project: str, name: str, operations: Any, roles: Sequence[str] = ()) -> dict[str, Any]:
         """Change the metadata by a JSON patch; the result as clients see it. ``roles`` as for create."""
         key = queue_key(project, name)
         for _ in range(PATCH_TRIES):
-            found = self._store.get_queue(key)
+            found = self._store.catalogue.get_queue(key)
             if found is None:
                 raise NotFound(f"Queue {name} does not exist")
             old = orjson.loads(found.metadata)
             patched = _not_its_own(name, self._rules.patch(old, operations))
             self._check_bridging(project, roles, self._known.pool_of(found), old, patched)
-            if self._store.replace_metadata(key, orjson.dumps(patched), found.version):
+            if self._store.catalogue.replace_metadata(key, orjson.dumps(patched), found.version):
                 self._known.forget(project, name)
                 after = Queue(name, orjson.dumps(patched), 0, found.key)
                 _await_oblivion(
@@ -162,12 +164,12 @@ class QueueAdmin:
         """Remove a queue and all its messages; nothing happens when there is none."""
         key = queue_key(project, name)
         with locked_queue(self._store, key) as lock:
-            info = self._known.describe(project, name, self._store.get_queue(key))
+            info = self._known.describe(project, name, self._store.catalogue.get_queue(key))
             lock.check(DELETING)
             # The broker's first: a post that finds it missing creates the queue again, which has to wait for the lock.
             if info.has_backlog and info.broker == broker_name(project, name):
                 info.bridge.delete(info.broker)
-            self._store.delete_queue(key)
+            self._store.catalogue.delete_queue(key)
             self._known.forget(project, name)
             if info.is_delicate:
                 lock.keep = KNOWN_FOR + FORGOTTEN_MARGIN  # gateways that remember it must not post to the next one so

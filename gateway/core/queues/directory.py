@@ -123,7 +123,7 @@ class Directory:
         except (QueueMissing, ExchangeMissing):
             key = queue_key(info.project, info.name)
             with locked_queue(self._store, key):
-                found = self._store.get_queue(key)
+                found = self._store.catalogue.get_queue(key)
                 if found is not None and found.key == info.key:
                     bind(info.bridge, info.broker, binding)
                     return True

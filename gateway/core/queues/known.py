@@ -11,7 +11,8 @@ from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.metadata import MetadataRules
 from gateway.core.queues.names import broker_name, queue_key
 from gateway.core.queues.remembering import Remembered
-from storage.base import Queue, SideStore
+from storage.base import SideStore
+from storage.model import Queue
 
 
 class KnownQueues:
@@ -32,7 +33,7 @@ class KnownQueues:
         """The queue if it exists now."""
         key = queue_key(project, name)
         changes, read_at = self._remembered.changes(), time.monotonic()
-        found = self._store.get_queue(key)
+        found = self._store.catalogue.get_queue(key)
         info = self.describe(project, name, found, read_at) if found else None
         self._remembered.put(key, info, changes)
         return info

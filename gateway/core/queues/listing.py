@@ -14,7 +14,8 @@ import orjson
 from gateway.core.errors import Busy
 from gateway.core.gate import Gate
 from gateway.core.queues.metadata import MetadataRules
-from storage.base import MOST_METADATA, Queue, SideStore
+from storage.base import SideStore
+from storage.model import MOST_METADATA, Queue
 
 #: What can be a part of a queue's name.
 PART_OF_NAME = re.compile(r"[A-Za-z0-9_.-]{0,64}\Z")
@@ -77,14 +78,17 @@ class QueueLists:
             return [], 0 if wanted.count else None
         if wanted.matches is not None:
             return self._compare(wanted, wanted.matches)
-        return self._named(wanted), self._store.count_queues(wanted.project, wanted.part) if wanted.count else None
+        page = self._named(wanted)
+        if not wanted.count:
+            return page, None
+        return page, self._store.catalogue.count_queues(wanted.project, wanted.part)
 
     def _named(self, wanted: Wanted) -> list[ListedQueue]:
         place = wanted.project, wanted.after, wanted.limit, wanted.part
         if not wanted.detailed:
-            return [ListedQueue(name) for name in self._store.list_names(*place)]
+            return [ListedQueue(name) for name in self._store.catalogue.list_names(*place)]
         # One by one: parsed, metadata takes many times its size in memory.
-        return [ListedQueue(q.name, orjson.dumps(self._shown(q))) for q in self._store.list_queues(*place)]
+        return [ListedQueue(q.name, orjson.dumps(self._shown(q))) for q in self._store.catalogue.list_queues(*place)]
 
     def _shown(self, queue: Queue) -> dict[str, Any]:
         return self._rules.show(orjson.loads(queue.metadata))
@@ -116,7 +120,7 @@ class QueueLists:
         after = "" if wanted.count else wanted.after
         steps, most = 0, min(FIRST_STEP, STEP)
         with ExitStack() as turn:
-            while found := self._store.list_queues(wanted.project, after, most, wanted.part, STEP_BYTES):
+            while found := self._store.catalogue.list_queues(wanted.project, after, most, wanted.part, STEP_BYTES):
                 yield from found
                 after = found[-1].name
                 steps += 1

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from gateway.core.errors import Busy
-from storage.base import LEASE_RETRY, SideStore
+from storage.base import SideStore
 from storage.errors import StoreError
+from storage.landed import LEASE_RETRY
 
 LOG = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def locked(store: SideStore, name: str, why: str) -> Iterator[Lock]:
     deadline = time.monotonic() + store.timeout
     while True:
         taken = time.monotonic()
-        last = store.lock(name, owner, LOCKED_FOR)
+        last = store.catalogue.lock(name, owner, LOCKED_FOR)
         if last is not None:
             break
         if time.monotonic() > deadline:
@@ -58,7 +59,7 @@ def locked(store: SideStore, name: str, why: str) -> Iterator[Lock]:
         yield lock
     finally:
         try:
-            store.unlock(name, owner, lock.keep)
+            store.catalogue.unlock(name, owner, lock.keep)
         except StoreError as error:
             LOG.warning("lock %s stays for up to %d s: %s", name, LOCKED_FOR, error)
 

@@ -25,7 +25,7 @@ class QueueQuota:
 
         Raises QuotaExceeded, and Busy after a while.
         """
-        if self._store.get_queue(q) is not None:
+        if self._store.catalogue.get_queue(q) is not None:
             yield
             return
         self._check_count(project, q)
@@ -36,6 +36,6 @@ class QueueQuota:
 
     def _check_count(self, project: str, q: str) -> None:
         # Counted first: if somebody else has just created this very queue it is there now.
-        if self._store.count_queues(project) >= self._most and self._store.get_queue(q) is None:
+        if self._store.catalogue.count_queues(project) >= self._most and self._store.catalogue.get_queue(q) is None:
             self._refused.inc()
             raise QuotaExceeded(f"This project may have {self._most} queues, and has them; delete one to make another")

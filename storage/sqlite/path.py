@@ -68,7 +68,7 @@ def _complaint(path: str) -> str | None:
         if start and start != MAGIC:
             return "is there, and is no SQLite file"
     folder = os.path.dirname(os.path.abspath(path))
-    while not os.path.lexists(folder):  # missing ones are made
+    while not os.path.lexists(folder):  # missing folders are created
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder):
         return f"{folder} is no folder"

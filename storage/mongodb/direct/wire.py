@@ -33,7 +33,7 @@ _OP_MSG = 2013
 #: Bytes that are received in one go, of most answers all.
 _RECEIVED = 64 * 1024
 
-#: Bytes of a message at the most (MongoDB limits: maxMessageSizeBytes).
+#: Maximum bytes of a message (MongoDB limits: maxMessageSizeBytes).
 _LONGEST = 48_000_000
 
 #: Seconds of silence after which the kernel asks whether the other end is there, between two such questions, and
