@@ -100,7 +100,7 @@ def test_message_that_did_not_land_goes_back_to_the_broker(make_hybrid_core, que
     posted = first.messages.post(project, queue, "client", [Post(b"1"), Post(b"2")], 0)
     info = first.directory.ensure(project, queue)
 
-    def fail(q, messages, owner=None):
+    def fail(*_, **__):
         raise StoreUnavailable("just now")
 
     first.pool.store.land = fail
