@@ -5,8 +5,10 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -107,6 +109,19 @@ def test_each_module_of_the_server_has_its_paragraph() -> None:
     paragraphs = re.findall(r"^\*\*`(.*?)`\*\*", (ROOT / "gateway/server/README.md").read_text(), re.MULTILINE)
     modules = {file.name for file in (ROOT / "gateway/server").glob("*.py")} - {"__init__.py"}
     assert paragraphs == sorted(modules)
+
+
+def test_functions_that_a_call_goes_through_exist() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    named = re.findall(r"^((?:gateway|bridges|storage)(?:\.\w+){2,})", text, re.MULTILINE)
+    assert len(named) > 30
+    for name in named:
+        path, *rest = name.split(".")
+        found: Any = import_module(path)
+        for part in rest:
+            path += f".{part}"
+            found = getattr(found, part) if hasattr(found, part) else import_module(path)
+        assert callable(found), name
 
 
 # -- links ----------------------------------------------------------------------------------------------------------

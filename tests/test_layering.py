@@ -180,3 +180,22 @@ def test_core_reaches_bridges_and_side_stores_by_the_pool_of_a_queue(module: str
             ):
                 wrong.append(ast.unparse(node))
     assert wrong == []
+
+
+#: Longest module and class, in lines, unless the docstring says why it is one thing.
+LONGEST_MODULE, LONGEST_CLASS = 350, 250
+
+#: One list of promises each, which every driver inherits.
+LONG = {"storage.suite"}
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - LONG))
+def test_modules_and_classes_stay_small(module: str) -> None:
+    text = MODULES[module].read_text()
+    assert text.count("\n") <= LONGEST_MODULE
+    long = [
+        node.name for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ClassDef) and node.end_lineno is not None
+        and node.end_lineno - node.lineno >= LONGEST_CLASS
+    ]
+    assert long == []
