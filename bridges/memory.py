@@ -26,8 +26,9 @@ class MemoryBatch(Batch):
         self.ended = False
 
     def end(self) -> None:
-        """It is settled or requeued now."""
-        assert not self.ended, "a batch is settled or requeued once"
+        """It is settled or requeued now. Raises RuntimeError the second time: it is the caller's mistake."""
+        if self.ended:
+            raise RuntimeError("a batch is settled or requeued once")
         self.ended = True
 
 
@@ -74,7 +75,7 @@ class MemoryBridge(Bridge):
         self._give_back(batch, batch.envelopes)
 
     def _give_back(self, batch: Batch, kept: Sequence[Envelope]) -> None:
-        assert isinstance(batch, MemoryBatch)
+        assert isinstance(batch, MemoryBatch)  # nosec B101  # for the type checker
         batch.end()
         returned = [replace(envelope, redelivered=True) for envelope in kept]
         with self._lock:
