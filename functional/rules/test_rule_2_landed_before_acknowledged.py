@@ -84,7 +84,7 @@ def test_landing_again_after_a_crash_before_the_acknowledgement_is_a_no_op(make_
     posted = first.messages.post(project, queue, "client", [Post(b"1"), Post(b"2")], 0)
     info = first.directory.ensure(project, queue)
 
-    first.pool.bridge.settle = lambda batch: batch.link.close()
+    first.pool.bridge.settle = lambda batch: batch.fetcher.close()
     first_claim = first.claims.create(info, None, None, 10)
     wait_until(lambda: second.pool.bridge.depth(info.broker) == 2, 10, "the broker to take the messages back")
     second_claim = second.claims.create(second.directory.ensure(project, queue), None, None, 10)
