@@ -111,6 +111,13 @@ def test_each_module_of_the_server_has_its_paragraph() -> None:
     assert paragraphs == sorted(modules)
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    """The changelog tells of files that have gone."""
+    named = set(re.findall(r"`((?:gateway|bridges|storage|tests|functional|docs)/[\w/]+\.\w+)`", page.read_text()))
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
 def test_functions_that_a_call_goes_through_exist() -> None:
     text = (DOCS / "architecture.md").read_text()
     named = re.findall(r"^((?:gateway|bridges|storage)(?:\.\w+){2,})", text, re.MULTILINE)

@@ -81,7 +81,7 @@ SOURCES = {
     # gateway/observe/shared_values.py stands in for the first, and gateway/observe/metrics.py wraps the second.
     "prometheus_client.values:MutexValue": "70ff194268e82391",
     "prometheus_client.values:MultiProcessValue": "8077cd2c482fc32e",
-    # gateway/config/options.py overrides these.
+    # gateway/config/reader.py overrides these.
     "oslo_config.cfg:ConfigOpts._do_get": "a7c1b94b3fe56739",
     "oslo_config.cfg:ConfigOpts._substitute": "a0df176b59c983e5",
 }
