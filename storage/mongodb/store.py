@@ -18,11 +18,11 @@ class MongoDBStore(SideStore):
     OPTS = (
         cfg.FloatOpt(
             "timeout", default=5.0, min=0.1, max=60.0,
-            help="Seconds that one call to the side-store may take before the request is answered 503.",
+            help="Maximum time in seconds of a call to the side-store. After that the request is answered 503.",
         ),
         cfg.IntOpt(
             "max_pool_size", default=32, min=1, max=1000,
-            help="MongoDB: maximum number of connections of the driver in one gateway process.",
+            help="MongoDB: maximum number of the driver's connections in one gateway process.",
         ),
         cfg.BoolOpt(
             "direct", default=True,

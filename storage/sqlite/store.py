@@ -21,7 +21,7 @@ class SQLiteStore(SideStore):
     OPTS = (
         cfg.FloatOpt(
             "timeout", default=5.0, min=0.1, max=60.0,
-            help="Seconds that one call to the side-store may take before the request is answered 503.",
+            help="Maximum time in seconds of a call to the side-store. After that the request is answered 503.",
         ),
     )
 
