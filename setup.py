@@ -31,6 +31,7 @@ setup(
         "oslo.policy>=4.0",
         "prometheus-client>=0.20,<0.27",
         "pymongo>=4.9,<4.21",
+        "scramp>=1.5,<1.6",
         "waitress>=3.0,<3.1",
         "werkzeug>=3.0,<3.2",
     ],
@@ -57,13 +58,13 @@ setup(
             "requests>=2.31",
         ],
         "bench": ["psutil>=5.9"],  # reads CPU times
-        "lint": ["bandit>=1.8", "mypy>=1.10", "ruff>=0.6"],
+        "lint": ["bandit>=1.8", "mypy>=1.10", "pytest>=8", "ruff>=0.6"],  # pytest is what the suites of drivers import
         "audit": ["pip-audit>=2.7"],
     },
     entry_points={
         "console_scripts": ["marconi = gateway.cli:main"],
-        "oslo.config.opts": ["marconi = gateway.conf:list_opts"],
-        "oslo.policy.policies": ["marconi = gateway.policy:list_rules"],
+        "oslo.config.opts": ["marconi = gateway.config.options:list_opts"],
+        "oslo.policy.policies": ["marconi = gateway.app:list_rules"],
         "marconi.bridges": [
             "loopback = bridges.loopback:LoopbackBridge",
             "amqp = bridges.amqp:AMQPBridge",

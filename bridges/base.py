@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -39,21 +39,6 @@ class Envelope:
     readable: bool = field(default=True, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """How a queue is bound to an exchange of others, of a ``type``: by ``keys``, or for headers by ``arguments``.
-
-    ``declare``: make the exchange, ``durable`` or not, if it is missing.
-    """
-
-    exchange: str
-    keys: tuple[str, ...]
-    arguments: Mapping[str, Any]
-    type: str = ""
-    declare: bool = False
-    durable: bool = False
-
-
 class Batch:
     """Messages fetched from a broker and not yet settled. Exactly one of ``settle``, ``settle_others`` and
     ``requeue`` ends it."""
@@ -67,8 +52,8 @@ class Batch:
 class Bridge(ABC):
     """Base class of bridges. All methods are thread-safe and raise :class:`BridgeUnavailable` within ``timeout``.
 
-    A driver is made from a URI and its options (an object with one attribute for each of :attr:`OPTS`, an oslo.config
-    group in the service) and must not need the broker to be up at that moment: it connects on first use.
+    A driver is created from a URI and its options (an object with one attribute for each of :attr:`OPTS`, an
+    oslo.config group in the service) and must not need the broker to be up at that moment: it connects on first use.
     """
 
     #: oslo.config options that this driver adds to the ``[bridge]`` section.
@@ -77,12 +62,9 @@ class Bridge(ABC):
     #: False for a bridge without a broker: a post lands at once and there is nothing to fetch.
     has_backlog: ClassVar[bool] = True
 
-    #: True for a bridge that reaches exchanges and queues of others: the methods below *foreign* are for those alone.
-    reaches_foreign: ClassVar[bool] = False
-
     @abstractmethod
     def create(self, queue: str) -> None:
-        """Make the queue, or adopt the one that is there. Idempotent."""
+        """Create the queue, or adopt the one that is there. Idempotent."""
 
     @abstractmethod
     def delete(self, queue: str) -> None:
@@ -105,7 +87,7 @@ class Bridge(ABC):
         """
 
     def deposit(self, queue: str, envelopes: Sequence[Envelope]) -> None:
-        """As publish, to a queue that is made if there is none: for whoever holds a batch meanwhile.
+        """As publish, to a queue that is created if there is none: for a caller who holds a batch meanwhile.
 
         So it must not wait for what a batch holds, such as a connection for fetching.
         """
@@ -149,50 +131,10 @@ class Bridge(ABC):
         """Connections open now, for the metrics."""
         return 0
 
+    def fallbacks(self) -> int:
+        """How often this process had to leave a fast way of the driver for a slower one, for the metrics."""
+        return 0
+
     def describe(self) -> str:
         """Where the messages wait, for the operator: of the URI what is no secret."""
         return ""
-
-    # -- foreign ------------------------------------------------------------------------------------------------
-
-    def at(self, vhost: str | None) -> Bridge:
-        """The bridge for another virtual host of the same broker; None is its own. Belongs to this one.
-
-        Ask for it again after some seconds: what is not asked for may be closed.
-        """
-        raise NotImplementedError
-
-    def own_vhost(self) -> str:
-        """The virtual host that this bridge works in."""
-        raise NotImplementedError
-
-    def exists(self, queue: str) -> bool:
-        """Is there such a queue?"""
-        raise NotImplementedError
-
-    def check_source(self, queue: str) -> None:
-        """Raises SourceUnreadable when there is such a queue and its messages can't be taken."""
-        raise NotImplementedError
-
-    def check_exchange(self, binding: Binding) -> None:
-        """Raises SourceUnreadable when there is such an exchange of another type, if the broker tells."""
-        raise NotImplementedError
-
-    def bind(self, queue: str, binding: Binding) -> None:
-        """Bind a queue of ours to an exchange of others. Idempotent. Raises ExchangeMissing, QueueMissing."""
-        raise NotImplementedError
-
-    def publish_to(self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool) -> None:
-        """As publish, to an exchange of others. Raises ExchangeMissing, and Unroutable when ``mandatory``."""
-        raise NotImplementedError
-
-    def fetch_foreign(self, queue: str, limit: int) -> Batch:
-        """As fetch, from a queue of others: without being a consumer of it for a moment, where that is possible."""
-        raise NotImplementedError
-
-    def peek(self, queue: str, limit: int, see: Callable[[Envelope], bool]) -> None:
-        """Show ``see`` up to ``limit`` messages from the front of a queue, which stay there; no queue: none.
-
-        It gets them one by one, and says whether it wants more: what it does not keep is not held in memory.
-        """
-        raise NotImplementedError

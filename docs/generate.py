@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md and the samples in etc/ from the code: `python docs/generate.py`."""
+"""Writes docs/configuration.md, the list in docs/api.md and the samples in etc/. Run `python docs/generate.py`."""
 
 from __future__ import annotations
 
@@ -9,29 +9,34 @@ from typing import Any
 
 from oslo_policy.policy import DocumentedRuleDefault
 
-from gateway.conf import list_opts
-from gateway.policy import list_rules
+from gateway.api.v2.operations import OPERATIONS
+from gateway.app import list_rules
+from gateway.config.options import list_opts
 
 ROOT = Path(__file__).parents[1]
 
 HEAD = """\
 # Configuration
 
-This page is made from the options in the code by `make docs`; `etc/marconi.conf.sample` is the same as a file.
+`make docs` writes this page and `etc/marconi.conf.sample` from the options in the code.
 
-`marconi serve` and `marconi check` take `--config-file FILE`, repeatable, later files win. Without it, `marconi.conf`
-is looked for in `~/.marconi`, `~`, `/etc/marconi` and `/etc`. An option in the environment, `OS_<SECTION>__<OPTION>`
-in capitals (`OS_BRIDGE__URI`, `OS_DEFAULT__DEBUG`), wins over the files. In values of either kind, `$name` refers to
-another option, and `$$` is a dollar sign. Secrets (`uri`, `key`, `secret_key`, passwords) refer to nothing: `$` and
-`$$` are both a dollar sign there. In URIs, `: / ? # @ %` of user and password are written `%3A %2F %3F %23 %40 %25`.
+## How options are read
 
-A value that can't be used stops the start with one line, which `marconi check` shows too. An option or section that
-nobody reads, most likely misspelled, is a warning in `marconi check` and in the log.
+* `marconi serve` and `marconi check` take `--config-file FILE`. You can repeat it; later files win. Without it, they
+  look for `marconi.conf` in `~/.marconi`, `~`, `/etc/marconi` and `/etc`.
+* Environment variables win over files. Their names are `OS_<SECTION>__<OPTION>` in capitals, like `OS_BRIDGE__URI` or
+  `OS_DEFAULT__DEBUG`.
+* In a value, `$name` stands for the value of another option, and `$$` for a dollar sign. Secrets (`uri`, `key`,
+  `secret_key`, passwords) are different: they can't refer to other options, and both `$` and `$$` are a dollar sign.
+* In URIs, write the characters `: / ? # @ %` of a user or password as `%3A %2F %3F %23 %40 %25`.
+* If a value is not valid, the gateway does not start and says why in one line. `marconi check` shows the same line.
+* If an option or section does not exist, which usually means a typo, `marconi check` and the log have a warning.
+* Options are read at the start, and again on [SIGHUP](operations.md#change-the-configuration). `htpasswd_file` and the
+  policy files are read again whenever they change.
 
-Options are read at the start, and again on [SIGHUP](operations.md#change-the-configuration); `htpasswd_file` and the
-policy's files are read again when they change.
+## Options of libraries
 
-These sections take the options of libraries too, or only those, and their documentation has them all:
+These sections hold options of libraries, too, or only those. The documentation of the libraries lists all of them:
 
 | section | library | options that matter |
 | --- | --- | --- |
@@ -41,9 +46,9 @@ These sections take the options of libraries too, or only those, and their docum
 | `[oslo_policy]` | oslo.policy | `policy_file`, `policy_dirs`: see [security.md](security.md#who-may-do-what) |
 """
 
-SAMPLE_HEAD = "# Every option with its default, made by `make docs`. See docs/configuration.md.\n"
+SAMPLE_HEAD = "# All options with their defaults. `make docs` writes this file. See docs/configuration.md.\n"
 
-#: Width of the sample's comments.
+#: Width of the sample's comments, in characters.
 WIDTH = 118
 
 
@@ -53,7 +58,7 @@ def sections() -> list[tuple[str, list[Any]]]:
 
 
 def default(option: Any) -> str:
-    """The default as it would stand in a file; empty when there is none."""
+    """The default as written in a file; empty if there is none."""
     value = option.default
     if isinstance(value, bool):
         return str(value).lower()
@@ -61,7 +66,7 @@ def default(option: Any) -> str:
 
 
 def form(option: Any) -> str:
-    """What a value looks like: its type, and its bounds or choices."""
+    """The form of a value: its type, and its bounds or choices."""
     kind = option.type
     text = kind.type_name.removesuffix(" value")
     if choices := getattr(kind, "choices", None):
@@ -105,8 +110,8 @@ def _sample_lines() -> Iterator[str]:
 
 
 POLICY_HEAD = """\
-# Every rule with its default, made by `make docs`. Copy what you change to policy.yaml beside marconi.conf.
-# docs/security.md says how the rules are used.
+# All rules with their defaults. `make docs` writes this file. To change rules, copy them to policy.yaml in the folder
+# of marconi.conf. docs/security.md explains how the rules are used.
 """
 
 
@@ -122,8 +127,30 @@ def _policy_lines() -> Iterator[str]:
         yield "".join(f"# {line}\n" for line in lines) + f'#"{rule.name}": "{rule.check_str}"\n'
 
 
-#: What is written where.
-FILES = {"docs/configuration.md": page, "etc/marconi.conf.sample": sample, "etc/policy.yaml.sample": policy}
+#: The list of operations stands between these two lines of docs/api.md.
+BEGIN, END = "<!-- operations: written by `make docs` -->\n", "<!-- end of operations -->\n"
+
+
+def api() -> str:
+    """docs/api.md: what is written by hand, with the list of operations as it is now."""
+    before, _, rest = (ROOT / "docs/api.md").read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError("docs/api.md has no place for the operations")
+    return "".join((before, BEGIN, "\n", *_api_lines(), "\n", END, after))
+
+
+def _api_lines() -> Iterator[str]:
+    yield "| method | path | |\n| --- | --- | --- |\n"
+    for operation in OPERATIONS:
+        yield f"| `{operation.method}` | `{operation.route}` | {operation.description} |\n"
+
+
+#: The function that writes each file.
+FILES = {
+    "docs/api.md": api, "docs/configuration.md": page, "etc/marconi.conf.sample": sample,
+    "etc/policy.yaml.sample": policy,
+}
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from pymongo import monitoring
 
-from storage.mongodb.wire import Connection
+from storage.mongodb.direct.wire import Connection
 
 #: Commands that make connections or keep house.
 HOUSEKEEPING = frozenset({"hello", "ismaster", "endSessions", "ping", "createIndexes", "killCursors"})

@@ -26,6 +26,8 @@ from functional.services.gateway import Gateway, merge
 from functional.services.mongodb import MongoDB
 from functional.services.rabbitmq import UNPACKED, RabbitMQ
 
+pytest.register_assert_rewrite("storage.suite")
+
 #: Modules whose tests count seconds, load the machine, or share a Keystone: not side by side with others.
 ALONE = (
     "faults/", "identity/", "outages/", "overload/", "peers/", "rules/test_rule_4", "rules/test_rule_7",

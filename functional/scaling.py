@@ -20,8 +20,8 @@ from functional.services.gateway import Gateway, Options, merge
 from functional.services.mongodb import MongoDB
 from functional.services.process import Missing, StartFailed, started
 from functional.services.rabbitmq import RabbitMQ
-from gateway.bench.cpu import Meter
-from gateway.bench.load import LoadFailed
+from gateway.bench.cpu import CPUMeter
+from gateway.bench.processes import LoadFailed
 from gateway.bench.progress import Progress
 from gateway.bench.report import latency, notes, summary, table
 from gateway.bench.rounds import BenchFailed, Result, Server, run
@@ -92,7 +92,7 @@ def answer(question: Question, services: Options, settings: Settings, progress: 
             key = repr(case.wsgi)
             if key not in gateways:
                 gateways[key] = started(stack, Gateway(merge(services, {"wsgi": case.wsgi})), progress.say)
-            server = Server(case.label, gateways[key].url, meter=Meter([gateways[key].pid]))
+            server = Server(case.label, gateways[key].url, meter=CPUMeter([gateways[key].pid]))
             works = [_work(work, case) for work in question.works]
             found = run([server], works, replace(settings, **case.load), progress)
             for work, result in zip(question.works, found, strict=True):

@@ -19,7 +19,7 @@ from functional.services.gateway import Gateway, merge
 from functional.services.mongodb import MongoDB
 from functional.services.process import Missing, Service, StartFailed, started
 from functional.services.rabbitmq import RabbitMQ
-from gateway.bench.load import LoadFailed
+from gateway.bench.processes import LoadFailed
 from gateway.bench.progress import Progress
 from gateway.bench.report import errors, table
 from gateway.bench.rounds import BenchFailed, Server, run

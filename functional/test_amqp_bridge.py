@@ -14,15 +14,14 @@ import pika
 import pytest
 from pika.spec import BasicProperties
 
-from bridges.amqp import AMQPBridge, vhosts
-from bridges.amqp import bridge as bridge_module
-from bridges.amqp.nature import DELIVERY_HEADERS
+from bridges.amqp import AMQPBridge, fetching, vhosts
+from bridges.amqp.dialects.rabbitmq import RabbitMQ as Dialect
 from bridges.base import Envelope
 from bridges.errors import BridgeUnavailable, BrokerBlocked, OutcomeUnknown
+from bridges.suite import BridgeSuite, bodies, drain, envelopes
 from functional.services.ports import free_port
 from functional.services.rabbitmq import RabbitMQ
 from functional.wait import wait_until
-from tests.bridge_suite import BridgeSuite, bodies, drain, envelopes
 from tests.threads import together
 
 #: Seconds for the broker to notice, count, or finish something.
@@ -66,7 +65,7 @@ def made(bridge: AMQPBridge) -> Iterator[str]:
 
 def without_count(headers: Mapping[str, Any]) -> dict[str, Any]:
     """What the producer has set: quorum queues add how often they have delivered a message."""
-    return {name: value for name, value in headers.items() if name not in DELIVERY_HEADERS}
+    return {name: value for name, value in headers.items() if name not in Dialect.delivery_headers}
 
 
 class AMQPSuite(BridgeSuite):
@@ -116,7 +115,7 @@ class AMQPSuite(BridgeSuite):
         with opened(rabbitmq.uri) as dying:
             batch = dying.fetch(queue, 2)
             assert bodies(batch.envelopes) == ["a", "b"]
-            dying._fetchers.drop(batch.link)  # type: ignore[attr-defined]
+            dying._fetchers.drop(batch.fetcher)  # type: ignore[attr-defined]
         wait_until(lambda: bridge.depth(queue) == 3, SETTLED, "the messages to be back")
         assert bodies(drain(bridge, queue)) == ["a", "b", "c"]
 
@@ -222,6 +221,21 @@ class TestAdoption:
             quorum.delete(name)
 
 
+@pytest.mark.parametrize("fast", [True, False], ids=["past py-amqp", "by py-amqp"])
+def test_confirms_are_read_either_way(rabbitmq: RabbitMQ, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_by_py_amqp: list[float | None] = []
+    with opened(rabbitmq.uri, fast_confirms=fast) as bridge, made(bridge) as queue:
+        bridge.publish(queue, envelopes("first"))
+        (publisher,) = bridge._publishers._idle
+        read = publisher._amqp.blocking_read
+        monkeypatch.setattr(publisher._amqp, "blocking_read", lambda wait: read_by_py_amqp.append(wait) or read(wait))
+        posted = [f"{number:03}" for number in range(200)]
+        bridge.publish(queue, envelopes(*posted))
+        assert bool(read_by_py_amqp) is not fast
+        assert bridge.fallbacks() == 0
+        assert bodies(drain(bridge, queue, 50)) == ["first", *posted]
+
+
 class TestConnections:
     """What the bridge keeps open, and for how long."""
 
@@ -251,7 +265,7 @@ class TestConnections:
             rabbitmq.ctl("add_vhost", vhost)
             rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
         aside = f"marconi-poison.test.{uuid4().hex}"
-        with opened(rabbitmq.uri, pool_size=1) as own, made(own.at(vhost)) as queue:  # type: ignore[arg-type]
+        with opened(rabbitmq.uri, pool_size=1) as own, made(own.at(vhost)) as queue:
             bridge = own.at(vhost)
             bridge.publish(queue, envelopes("a", "b"))
             batch = bridge.fetch(queue, 2)
@@ -321,8 +335,8 @@ def _calls(bridge: AMQPBridge) -> list[Callable[[], object]]:
 
 def _client_ports(bridge: AMQPBridge) -> set[int]:
     """Local ports of the idle connections: they tell a connection from one that has replaced it."""
-    links = [*bridge._publishers._idle, *bridge._fetchers._idle]
-    return {link._amqp.transport.sock.getsockname()[1] for link in links}
+    idle = [*bridge._publishers._idle, *bridge._fetchers._idle]
+    return {connection._amqp.transport.sock.getsockname()[1] for connection in idle}
 
 
 class TestVirtualHosts:
@@ -406,7 +420,7 @@ class TestLargeBodies:
     def test_fetch_after_large_ones_asks_for_as_many_as_fit(
         self, filled: Any, fetch: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(bridge_module, "FETCH_BYTES", 4 * self.SIZE)
+        monkeypatch.setattr(fetching, "FETCH_BYTES", 4 * self.SIZE)
         bridge, queue = filled
         bridge.publish(queue, envelopes(*"abcdefgh"))
         wait_until(lambda: bridge.depth(queue) == self.COUNT + 8, SETTLED, "all to be counted")

@@ -16,11 +16,11 @@ from functional.installed import require
 from functional.services.certificates import Authority, Pair
 from functional.services.mongodb import MongoDB
 from functional.services.ports import free_port
-from storage.base import Message
 from storage.errors import StoreUnavailable
+from storage.model import Message
 from storage.mongodb import MongoDBStore
-from storage.mongodb.wire import Connection
-from tests.storage_suite import add, new, new_claim, take
+from storage.mongodb.direct.wire import Connection
+from storage.suite import add, new, new_claim, take
 
 TIMEOUT = 5.0
 
@@ -31,7 +31,7 @@ def open_store() -> Iterator[Callable[[str], MongoDBStore]]:
     opened: list[MongoDBStore] = []
 
     def open_(uri: str) -> MongoDBStore:
-        opened.append(MongoDBStore(uri, SimpleNamespace(timeout=TIMEOUT, max_pool_size=8)))
+        opened.append(MongoDBStore(uri, SimpleNamespace(timeout=TIMEOUT, max_pool_size=8, direct=True)))
         return opened[-1]
 
     yield open_
@@ -63,27 +63,27 @@ def numbered(store: MongoDBStore, *ids: str, **fields: Any) -> list[Message]:
 def use(store: MongoDBStore) -> None:
     """Land, look, list and delete."""
     messages = numbered(store, "a", "b")
-    assert store.land("p/q", messages, seen=time.monotonic()) == set()
-    found, _ = store.free("p/q", 10)
+    assert store.landed.land("p/q", messages, seen=time.monotonic()) == set()
+    found, _ = store.landed.find_free("p/q", 10)
     assert [message.id for message in found] == ["a", "b"]
-    assert [message.id for message in store.list_messages("p/q", 0, 10)] == ["a", "b"]
-    assert store.delete_unclaimed("p/q", ["a"]) == 1
-    assert store.delete_unclaimed("p/q", ["a", "b"]) == 1
+    assert [message.id for message in store.landed.list_messages("p/q", 0, 10)] == ["a", "b"]
+    assert store.landed.delete_unclaimed("p/q", ["a"]) == 1
+    assert store.landed.delete_unclaimed("p/q", ["a", "b"]) == 1
 
 
 def test_hot_commands_go_straight_to_the_primary(store: MongoDBStore, direct: list[str]) -> None:
     use(store)
     assert direct == ["hello", "insert", "find", "find", "delete", "delete"]
-    assert store._direct.open == 1
+    assert store._database.direct.open == 1
 
 
 def test_one_page_may_be_more_than_one_answer(store: MongoDBStore, direct: list[str]) -> None:
     body = b'"' + b"x" * 2_000_000 + b'"'
     for number in range(20):
         add(store, "p/q", f"m{number:02}", body=body)
-    store.free("p/q", 1)
+    store.landed.find_free("p/q", 1)
     direct.clear()
-    page = store.list_messages("p/q", 0, 20)
+    page = store.landed.list_messages("p/q", 0, 20)
     assert [message.id for message in page] == [f"m{number:02}" for number in range(20)]
     assert all(message.body == body for message in page)
     assert direct == ["find", "getMore", "getMore"]
@@ -91,15 +91,15 @@ def test_one_page_may_be_more_than_one_answer(store: MongoDBStore, direct: list[
 
 def test_large_batches_are_landed(store: MongoDBStore, direct: list[str]) -> None:
     messages = numbered(store, *(f"m{number}" for number in range(30)), body=b'"' + b"x" * 2_000_000 + b'"')
-    assert store.land("p/q", messages) == set()
+    assert store.landed.land("p/q", messages) == set()
     assert "insert" not in direct
-    assert len(store.list_messages("p/q", 0, 100)) == 30
+    assert len(store.landed.list_messages("p/q", 0, 100)) == 30
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_broken_connections_fail_no_call(store: MongoDBStore, direct: list[str], known: bool) -> None:
     use(store)
-    for connection in store._direct._idle:
+    for connection in store._database.direct.connections._idle:
         connection._socket.close() if known else connection._socket.shutdown(2)
         connection.used = float("inf")  # a moment ago
     use(store)
@@ -110,26 +110,26 @@ def test_broken_connections_fail_no_call(store: MongoDBStore, direct: list[str],
 
 def test_connection_that_was_closed_while_it_idled_is_not_used(store: MongoDBStore, direct: list[str]) -> None:
     use(store)
-    for connection in store._direct._idle:
+    for connection in store._database.direct.connections._idle:
         connection._socket.shutdown(2)
         connection.used = float("-inf")
     direct.clear()
     use(store)
     assert direct[:2] == ["hello", "insert"]
-    assert store._direct.open == 1
+    assert store._database.direct.open == 1
 
 
 def test_primary_that_has_gone_is_not_asked(store: MongoDBStore, direct: list[str]) -> None:
     use(store)
-    client, address = store._direct._client, store._direct._primary
+    client, address = store._database.direct.connections._client, store._database.direct.connections._primary
     for primary in (None, ("127.0.0.1", free_port()), address):
         direct.clear()
-        store._direct._client = SimpleNamespace(primary=primary)  # type: ignore[assignment]
-        store._direct._looked = store._direct._paused_until = float("-inf")
+        store._database.direct.connections._client = SimpleNamespace(primary=primary)  # type: ignore[assignment]
+        store._database.direct.connections._looked = store._database.direct.connections._paused_until = float("-inf")
         use(store)
         assert (direct == []) is (primary != address)
-        assert store._direct.open == (1 if primary == address else 0)
-    store._direct._client = client
+        assert store._database.direct.open == (1 if primary == address else 0)
+    store._database.direct.connections._client = client
 
 
 def lose_answer(
@@ -156,34 +156,34 @@ def test_landing_whose_answer_is_lost_has_landed_once(store: MongoDBStore, monke
     for message in messages:
         message.hidden_until, message.claim, message.claim_ttl = claim.expires, claim.id, claim.ttl
     lose_answer(monkeypatch, "insert")
-    assert store.land("p/q", messages) == set(), "they are this claim's, whatever became of the answer"
-    assert [message.id for message in store.get_claim("p/q", claim.id)] == ["a", "b"]
+    assert store.landed.land("p/q", messages) == set(), "they are this claim's, whatever became of the answer"
+    assert [message.id for message in store.landed.get_claim("p/q", claim.id)] == ["a", "b"]
 
 
 def test_landing_whose_answer_is_lost_does_not_bring_back_what_was_deleted(
     store: MongoDBStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody claims and deletes a message before the landing is tried again."""
-    lose_answer(monkeypatch, "insert", meanwhile=lambda: store._messages.delete_one({"_id": "p/q/a"}))
-    assert store.land("p/q", numbered(store, "a", "b")) == set()
-    assert [message.id for message in store.list_messages("p/q", 0, 10)] == ["b"]
+    lose_answer(monkeypatch, "insert", meanwhile=lambda: store._database.messages.delete_one({"_id": "p/q/a"}))
+    assert store.landed.land("p/q", numbered(store, "a", "b")) == set()
+    assert [message.id for message in store.landed.list_messages("p/q", 0, 10)] == ["b"]
 
 
 def test_landing_is_not_tried_again_by_the_driver(store: MongoDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the second connection breaks too, the outcome is unknown: that is what the caller gets to know."""
     lose_answer(monkeypatch, "insert", times=2)
-    monkeypatch.setattr(store, "_insert", pytest.fail)
+    monkeypatch.setattr(store.landed, "_insert", pytest.fail)
     with pytest.raises(StoreUnavailable, match="outcome is unknown"):
-        store.land("p/q", numbered(store, "a"))
+        store.landed.land("p/q", numbered(store, "a"))
 
 
 def test_landing_whose_answer_is_lost_leaves_out_what_was_there(
     store: MongoDBStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(store, "p/q", "a")
-    store.tombstone("p/q", {"b": store.now() + 60_000})
+    store.landed.tombstone("p/q", {"b": store.now() + 60_000})
     lose_answer(monkeypatch, "insert")
-    assert store.land("p/q", numbered(store, "a", "b", "c")) == {"a", "b"}
+    assert store.landed.land("p/q", numbered(store, "a", "b", "c")) == {"a", "b"}
 
 
 def test_delete_whose_answer_is_lost_is_done(store: MongoDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,14 +191,14 @@ def test_delete_whose_answer_is_lost_is_done(store: MongoDBStore, monkeypatch: p
     claim = new_claim(store)
     take(store, "p/q", claim, "a")
     lose_answer(monkeypatch, "delete")
-    store.delete_claimed("p/q", ["a"], [claim.id])
-    assert [message.id for message in store.list_messages("p/q", 0, 10, claimed=True)] == ["b"]
+    store.landed.delete_claimed("p/q", ["a"], [claim.id])
+    assert [message.id for message in store.landed.list_messages("p/q", 0, 10, claimed=True)] == ["b"]
 
 
 def test_look_whose_answer_is_lost_is_made_again(store: MongoDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
     add(store, "p/q", "a")
     lose_answer(monkeypatch, "find")
-    found, leased = store.free("p/q", 10)
+    found, leased = store.landed.find_free("p/q", 10)
     assert [message.id for message in found] == ["a"]
     assert not leased
 
@@ -223,18 +223,18 @@ def test_slow_server_is_unavailable_and_not_asked_twice(
     store: MongoDBStore, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
 ) -> None:
     add(store, "p/q", "a")
-    store.free("p/q", 1)
+    store.landed.find_free("p/q", 1)
     monkeypatch.setattr(Connection, "command", lambda connection, document: answer)
-    monkeypatch.setattr(store._messages, "delete_one", lambda query: pytest.fail("asked twice"))
+    monkeypatch.setattr(store._database.messages, "delete_one", lambda query: pytest.fail("asked twice"))
     with pytest.raises(StoreUnavailable, match="time"):
-        store.delete_unclaimed("p/q", ["a"])
+        store.landed.delete_unclaimed("p/q", ["a"])
 
 
 def test_deleting_is_conditional_all_the_same(store: MongoDBStore) -> None:
     add(store, "p/q", "a")
     take(store, "p/q", new_claim(store), "a")
-    assert store.delete_unclaimed("p/q", ["a"]) == 0
-    assert store.delete_claimed("p/q", ["a"], ["another"]) == 0
+    assert store.landed.delete_unclaimed("p/q", ["a"]) == 0
+    assert store.landed.delete_claimed("p/q", ["a"], ["another"]) == 0
 
 
 # -- users and TLS -----------------------------------------------------------------------------------------------------
@@ -283,10 +283,12 @@ def test_users_are_let_in(
     locked: Locked, open_store: Callable[[str], MongoDBStore], direct: list[str], user: str, options: str
 ) -> None:
     store = open_store(locked.uri(user, options))
-    store.delete_queue("p/q")
+    store.catalogue.delete_queue("p/q")
     adopted(store, "p/q")
     use(store)
-    assert direct[-5:] == ["insert", "find", "find", "delete", "delete"]
+    direct.clear()  # connecting may have taken so long that the landing looked for the queue
+    use(store)
+    assert direct == ["insert", "find", "find", "delete", "delete"]
 
 
 def test_who_is_not_let_in_is_told_by_the_driver(
@@ -294,14 +296,49 @@ def test_who_is_not_let_in_is_told_by_the_driver(
 ) -> None:
     store = open_store(locked.uri("both:wrong@", "authSource=admin"))
     with pytest.raises(StoreUnavailable, match="Authentication failed"):
-        store.land("p/q", [Message("a", store.now(), store.now() + 60_000, b"1", seq=1)])
+        store.landed.land("p/q", [Message("a", store.now(), store.now() + 60_000, b"1", seq=1)])
     assert direct == []
 
 
 def test_unknown_mechanism_is_left_to_the_driver(
     store: MongoDBStore, monkeypatch: pytest.MonkeyPatch, direct: list[str]
 ) -> None:
-    monkeypatch.setattr(store._direct, "_uri", store._direct._uri + "&authMechanism=GSSAPI")
+    connections = store._database.direct.connections
+    monkeypatch.setattr(connections, "_uri", connections._uri + "&authMechanism=GSSAPI")
     use(store)
     use(store)
     assert direct == []
+
+
+@pytest.mark.parametrize(("options", "direct_on"), [("", False), ("&readConcernLevel=majority", True)])
+def test_everything_goes_through_the_driver_if_it_is_told_to(
+    mongodb: MongoDB, direct: list[str], options: str, direct_on: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = mongodb.database_uri(f"driver_{uuid4().hex}") + options
+    store = MongoDBStore(uri, SimpleNamespace(timeout=TIMEOUT, max_pool_size=8, direct=direct_on))
+    adopted(store, "p/q")
+    use(store)
+    use(store)
+    store.close()
+    assert direct == []
+    said = [record.getMessage() for record in caplog.records if "driver" in record.getMessage()]
+    assert len(said) == direct_on, "it is said once, and not at all if the operator wants it"
+
+
+def test_outage_of_the_direct_way_is_said_once(
+    store: MongoDBStore, monkeypatch: pytest.MonkeyPatch, direct: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    connections = store._database.direct.connections
+    caplog.set_level("INFO", "storage.mongodb.direct")
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "__init__", lambda *_: (_ for _ in ()).throw(ConnectionRefusedError("refused")))
+        for _ in range(3):
+            connections._paused_until = float("-inf")
+            use(store)
+    connections._paused_until = float("-inf")
+    use(store)
+    assert [record.getMessage().partition(":")[2] for record in caplog.records] == [
+        " commands go through the driver until a connection can be made: refused",
+        " commands go straight to the primary again",
+    ]
+    assert direct[:2] == ["hello", "insert"]

@@ -11,7 +11,7 @@ import pytest
 from bson import SON
 from pymongo import MongoClient
 
-import storage.mongodb.store
+import storage.mongodb.database
 from functional.commands import Recorder, recorded
 from functional.earlier import adopted
 from functional.installed import require
@@ -19,10 +19,10 @@ from functional.services.mongodb import MongoDB
 from functional.services.ports import free_port
 from functional.wait import wait_until
 from gateway.core.poison import LARGEST
-from storage.base import Message
 from storage.errors import StoreUnavailable, Unstorable
+from storage.model import Message
 from storage.mongodb import MongoDBStore
-from tests.storage_suite import HOUR, MINUTE, SideStoreSuite, add, created, new, new_claim, take
+from storage.suite import HOUR, MINUTE, SideStoreSuite, add, created, new, new_claim, take
 from tests.threads import together
 
 #: Milliseconds that a test may take between two looks at a clock.
@@ -38,7 +38,7 @@ WRITES = frozenset({"insert", "update", "delete", "findAndModify", "findandmodif
 
 
 def open_store(uri: str, timeout: float = 5.0) -> MongoDBStore:
-    return MongoDBStore(uri, SimpleNamespace(timeout=timeout, max_pool_size=32))
+    return MongoDBStore(uri, SimpleNamespace(timeout=timeout, max_pool_size=32, direct=True))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ class TestMongoDBStore(SideStoreSuite):
         return shared_store
 
     def lose_lease(self, store: MongoDBStore, q: str) -> None:
-        store._messages.delete_one({"_id": f"{q}/"})
+        store._database.messages.delete_one({"_id": f"{q}/"})
 
     @pytest.mark.parametrize("field", ["body", "properties"])
     @pytest.mark.parametrize("others", [1, 4])
@@ -67,26 +67,26 @@ class TestMongoDBStore(SideStoreSuite):
         large = b'"' + b"x" * 15_000_000 + b'"'
         messages = [new(store, f"m{n}", seq=n + 1, body=large) for n in range(others)]
         with pytest.raises(Unstorable):
-            store.land(q, [*messages, new(store, "bad", **{"seq": 1000, field: b"x" * 17_000_000})])
-        assert {message.id for message in store.get_messages(q, ["bad"])} == set()
+            store.landed.land(q, [*messages, new(store, "bad", **{"seq": 1000, field: b"x" * 17_000_000})])
+        assert {message.id for message in store.landed.get_messages(q, ["bad"])} == set()
 
     def test_large_messages_land_under_a_lease(self, store: MongoDBStore, q: str) -> None:
-        last = store.acquire_lease(q, "us", 60)
+        last = store.landed.acquire_lease(q, "us", 60)
         assert last is not None
         sizes = (LARGEST, 100, 9_000_000, 9_000_000, 100)
         messages = [new(store, f"m{n}", seq=last + 1 + n, body=b"$" * size) for n, size in enumerate(sizes)]
-        assert store.land(q, [new(store, "m1", seq=last, body=b"$" * 100)]) == set()
-        assert store.land(q, messages, "us") == {"m1"}
-        assert [(m.id, len(m.body)) for m in store.list_messages(q, last, 10)] == [
+        assert store.landed.land(q, [new(store, "m1", seq=last, body=b"$" * 100)]) == set()
+        assert store.landed.land(q, messages, "us") == {"m1"}
+        assert [(m.id, len(m.body)) for m in store.landed.list_messages(q, last, 10)] == [
             (m.id, len(m.body)) for m in messages if m.id != "m1"
         ]
         bad = new(store, "bad", seq=last + 10, body=b"x" * 17_000_000)
         with pytest.raises(Unstorable):
-            store.land(q, [bad], "us")
+            store.landed.land(q, [bad], "us")
 
     def test_largest_message_of_a_gateway_is_stored_and_claimed(self, store: MongoDBStore, q: str) -> None:
         half = LARGEST // 2
-        store.land(q, [new(store, "i" * 64, seq=1, body=b"x" * half, properties=b"x" * half)])
+        store.landed.land(q, [new(store, "i" * 64, seq=1, body=b"x" * half, properties=b"x" * half)])
         (message,) = take(store, q, new_claim(store, "c" * 64))
         assert len(message.body) == half
 
@@ -196,10 +196,13 @@ class TestIndexes:
     @pytest.mark.parametrize(
         ("call", "index"),
         [
-            (lambda store: store.free("p/q", 10), "visibility"),
-            (lambda store: store.list_messages("p/q", 0, 10), "position"),
-            (lambda store: store.list_messages("p/q", 99, 10, not_from="c", claimed=True, delayed=True), "position"),
-            (lambda store: store.newest("p/q"), "position"),
+            (lambda store: store.landed.find_free("p/q", 10), "visibility"),
+            (lambda store: store.landed.list_messages("p/q", 0, 10), "position"),
+            (
+                lambda store: store.landed.list_messages("p/q", 99, 10, not_from="c", claimed=True, delayed=True),
+                "position",
+            ),
+            (lambda store: store.landed.newest("p/q"), "position"),
         ],
         ids=["free", "list", "list-all", "newest"],
     )
@@ -215,22 +218,22 @@ class TestIndexes:
     @pytest.mark.parametrize(
         "call",
         [
-            lambda store: store.claim("p/q", store.free("p/q", 2)[0], new_claim(store, "explained")),
-            lambda store: store.get_messages("p/q", ["m2", "m3"]),
-            lambda store: store.get_claim("p/q", "claim"),
-            lambda store: store.renew_claim("p/q", new_claim(store)),
-            lambda store: store.release_claim("p/q", "none"),
-            lambda store: store.delete_claimed("p/q", ["m0"], ["none"]),
-            lambda store: store.delete_claimed("p/q", ["m0", "m1"], ["none"]),
-            lambda store: store.delete_unclaimed("p/q", ["none"]),
-            lambda store: store.delete_unclaimed("p/q", ["none", "nor this"]),
-            lambda store: store.stats("p/q"),
-            lambda store: store.purge("p/none"),
-            lambda store: store.get_queue("p/q"),
-            lambda store: store.list_queues("p", "", 10),
-            lambda store: store.count_queues("p"),
-            lambda store: store.delete_queue("p/none"),
-            lambda store: store.release_lease("p/q", "us", store.acquire_lease("p/q", "us", 1)),
+            lambda store: store.landed.claim("p/q", store.landed.find_free("p/q", 2)[0], new_claim(store, "explained")),
+            lambda store: store.landed.get_messages("p/q", ["m2", "m3"]),
+            lambda store: store.landed.get_claim("p/q", "claim"),
+            lambda store: store.landed.renew_claim("p/q", new_claim(store)),
+            lambda store: store.landed.release_claim("p/q", "none"),
+            lambda store: store.landed.delete_claimed("p/q", ["m0"], ["none"]),
+            lambda store: store.landed.delete_claimed("p/q", ["m0", "m1"], ["none"]),
+            lambda store: store.landed.delete_unclaimed("p/q", ["none"]),
+            lambda store: store.landed.delete_unclaimed("p/q", ["none", "nor this"]),
+            lambda store: store.landed.stats("p/q"),
+            lambda store: store.landed.purge("p/none"),
+            lambda store: store.catalogue.get_queue("p/q"),
+            lambda store: store.catalogue.list_queues("p", "", 10),
+            lambda store: store.catalogue.count_queues("p"),
+            lambda store: store.catalogue.delete_queue("p/none"),
+            lambda store: store.landed.release_lease("p/q", "us", store.landed.acquire_lease("p/q", "us", 1)),
         ],
     )
     def test_nothing_scans_a_collection(self, watched: Watched, call: Callable[[MongoDBStore], Any]) -> None:
@@ -241,7 +244,7 @@ class TestIndexes:
     def test_putting_expired_holds_back_uses_the_index(self, watched: Watched) -> None:
         adopted(watched.store, "p/holds")
         add(watched.store, "p/holds", "m", hidden_until=watched.store.now() - 1)
-        updates = [c for c in watched.commands(lambda store: store.free("p/holds", 10)) if "update" in c]
+        updates = [c for c in watched.commands(lambda store: store.landed.find_free("p/holds", 10)) if "update" in c]
         assert len(updates) == 1
         with watched.connect() as client:
             assert Plan(client[watched.name].command(_explained(updates[0]))).indexes == {"visibility"}
@@ -254,16 +257,16 @@ class TestWrites:
         def all_writes(store: MongoDBStore) -> None:
             store.ping()
             adopted(store, "p/w")
-            store.replace_metadata("p/w", b"{}", 1)
-            store.append("p/w", [new(store, "a"), new(store, "b")])
+            store.catalogue.replace_metadata("p/w", b"{}", 1)
+            store.landed.append("p/w", [new(store, "a"), new(store, "b")])
             take(store, "p/w", new_claim(store, "w"))
-            store.renew_claim("p/w", new_claim(store, "w"))
-            store.delete_claimed("p/w", ["a"], ["w"])
-            store.release_claim("p/w", "w")
-            store.delete_unclaimed("p/w", ["b", "c"])
-            store.tombstone("p/w", {"dead": store.now() + HOUR})
-            store.purge("p/w")
-            store.delete_queue("p/w")
+            store.landed.renew_claim("p/w", new_claim(store, "w"))
+            store.landed.delete_claimed("p/w", ["a"], ["w"])
+            store.landed.release_claim("p/w", "w")
+            store.landed.delete_unclaimed("p/w", ["b", "c"])
+            store.landed.tombstone("p/w", {"dead": store.now() + HOUR})
+            store.landed.purge("p/w")
+            store.catalogue.delete_queue("p/w")
 
         writes = [c for c in watched.commands(all_writes) if WRITES & set(c)]
         assert {next(iter(c)).lower() for c in writes} == {"insert", "update", "delete", "findandmodify", "aggregate"}
@@ -274,14 +277,14 @@ class TestWrites:
         store = watched.store
         adopted(store, "p/few")
         add(store, "p/few", "a", "b")
-        found, _ = store.free("p/few", 10)
+        found, _ = store.landed.find_free("p/few", 10)
         claim = new_claim(store, "few")
-        assert len(watched.commands(lambda s: s.free("p/few", 10))) == 1
-        assert len(watched.commands(lambda s: s.claim("p/few", found, claim))) == 1
-        assert len(watched.commands(lambda s: s.delete_claimed("p/few", ["a"], ["few"]))) == 1
-        assert len(watched.commands(lambda s: s.list_messages("p/few", 0, 10))) == 1
+        assert len(watched.commands(lambda s: s.landed.find_free("p/few", 10))) == 1
+        assert len(watched.commands(lambda s: s.landed.claim("p/few", found, claim))) == 1
+        assert len(watched.commands(lambda s: s.landed.delete_claimed("p/few", ["a"], ["few"]))) == 1
+        assert len(watched.commands(lambda s: s.landed.list_messages("p/few", 0, 10))) == 1
         seen = time.monotonic()
-        (landing,) = watched.commands(lambda s: s.land("p/few", [new(s, "c", seq=1)], seen=seen))
+        (landing,) = watched.commands(lambda s: s.landed.land("p/few", [new(s, "c", seq=1)], seen=seen))
         # A document that is there already would make the server insert one by one.
         assert [document["_id"] for document in landing["documents"]] == ["p/few/c"]
 
@@ -292,9 +295,9 @@ class TestClock:
     @pytest.fixture
     def fast(self, mongodb: MongoDB, monkeypatch: pytest.MonkeyPatch) -> Iterator[MongoDBStore]:
         """A store on a machine whose wall clock is an hour ahead."""
-        real = storage.mongodb.store.time
+        real = storage.mongodb.database.time
         ahead = SimpleNamespace(time=lambda: real.time() + HOUR / 1000, monotonic=real.monotonic)
-        monkeypatch.setattr(storage.mongodb.store, "time", ahead)
+        monkeypatch.setattr(storage.mongodb.database, "time", ahead)
         store = open_store(mongodb.database_uri("clock"))
         yield store
         store.close()
@@ -315,25 +318,25 @@ class TestClock:
 
     def test_first_call_does_not_take_a_lease_that_is_held(self, right: MongoDBStore, fast: MongoDBStore) -> None:
         q = created(right, f"p/{uuid4().hex}")
-        right.acquire_lease(q, "right", 60)
-        assert fast.acquire_lease(q, "fast", 60) is None
+        right.landed.acquire_lease(q, "right", 60)
+        assert fast.landed.acquire_lease(q, "fast", 60) is None
 
     def test_first_call_does_not_free_what_is_claimed(self, right: MongoDBStore, fast: MongoDBStore) -> None:
         q = created(right, f"p/{uuid4().hex}")
         add(right, q, "m")
         take(right, q, new_claim(right, lasts=MINUTE))
-        assert fast.free(q, 10)[0] == []
+        assert fast.landed.find_free(q, 10)[0] == []
 
     def test_first_call_does_not_delete_what_is_claimed(self, right: MongoDBStore, fast: MongoDBStore) -> None:
         q = created(right, f"p/{uuid4().hex}")
         add(right, q, "m")
         take(right, q, new_claim(right, lasts=MINUTE))
-        assert fast.delete_unclaimed(q, ["m"]) == 0
+        assert fast.landed.delete_unclaimed(q, ["m"]) == 0
 
     def test_first_call_shows_what_lives(self, right: MongoDBStore, fast: MongoDBStore) -> None:
         q = created(right, f"p/{uuid4().hex}")
         add(right, q, "m", expires=right.now() + MINUTE)
-        assert [m.id for m in fast.list_messages(q, 0, 10)] == ["m"]
+        assert [m.id for m in fast.landed.list_messages(q, 0, 10)] == ["m"]
 
 
 class TestConnections:
@@ -355,8 +358,8 @@ class TestConnections:
         with MongoClient[dict[str, Any]](mongodb.uri) as client:
             client[store._database.name]["messages"].insert_one({"_id": "p/q/", "q": "p/q", "h": -2, "until": 0})
         messages: list[Message] = [new(store, f"m{number}", seq=number + 1) for number in range(8)]
-        together(*[lambda m=m: store.land("p/q", [m]) for m in messages])
-        assert len(store.list_messages("p/q", 0, 10)) == len(messages)
+        together(*[lambda m=m: store.landed.land("p/q", [m]) for m in messages])
+        assert len(store.landed.list_messages("p/q", 0, 10)) == len(messages)
         store.close()
 
 
@@ -388,7 +391,7 @@ def test_eight_calls_at_once_to_a_server_that_is_not_there_end_within_the_timeou
     store = open_store(f"mongodb://127.0.0.1:{free_port()}/none?replicaSet=rs0", 1.0)
     try:
         for _ in range(2):
-            found = in_threads(8, lambda _: timed(lambda: store.get_queue("p/q")))
+            found = in_threads(8, lambda _: timed(lambda: store.catalogue.get_queue("p/q")))
             assert all(isinstance(result, StoreUnavailable) for _, result in found)
             assert max(took for took, _ in found) < 1.5
     finally:
@@ -406,16 +409,16 @@ def test_one_slow_command_stops_no_other_call() -> None:
     with require(Obedient) as own, MongoClient(own.uri) as client:
         store = open_store(own.database_uri("slow"), 1.0)
         try:
-            store.create_queue("p/q", None)
+            store.catalogue.create_queue("p/q", None)
             # The server holds its answer back, as a disk that hangs does; nobody else calls meanwhile.
             client.admin.command({
                 "configureFailPoint": "failCommand", "mode": {"times": 1},
                 "data": {"failCommands": ["aggregate"], "blockConnection": True, "blockTimeMS": 3000},
             })
-            took, result = timed(lambda: store.stats("p/q"))
+            took, result = timed(lambda: store.landed.stats("p/q"))
             assert isinstance(result, StoreUnavailable)
             assert took < 1.6
-            found = in_threads(8, lambda _: timed(lambda: store.get_queue("p/q")))
+            found = in_threads(8, lambda _: timed(lambda: store.catalogue.get_queue("p/q")))
             assert [result for _, result in found if isinstance(result, Exception)] == []
             assert max(took for took, _ in found) < 0.9
         finally:
@@ -426,15 +429,15 @@ def test_server_that_freezes_costs_one_timeout_and_then_fails_at_once() -> None:
     with require(MongoDB) as own:
         store = open_store(own.database_uri("frozen"), 1.0)
         try:
-            store.create_queue("p/q", None)
-            store.get_messages("p/q", ["a"])
+            store.catalogue.create_queue("p/q", None)
+            store.landed.get_messages("p/q", ["a"])
             own.pause()
             for _ in range(3):
-                found = in_threads(8, lambda _: timed(lambda: store.stats("p/q")))
+                found = in_threads(8, lambda _: timed(lambda: store.landed.stats("p/q")))
                 assert max(took for took, _ in found) < 1.6
             assert sum(took < 0.1 for took, _ in found) >= 7
             own.resume()
-            wait_until(lambda: not isinstance(timed(lambda: store.get_queue("p/q"))[1], Exception), 10)
+            wait_until(lambda: not isinstance(timed(lambda: store.catalogue.get_queue("p/q"))[1], Exception), 10)
         finally:
             own.resume()
             store.close()

@@ -178,6 +178,26 @@ def test_requests_in_progress_survive_a_hangup(start_gateway, queue):
 
 
 @WORKERS
+@pytest.mark.parametrize("on", ["true", "false"])
+def test_fast_paths_can_be_switched_off(start_gateway, queue, workers, on):
+    gateway = start_gateway(
+        wsgi={"workers": workers, "direct_syscalls": on, "pin_workers": on}, metrics={"shared_memory": on}
+    )
+    apis = [Api(gateway.url) for _ in range(10)]
+    for api in apis:
+        post(api, queue, 1)
+    shown = {
+        float(line.split()[1]) for api in apis for line in api.get("/metrics").text.splitlines()
+        if line.startswith('marconi_messages_total{event="posted"}')
+    }
+    assert max(shown) == 10 if workers == 1 or on == "true" else max(shown) <= 10
+    assert {len(psutil.Process(pid).cpu_affinity()) for pid in gateway.worker_pids or [gateway.pid]} == (
+        {1} if on == "true" else {len(os.sched_getaffinity(0))}
+    )
+    assert "can't be used here" not in gateway.log
+
+
+@WORKERS
 def test_temporary_folder_that_is_emptied_fails_nothing(start_gateway, queue, workers):
     gateway = start_gateway(wsgi={"workers": workers})
     api = Api(gateway.url)

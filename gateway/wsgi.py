@@ -4,16 +4,17 @@ Configured by /etc/marconi/marconi.conf (oslo.config's usual places) and the env
 is refused here too.
 """
 
-from gateway.conf import load
-from gateway.exposure import LocalOnly, check_exposure, lets_all_in
-from gateway.forking import WSGI, PerProcess
-from gateway.logs import configure
-from gateway.worker import build
+from gateway.access.exposure import LocalOnly, check_exposure, lets_all_in
+from gateway.app import build
+from gateway.config.reader import load
+from gateway.observe.logs import configure
+from gateway.server.application import WSGI
+from gateway.server.forking import PerProcess
 
 conf = load()
 check_exposure(conf)
 configure(conf)
-build(conf)[0].close()  # refused now, not at the first request
-app: WSGI = PerProcess(lambda: build(conf)[1])
+build(conf).close()  # refused now, not at the first request
+app: WSGI = PerProcess(lambda: build(conf).app)
 if lets_all_in(conf):
     app = LocalOnly(app)

@@ -1,4 +1,4 @@
-"""Calls that several threads make at the same moment, made as one: what waits for a disk costs the same for many."""
+"""Calls of several threads at the same moment, combined into one: a wait for a disk costs the same for many."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from storage.errors import StoreError, StoreUnavailable
 
-#: Part of the timeout that work gets at the least: who has waited for all of it has had bad luck enough.
+#: Part of the timeout that work gets even if its thread has already waited for all of it.
 AT_LEAST = 0.1
 
 T = TypeVar("T")
@@ -32,26 +32,26 @@ class _Ticket(Generic[T, R]):
 
 
 class Combiner(Generic[T, R]):
-    """Has one thread do what it and others want, while whoever comes in between waits to be in the next batch.
+    """One thread does the work for itself and for others; threads that come meanwhile wait for the next batch.
 
-    So nobody waits for company, and a batch is as large as the store is slow. Of each ``key`` one batch is done at a
-    time, by ``work``: it gets at most ``most`` items and returns their results in the same order; a result that is a
-    StoreError is raised for its item. What ``work`` raises is raised for all of them.
+    So no thread waits for company, and batches grow as the store gets slower. One batch of each ``key`` is done at a
+    time, by ``work``: it gets up to ``most`` items and returns their results in the same order; a result that is a
+    StoreError is raised for its item. What ``work`` raises is raised for all items of the batch.
     """
 
     def __init__(self, work: Callable[[Sequence[T]], Sequence[R | StoreError]], timeout: float, most: int = 16):
-        """``timeout``: seconds that a thread may wait and work; ``work`` asks how many are ``left`` of them."""
+        """``timeout``: seconds that a thread may wait and work; ``work`` can ask how many are ``left``."""
         self._work = work
         self._timeout = timeout
         self._most = most
         self._mutex = threading.Lock()
         self._own = threading.local()
-        #: Who waits, by key; a key is there as long as a thread does a batch of it.
+        #: Threads that wait, by key; a key exists while a thread does a batch of it.
         self._lines: dict[Hashable, list[_Ticket[T, R]]] = {}
 
     @property
     def left(self) -> float:
-        """Seconds that are left for the work that this thread does, of the one who has waited longest for it."""
+        """Seconds left for the work that this thread does, counted for the thread that has waited longest for it."""
         until = getattr(self._own, "until", None)
         return self._timeout if until is None else max(float(until - time.monotonic()), AT_LEAST * self._timeout)
 
@@ -80,10 +80,10 @@ class Combiner(Generic[T, R]):
             if ticket in self._lines.get(key, ()):
                 self._lines[key].remove(ticket)
                 raise StoreUnavailable(f"the side-store has been busy for {self._timeout} s with what others wanted")
-        ticket.called.acquire()  # it is in a batch by now, which has an end of its own
+        ticket.called.acquire()  # it is in a batch by now, which ends by itself
 
     def _lead(self, batch: list[_Ticket[T, R]], key: Hashable) -> None:
-        """Do a batch, and have one of those who wait do the next."""
+        """Do a batch, then let a waiting thread do the next one."""
         error: StoreError | None = StoreUnavailable("another request broke off what it did for this one too")
         self._own.until = batch[0].until
         try:

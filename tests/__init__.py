@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.bridge_suite", "tests.storage_suite")
+pytest.register_assert_rewrite("bridges.suite", "storage.suite")

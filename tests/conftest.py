@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from gateway.conf import load
+from bridges.memory import MemoryBridge
+from gateway.config.limits import Limits
+from gateway.config.reader import load
 from gateway.core.core import Core
-from gateway.core.limits import Limits
-from gateway.core.queues import QueueInfo
+from gateway.core.queues.info import QueueInfo
 from gateway.core.seal import KEY_SIZE, Seal
+from gateway.observe import fast_paths
+from gateway.observe.metrics import FAST_PATH_FALLBACKS
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 
 @pytest.fixture
@@ -38,7 +40,23 @@ def core(bridge: MemoryBridge, store: SQLiteStore) -> Iterator[Core]:
 @pytest.fixture
 def info(core: Core) -> QueueInfo:
     """A queue that exists."""
-    return core.queues.ensure("project", "queue")
+    return core.directory.ensure("project", "queue")
+
+
+@pytest.fixture
+def fallbacks(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """The options of the fast paths that could not be used in this test, as the metric and the log say it."""
+    monkeypatch.setattr(fast_paths, "_said", set())
+    before = {option: FAST_PATH_FALLBACKS.labels(option)._value.get() for option in fast_paths.FAST_PATHS}
+
+    def seen() -> list[str]:
+        counted = [
+            option for option, count in before.items() if FAST_PATH_FALLBACKS.labels(option)._value.get() > count
+        ]
+        assert [option for option in before if f"{option} can't be used here" in caplog.text] == counted
+        return counted
+
+    return seen
 
 
 @pytest.fixture

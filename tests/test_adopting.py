@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.listening import listen
-from gateway.server import Listener
+from gateway.server.listening import listen
+from gateway.server.loop import Listener
 
 PATIENCE = 10.0
 
@@ -27,7 +27,7 @@ def app_of(name: bytes, go: threading.Event | None = None) -> Any:
 
 def options(**given: Any) -> Any:
     usual = {"threads": 2, "max_queued_requests": 10, "max_queue_time": 60.0, "client_timeout": 60.0}
-    return SimpleNamespace(**usual | {"trusted_proxy": None, "trusted_proxy_count": 1} | given)
+    return SimpleNamespace(**usual | {"trusted_proxy": None, "trusted_proxy_count": 1, "direct_syscalls": True} | given)
 
 
 def until(listener: Listener, condition: Callable[[], Any]) -> None:
@@ -83,8 +83,8 @@ def test_requests_in_progress_keep_their_application_and_connections_stay(tmp_pa
     finally:
         go.set()
         listener.task_dispatcher.shutdown(timeout=PATIENCE)
-        for channel in list(listener.active_channels.values()):
-            channel.handle_close()
+        for connection in list(listener.active_channels.values()):
+            connection.handle_close()
         listener.close()
 
 
@@ -105,7 +105,7 @@ def test_proxy_is_trusted_as_the_new_options_say() -> None:
             exchange(listener, client, request)
     finally:
         listener.task_dispatcher.shutdown(timeout=PATIENCE)
-        for channel in list(listener.active_channels.values()):
-            channel.handle_close()
+        for connection in list(listener.active_channels.values()):
+            connection.handle_close()
         listener.close()
     assert seen == ["http", "https"]

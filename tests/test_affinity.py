@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-import gateway.affinity
-from gateway.affinity import choose
+import gateway.server.pinning
+from gateway.server.pinning import best_cpu
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system can't pin")
 
@@ -19,8 +19,8 @@ several = pytest.mark.skipif(
 #: Pins itself, starts a thread, and prints on which CPUs each of its threads may run.
 PROGRAM = """
 import os, threading
-from gateway.affinity import pin
-pin()
+from gateway.server.pinning import pin_process
+pin_process()
 end = threading.Event()
 threading.Thread(target=end.wait).start()
 print(*{cpu for thread in os.listdir("/proc/self/task") for cpu in os.sched_getaffinity(int(thread))})
@@ -38,7 +38,7 @@ end.set()
     ({0: 1.0, 1: 1.0}, 0.0, 0),
 ])
 def test_moves_only_where_there_is_clearly_more_to_spare(idle: dict[int, float], used: float, expected: int) -> None:
-    assert choose(0, idle, used) == expected
+    assert best_cpu(0, idle, used) == expected
 
 
 @several
@@ -52,8 +52,8 @@ def test_all_threads_are_on_one_cpu() -> None:
 def moves(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[set[int]]]:
     """Where the threads were allowed to run, instead of really being moved."""
     made: list[set[int]] = []
-    monkeypatch.setattr(gateway.affinity, "_allow", lambda cpus: made.append(set(cpus)))
-    monkeypatch.setattr(gateway.affinity, "LOOK", (0.0, 0.0))
+    monkeypatch.setattr(gateway.server.pinning, "_set_affinity", lambda cpus: made.append(set(cpus)))
+    monkeypatch.setattr(gateway.server.pinning, "LOOK_INTERVAL", (0.0, 0.0))
     yield made
 
 
@@ -69,14 +69,14 @@ def test_follows_the_idle_cpu_and_gives_up_when_the_system_says_no(
         except StopIteration:
             raise OSError("no /proc") from None
 
-    monkeypatch.setattr(gateway.affinity, "_idle_times", idle_times)
-    gateway.affinity._follow(0, frozenset({0, 1}))
+    monkeypatch.setattr(gateway.server.pinning, "_idle_times", idle_times)
+    gateway.server.pinning._follow_idle_cpu(0, frozenset({0, 1}))
 
     assert moves == [{1}, {0}, {0, 1}]
 
 
 def test_idle_times_grow() -> None:
     cpus = frozenset(os.sched_getaffinity(0))
-    first = gateway.affinity._idle_times(cpus)
+    first = gateway.server.pinning._idle_times(cpus)
     assert first.keys() == cpus
-    assert all(gateway.affinity._idle_times(cpus)[cpu] >= seconds > 0 for cpu, seconds in first.items())
+    assert all(gateway.server.pinning._idle_times(cpus)[cpu] >= seconds > 0 for cpu, seconds in first.items())

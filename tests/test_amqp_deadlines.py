@@ -1,4 +1,4 @@
-"""One deadline for each call to a broker: the waits for a link, its opening and the work on it share it."""
+"""One deadline for each call to a broker: the waits for a connection, its opening and the work on it share it."""
 
 import socket
 import threading
@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from bridges.amqp import bridge as bridge_module
-from bridges.amqp import link as link_module
-from bridges.amqp.bridge import FIRST_TRY, LEAST_LEFT, SECOND_TRY, AMQPBridge
-from bridges.amqp.link import Link
+from bridges.amqp import AMQPBridge
 from bridges.amqp.pool import Pool
+from bridges.amqp.publishing import FIRST_TRY, LEAST_LEFT, SECOND_TRY
+from bridges.amqp.sockets import SLICE, end_waits
 from bridges.base import Envelope
 from bridges.errors import BridgeUnavailable, OutcomeUnknown
 
@@ -24,8 +23,8 @@ TIMEOUT = 0.4
 SLACK = 0.3
 
 
-class FakeLink:
-    """A link that notes what it is asked to publish, and till when; `takes` seconds pass meanwhile."""
+class FakeConnection:
+    """A connection that notes what it is asked to publish, and till when; `takes` seconds pass meanwhile."""
 
     def __init__(self, takes: float = 0.0, error: Exception | None = None):
         self.takes, self.error = takes, error
@@ -48,72 +47,81 @@ class FakeLink:
 
 
 def bridge_with(connect: Callable[[float], Any], size: int = 1) -> AMQPBridge:
-    options = {option.dest: option.default for option in AMQPBridge.OPTS} | {"timeout": TIMEOUT}
-    bridge = AMQPBridge("amqp://guest:guest@127.0.0.1:1/", SimpleNamespace(**options))
-    bridge._publishers = Pool(connect, size, TIMEOUT)
-    bridge._fetchers = Pool(connect, size, TIMEOUT)
-    return bridge
+    class Bridge(AMQPBridge):
+        def _open_publisher(self, until: float) -> Any:
+            return connect(until)
+
+        _open_fetcher = _open_publisher
+
+    options = {option.dest: option.default for option in AMQPBridge.OPTS} | {"timeout": TIMEOUT, "pool_size": size}
+    return Bridge("amqp://guest:guest@127.0.0.1:1/", SimpleNamespace(**options))
 
 
 def publish(bridge: AMQPBridge) -> None:
     bridge.publish("q", [Envelope(b"1")])
 
 
-def test_publish_that_gets_no_link_in_time_has_sent_nothing() -> None:
-    link = FakeLink()
-    bridge = bridge_with(lambda _: link)
+def test_publish_that_gets_no_connection_in_time_has_sent_nothing() -> None:
+    connection = FakeConnection()
+    bridge = bridge_with(lambda _: connection)
     held = bridge._publishers.take()
     start = time.monotonic()
     with pytest.raises(BridgeUnavailable) as caught:
         publish(bridge)
     assert not isinstance(caught.value, OutcomeUnknown)
     assert TIMEOUT / 2 < time.monotonic() - start < TIMEOUT + SLACK
-    assert link.published == []
+    assert connection.published == []
     bridge._publishers.put(held)
 
 
-def test_publish_that_gets_a_link_late_is_not_begun_and_keeps_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
-    link = FakeLink()
-    bridge = bridge_with(lambda _: link)
-    monkeypatch.setattr(bridge._publishers, "take", lambda deadline: time.sleep(deadline - time.monotonic()) or link)
+def test_publish_that_gets_a_connection_late_is_not_begun_and_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = FakeConnection()
+    bridge = bridge_with(lambda _: connection)
+
+    def take(deadline: float) -> Any:
+        time.sleep(deadline - time.monotonic())
+        return connection
+
+    monkeypatch.setattr(bridge._publishers, "take", take)
     bridge._publishers._free.acquire()
     with pytest.raises(BridgeUnavailable, match="nothing was sent") as caught:
         publish(bridge)
     assert not isinstance(caught.value, OutcomeUnknown)
-    assert (link.published, link.closed) == ([], False)
+    assert (connection.published, connection.closed) == ([], False)
 
 
-def test_wait_for_a_link_counts_and_leaves_no_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    links = [FakeLink(), FakeLink(TIMEOUT * (1 - SECOND_TRY), OutcomeUnknown("slow")), FakeLink()]
-    made = iter(links)
+def test_wait_for_a_connection_counts_and_leaves_no_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = FakeConnection(TIMEOUT * (1 - SECOND_TRY), OutcomeUnknown("slow"))
+    connections = [FakeConnection(), slow, FakeConnection()]
+    made = iter(connections)
     bridge = bridge_with(lambda _: next(made), size=2)
     start = time.monotonic()
     holders = [bridge._publishers.take(), bridge._publishers.take()]
     threading.Timer(TIMEOUT * 0.2, bridge._publishers.put, [holders[1]]).start()
     with pytest.raises(OutcomeUnknown):
         publish(bridge)
-    assert (len(links[1].published), links[2].published) == (1, [])
-    assert links[1].published[0] <= start + TIMEOUT * (0.2 + FIRST_TRY) + SLACK
+    assert (len(connections[1].published), connections[2].published) == (1, [])
+    assert connections[1].published[0] <= start + TIMEOUT * (0.2 + FIRST_TRY) + SLACK
     bridge._publishers.put(holders[0])
 
 
 def test_second_try_has_what_the_first_has_left() -> None:
-    links = [FakeLink(TIMEOUT * FIRST_TRY, OutcomeUnknown("slow")), FakeLink()]
-    made = iter(links)
+    connections = [FakeConnection(TIMEOUT * FIRST_TRY, OutcomeUnknown("slow")), FakeConnection()]
+    made = iter(connections)
     bridge = bridge_with(lambda _: next(made))
     start = time.monotonic()
     publish(bridge)
-    assert links[0].published[0] == pytest.approx(start + TIMEOUT * FIRST_TRY, abs=SLACK / 3)
-    assert links[1].published[0] == pytest.approx(start + TIMEOUT, abs=SLACK / 3)
-    assert (links[0].closed, links[1].closed) == (True, False)
+    assert connections[0].published[0] == pytest.approx(start + TIMEOUT * FIRST_TRY, abs=SLACK / 3)
+    assert connections[1].published[0] == pytest.approx(start + TIMEOUT, abs=SLACK / 3)
+    assert (connections[0].closed, connections[1].closed) == (True, False)
 
 
 def test_second_try_that_sends_nothing_leaves_the_outcome_unknown() -> None:
-    links = iter([FakeLink(0.0, OutcomeUnknown("broke"))])
+    connections = iter([FakeConnection(0.0, OutcomeUnknown("broke"))])
 
     def connect(_: float) -> Any:
         try:
-            return next(links)
+            return next(connections)
         except StopIteration:
             raise OSError("refused") from None
 
@@ -127,14 +135,14 @@ def test_connecting_counts() -> None:
     def connect(deadline: float) -> Any:
         asked.append(deadline)
         time.sleep(TIMEOUT)
-        return link
+        return connection
 
-    link = FakeLink()
+    connection = FakeConnection()
     start = time.monotonic()
     with pytest.raises(BridgeUnavailable, match="nothing was sent"):
         publish(bridge_with(connect))
     assert asked[0] == pytest.approx(start + TIMEOUT * (1 - LEAST_LEFT), abs=SLACK / 3)
-    assert link.published == []
+    assert connection.published == []
 
 
 @pytest.mark.parametrize(
@@ -170,37 +178,35 @@ def test_attempt_that_had_little_time_says_nothing_of_the_broker() -> None:
     assert pool._failed is not None
 
 
-def test_link_in_the_pool_has_no_deadline() -> None:
-    link = FakeLink()
-    pool = Pool(lambda _: link, 1, TIMEOUT)
-    with pool.link():
+def test_connection_in_the_pool_has_no_deadline() -> None:
+    connection = FakeConnection()
+    pool = Pool(lambda _: connection, 1, TIMEOUT)
+    with pool.lent():
         pass
     for deadline in (None, time.monotonic() + 60):
-        with pool.link(deadline) as taken:
+        with pool.lent(deadline) as taken:
             assert taken.until is not None and taken.until == (deadline or taken.until)
-        assert link.until is None
+        assert connection.until is None
 
 
 @pytest.fixture
-def wired(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Link, socket.socket, Any]]:
-    """A link on a real socket, and the other end."""
+def wired() -> Iterator[tuple[SimpleNamespace, socket.socket, Any]]:
+    """Who waits on a transport with a real socket, the other end of it, and the transport."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         ours = socket.create_connection(server.getsockname())
         theirs, _ = server.accept()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    link = Link.__new__(Link)
-    link.timeout, link.until = 5.0, None
+    waiting = SimpleNamespace(timeout=5.0, until=None)
     transport = SimpleNamespace(sock=ours)
-    link._amqp = SimpleNamespace(transport=transport)
-    assert link._quicken()
-    yield link, theirs, transport
+    assert end_waits(transport, waiting)
+    yield waiting, theirs, transport
     ours.close()
     theirs.close()
 
 
 def test_write_to_a_broker_that_takes_a_little_now_and_then_ends(wired: Any) -> None:
-    link, theirs, transport = wired
+    waiting, theirs, transport = wired
     stop = threading.Event()
 
     def sip() -> None:
@@ -210,18 +216,18 @@ def test_write_to_a_broker_that_takes_a_little_now_and_then_ends(wired: Any) -> 
     sipping = threading.Thread(target=sip)
     sipping.start()
     try:
-        link.until = time.monotonic() + TIMEOUT
+        waiting.until = time.monotonic() + TIMEOUT
         start = time.monotonic()
         with pytest.raises(TimeoutError):
             transport._write(bytes(20_000_000))
-        assert time.monotonic() - start < TIMEOUT + link_module.SLICE + SLACK
+        assert time.monotonic() - start < TIMEOUT + SLICE + SLACK
     finally:
         stop.set()
         sipping.join()
 
 
 def test_write_in_pieces_is_whole(wired: Any) -> None:
-    link, theirs, transport = wired
+    waiting, theirs, transport = wired
     data = bytes(range(256)) * 300
     got = bytearray()
 
@@ -237,17 +243,16 @@ def test_write_in_pieces_is_whole(wired: Any) -> None:
 
 
 def test_read_ends_at_the_deadline_though_something_comes(wired: Any) -> None:
-    link, theirs, transport = wired
-    link.until = time.monotonic() + TIMEOUT
+    waiting, theirs, transport = wired
+    waiting.until = time.monotonic() + TIMEOUT
     start = time.monotonic()
     with pytest.raises(TimeoutError):
         while True:
             if time.monotonic() - start < TIMEOUT / 2:
                 theirs.send(b"x")
             transport._quick_recv(1)
-    assert time.monotonic() - start < TIMEOUT + link_module.SLICE + SLACK
+    assert time.monotonic() - start < TIMEOUT + SLICE + SLACK
 
 
 def test_second_try_is_possible_after_a_first_that_began_at_once() -> None:
-
-    assert 0 < bridge_module.LEAST_LEFT < bridge_module.SECOND_TRY <= 1 - bridge_module.FIRST_TRY
+    assert 0 < LEAST_LEFT < SECOND_TRY <= 1 - FIRST_TRY

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridges.amqp.encoder import encode
+from bridges.amqp.wire.encoder import encode
 from bridges.base import Envelope
 
 CHANNEL = 1

@@ -1,4 +1,4 @@
-"""The pool of links: what one failure means for others."""
+"""The pool of connections: what one failure means for others."""
 
 import threading
 from typing import Any
@@ -10,7 +10,7 @@ from bridges.errors import BridgeUnavailable
 from tests.threads import DEADLINE, in_background
 
 
-class Link:
+class Connection:
     blocked = False
     until: float | None = None
 
@@ -22,7 +22,7 @@ class Link:
 
 
 class Broker:
-    """Makes links, slowly and in vain if it is told to."""
+    """Opens connections, slowly and in vain if it is told to."""
 
     def __init__(self) -> None:
         self.fails = False
@@ -35,7 +35,7 @@ class Broker:
             self.trying.release()
             assert self.go_on.wait(DEADLINE)
             raise ConnectionRefusedError("refused")
-        return Link()
+        return Connection()
 
 
 @pytest.fixture
@@ -65,18 +65,18 @@ def test_broker_that_is_not_there_is_tried_by_one_at_a_time(pool: Pool, broker: 
 
 
 def test_connection_that_fails_while_others_work_stops_nobody(pool: Pool, broker: Broker) -> None:
-    link = pool.take()
+    connection = pool.take()
     broker.fails = True
     broker.go_on.clear()
     failing = in_background(lambda: refused(pool))
     assert broker.trying.acquire(timeout=DEADLINE)
-    pool.put(link)
-    link = pool.take()
+    pool.put(connection)
+    connection = pool.take()
     broker.go_on.set()
     assert failing.result(DEADLINE)
     broker.fails = False
     assert not refused(pool)
-    pool.put(link)
+    pool.put(connection)
 
 
 def test_exchange_that_went_well_shows_that_the_broker_is_there(pool: Pool, broker: Broker) -> None:

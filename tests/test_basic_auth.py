@@ -14,10 +14,10 @@ import bcrypt
 import pytest
 from cachetools import TTLCache
 
-import gateway.auth.passwords
-from gateway.auth.base import Identity, Unauthenticated
-from gateway.auth.basic import BasicAuth, read_users
-from gateway.auth.passwords import AT_ONCE, WAITING, cost_of
+from gateway.access.auth import passwords
+from gateway.access.auth.base import Identity, Unauthenticated
+from gateway.access.auth.basic import BasicAuth, read_users
+from gateway.access.auth.passwords import AT_ONCE, WAITING, cost_of
 from gateway.core.errors import Busy
 
 #: Rounds of bcrypt: as few as it takes, these tests are not about its strength.
@@ -109,7 +109,7 @@ def test_missing_header_is_refused(auth: BasicAuth) -> None:
 
 def test_right_password_is_hashed_once(auth: BasicAuth, monkeypatch: pytest.MonkeyPatch) -> None:
     real, asked = bcrypt.checkpw, []
-    monkeypatch.setattr(gateway.auth.passwords.bcrypt, "checkpw", lambda *pair: asked.append(pair) or real(*pair))
+    monkeypatch.setattr(passwords.bcrypt, "checkpw", lambda *pair: asked.append(pair) or real(*pair))
     for _ in range(3):
         auth.identify(header("alice", "wonder:land"))
     assert len(asked) == 1
@@ -119,7 +119,7 @@ def test_wrong_password_is_hashed_once_in_a_moment(
     auth: BasicAuth, users: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, asked = bcrypt.checkpw, []
-    monkeypatch.setattr(gateway.auth.passwords.bcrypt, "checkpw", lambda *pair: asked.append(pair) or real(*pair))
+    monkeypatch.setattr(passwords.bcrypt, "checkpw", lambda *pair: asked.append(pair) or real(*pair))
     for _ in range(3):
         with pytest.raises(Unauthenticated):
             auth.identify(header("alice", "wrong"))
@@ -139,7 +139,7 @@ def test_wrong_passwords_do_not_push_out_right_ones(auth: BasicAuth, monkeypatch
         with pytest.raises(Unauthenticated):
             auth.identify(header("alice", str(number)))
     assert len(auth._wrong) == 2
-    monkeypatch.setattr(gateway.auth.passwords.bcrypt, "checkpw", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr(passwords.bcrypt, "checkpw", lambda *_: pytest.fail("hashed again"))
     assert auth.identify(header("alice", "wonder:land")).user == "alice"
 
 
@@ -155,7 +155,7 @@ def test_answer_about_a_file_that_has_changed_meanwhile_is_not_remembered(
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(gateway.auth.passwords.bcrypt, "checkpw", check)
+        patch.setattr(passwords.bcrypt, "checkpw", check)
         auth.identify(header("alice", "wonder:land"))
     with pytest.raises(Unauthenticated):
         auth.identify(header("alice", "wonder:land"))
@@ -182,7 +182,7 @@ def test_wrong_password_takes_as_long_for_every_name(
         asked.append((secret, hash_))  # not of what is refused without any work
         return result
 
-    monkeypatch.setattr(gateway.auth.passwords.bcrypt, "checkpw", check)
+    monkeypatch.setattr(passwords.bcrypt, "checkpw", check)
     for name in ("low", "high", "none", "beyond", "nobody"):
         asked.clear()
         with pytest.raises(Unauthenticated):
@@ -200,7 +200,7 @@ def test_few_threads_check_passwords(auth: BasicAuth, monkeypatch: pytest.Monkey
         go_on.wait(10)
         return False
 
-    monkeypatch.setattr(gateway.auth.passwords.bcrypt, "checkpw", check)
+    monkeypatch.setattr(passwords.bcrypt, "checkpw", check)
     answers: list[type[Exception]] = []
 
     def attack(number: int) -> None:
@@ -241,7 +241,7 @@ def test_importing_hashes_nothing() -> None:
     code = (
         "import bcrypt, sys\n"
         "bcrypt.hashpw = bcrypt.checkpw = bcrypt.kdf = lambda *a, **k: sys.exit('hashed')\n"
-        "import gateway.cli, gateway.auth.basic"
+        "import gateway.cli, gateway.access.auth.basic"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -257,7 +257,7 @@ def test_cost_that_can_not_be_checked_in_time_is_refused(tmp_path: Path, cost: s
 def test_unknown_user_costs_a_hash_too(auth: BasicAuth, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the time of an answer would tell who exists."""
     real, asked = bcrypt.checkpw, []
-    monkeypatch.setattr(gateway.auth.passwords.bcrypt, "checkpw", lambda *pair: asked.append(pair) or real(*pair))
+    monkeypatch.setattr(passwords.bcrypt, "checkpw", lambda *pair: asked.append(pair) or real(*pair))
     with pytest.raises(Unauthenticated):
         auth.identify(header("nobody", "x"))
     assert len(asked) == 1

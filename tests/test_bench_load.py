@@ -23,9 +23,11 @@ from cryptography.x509.oid import NameOID
 from gateway.bench import workloads
 from gateway.bench.ceiling import Ceiling
 from gateway.bench.command import bench
-from gateway.bench.cpu import Meter, Unknown, listeners
-from gateway.bench.load import LOST, NO_CONNECTION, TIMEOUT, UNREADABLE, Crew, Driver, LoadFailed, Task, Window
+from gateway.bench.cpu import CPUMeter, Unknown, listeners
+from gateway.bench.driver import Driver, Task, Window
 from gateway.bench.options import add_arguments
+from gateway.bench.outcome import LOST, NO_CONNECTION, TIMEOUT, UNREADABLE
+from gateway.bench.processes import LoadFailed, ProcessPool
 from gateway.bench.settings import Settings
 from gateway.bench.wire import Address, BadAddress, BadAnswer, parse
 from gateway.bench.workloads import Client, Pause, Reply, mix, named, random_body
@@ -35,8 +37,8 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.fixture(autouse=True)
-def no_rest(monkeypatch):
-    monkeypatch.setattr("gateway.bench.rounds.REST", 0.0)
+def no_settling(monkeypatch):
+    monkeypatch.setattr("gateway.bench.rounds.SETTLE_TIME", 0.0)
 
 
 @pytest.fixture
@@ -368,14 +370,14 @@ def test_connections_that_hang_do_so_side_by_side():
 
 def test_process_that_dies_is_noticed(server):
     now = time.monotonic()
-    with Crew(1) as crew:
+    with ProcessPool(1) as pool:
         task = Task(Address.of(server.url), ((workloads.post, client(prefix="")),), Window(now, now, now + 30), 5.0)
-        crew.begin([task])
-        assert not crew.poll(0.1)
-        ((process, _),) = crew._members
+        pool.begin([task])
+        assert not pool.poll(0.1)
+        ((process, _),) = pool._processes
         process.kill()
         with pytest.raises(LoadFailed, match="ended with -9"):
-            crew.finish()
+            pool.finish()
 
 
 # -- CPU ------------------------------------------------------------------------------------------------------------
@@ -390,7 +392,7 @@ def test_meter_counts_processes_below_too():
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
         try:
-            meter = Meter([parent.pid])
+            meter = CPUMeter([parent.pid])
             assert parent.stdout.readline() == b"1\n"
             assert 0.35 < meter.seconds() < 10
         finally:
@@ -400,7 +402,7 @@ def test_meter_counts_processes_below_too():
 
 def test_meter_of_nobody():
     with pytest.raises(Unknown):
-        Meter([2**22 + 1])
+        CPUMeter([2**22 + 1])
 
 
 def test_listener_is_found_by_its_port(server):

@@ -9,7 +9,7 @@ from collections import Counter
 import orjson
 import pytest
 
-from gateway.bench.load import Operation, Outcome
+from gateway.bench.outcome import Operation, Outcome
 from gateway.bench.plot import plot
 from gateway.bench.progress import Progress
 from gateway.bench.report import (

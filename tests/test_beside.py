@@ -7,20 +7,25 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-import gateway.affinity
-import gateway.beside
 import gateway.core.housekeeping
-import gateway.server
+import gateway.observe.beside
+import gateway.observe.metrics
+import gateway.server.loop
+import gateway.server.pinning
+from bridges.memory import MemoryBridge
+from functional.wait import wait_until
+from gateway.access.audit import AuditLog
 from gateway.app import make_app, make_core
-from gateway.audit import Trail
-from gateway.beside import beside, failed
 from gateway.core.core import Core
-from gateway.logs import configure
-from tests.memory_bridge import MemoryBridge
+from gateway.observe import metrics
+from gateway.observe.beside import beside, failed
+from gateway.observe.fast_paths import FAST_CONFIRMS, PIN_WORKERS
+from gateway.observe.logs import configure
 
 Configured = Callable[..., Any]
 
@@ -30,7 +35,7 @@ HEADERS = {"Client-ID": "3381af92-2b9e-11e3-b191-71861300734c", "X-Project-ID": 
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever other tests have made it say, it says again."""
-    monkeypatch.setattr(gateway.beside, "_said", {})
+    monkeypatch.setattr(gateway.observe.beside, "_said", {})
 
 
 @pytest.fixture
@@ -67,7 +72,7 @@ def test_metrics_that_fail_fail_no_request(
         raise OSError("no space left on device")
 
     conf = configured()
-    monkeypatch.setattr(gateway.app.metrics.REQUESTS, "labels", full)
+    monkeypatch.setattr(metrics.REQUESTS, "labels", full)
     assert post(conf, core) == 201
 
 
@@ -95,8 +100,8 @@ def test_audit_file_that_cannot_be_written_fails_no_request_and_no_start(
 def test_audit_on_a_full_disk_fails_nothing(caplog: pytest.LogCaptureFixture) -> None:
     from types import SimpleNamespace
 
-    trail = Trail(SimpleNamespace(file="/dev/full", reads=False))
-    trail.record({"REQUEST_METHOD": "PUT", "PATH_INFO": "/x"}, "queues:create", 201, "req-1")
+    audit = AuditLog(SimpleNamespace(file="/dev/full", reads=False))
+    audit.record({"REQUEST_METHOD": "PUT", "PATH_INFO": "/x"}, "queues:create", 201, "req-1")
     assert '"queues:create"' in caplog.text
 
 
@@ -137,15 +142,18 @@ def test_closed_stderr_fails_nothing(
 
 
 @pytest.mark.parametrize("forbidden", ["sched_getaffinity", "sched_setaffinity", "sched_setscheduler"])
-def test_pinning_that_is_forbidden_fails_no_start(forbidden: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pinning_that_is_forbidden_fails_no_start_and_is_seen(
+    forbidden: str, monkeypatch: pytest.MonkeyPatch, fallbacks: Callable[[], list[str]]
+) -> None:
     def refuse(*_: Any) -> None:
         raise PermissionError("Operation not permitted")
 
     for name in ("sched_setaffinity", "sched_setscheduler"):
         monkeypatch.setattr(os, name, lambda *_: None)
-    monkeypatch.setattr(gateway.affinity, "_follow", lambda *_: None)
+    monkeypatch.setattr(gateway.server.pinning, "_follow_idle_cpu", lambda *_: None)
     monkeypatch.setattr(os, forbidden, refuse)
-    gateway.affinity.pin()
+    gateway.server.pinning.pin_process()
+    assert fallbacks() == [PIN_WORKERS]
 
 
 def test_limit_of_open_files_that_may_not_be_raised_fails_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +162,7 @@ def test_limit_of_open_files_that_may_not_be_raised_fails_no_start(monkeypatch: 
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1 << 20))
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert gateway.server._max_connections() == 512
+    assert gateway.server.loop._max_connections() == 512
 
 
 def test_housekeeper_goes_on_whatever_fails(
@@ -172,9 +180,23 @@ def test_housekeeper_goes_on_whatever_fails(
 
     monkeypatch.setattr(gateway.core.housekeeping, "SAMPLING", 0.001)
     monkeypatch.setattr(gateway.core.housekeeping, "MAINTAIN_EVERY", 1)
-    keeper = gateway.core.housekeeping.Housekeeper(Broken(), Broken())
+    keeper = gateway.core.housekeeping.Housekeeper(SimpleNamespace(bridge=Broken(), store=Broken()))
     try:
         assert all(rounds.acquire(timeout=10) for _ in range(3))
+    finally:
+        keeper.close()
+
+
+def test_housekeeper_shows_how_often_a_fast_way_was_left(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway.core.housekeeping, "SAMPLING", 0.001)
+    monkeypatch.setattr(core.pool.bridge, "fallbacks", lambda: 7, raising=False)
+    count = metrics.FAST_PATH_FALLBACKS.labels(FAST_CONFIRMS)._value.get
+    before = count()
+    keeper = gateway.core.housekeeping.Housekeeper(core.pool, None)
+    try:
+        wait_until(lambda: count() == before + 7, 10, "the count")
+        threading.Event().wait(0.05)
+        assert count() == before + 7, "each look adds what is new alone"
     finally:
         keeper.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,19 +11,27 @@ from typing import Any
 import orjson
 import pytest
 
-from bridges.base import Binding
+from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable, BrokerRefused, ExchangeMissing, QueueMissing
-from gateway.core import binding as binding_module
-from gateway.core.binding import AT_ONCE, MISSING, REFUSED, Binder
-from gateway.core.bridging import AccessRules, parse
+from bridges.foreign import Binding, ForeignBridge
+from bridges.memory import MemoryBridge
+from gateway.config.limits import Limits
 from gateway.core.errors import NotFound
-from gateway.core.limits import Limits
-from gateway.core.metadata import MetadataRules
-from gateway.core.queues import Queues
-from storage.base import Queue
+from gateway.core.foreign import binding as binding_module
+from gateway.core.foreign.access import AccessRules
+from gateway.core.foreign.binding import AT_ONCE, MISSING, REFUSED, Binder
+from gateway.core.foreign.bridging import parse
+from gateway.core.ids import IdMaker
+from gateway.core.pool import Pool
+from gateway.core.queues.admin import QueueAdmin
+from gateway.core.queues.directory import Directory
+from gateway.core.queues.known import KnownQueues
+from gateway.core.queues.metadata import MetadataRules
+from gateway.core.seal import Seal
+from gateway.core.sealing import Sealing
 from storage.errors import StoreUnavailable
+from storage.model import Queue
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 
 class FakeBridge:
@@ -66,15 +74,15 @@ def make_binder(store: SQLiteStore, bridges: dict[str | None, FakeBridge]) -> Ma
     def info_of(project: str, name: str, found: Queue) -> Any:
         value = orjson.loads(found.metadata).get("_bridge")
         bridging = parse(value) if value else None
-        vhost = bridging.source.vhost if bridging and bridging.source else None
-        return SimpleNamespace(bridge=bridges[vhost], broker=name, settings=SimpleNamespace(bridging=bridging))
+        pool = SimpleNamespace(bridge_at=lambda vhost: bridges[vhost])
+        return SimpleNamespace(pool=pool, broker=name, settings=SimpleNamespace(bridging=bridging))
 
-    return lambda: Binder(store, info_of, lambda vhost: bridges[vhost])
+    return lambda: Binder(store, info_of)
 
 
 def made(store: SQLiteStore, name: str, **more: str) -> str:
     source = {"exchange": "x", "type": "fanout", **more}
-    store.create_queue(f"p/{name}", orjson.dumps({"_bridge": {"source": source}}))
+    store.catalogue.create_queue(f"p/{name}", orjson.dumps({"_bridge": {"source": source}}))
     return f"p/{name}"
 
 
@@ -138,8 +146,8 @@ def test_queue_that_can_not_be_read_stops_no_other(
 ) -> None:
     """Written by a later version, say."""
     for number in range(AT_ONCE):
-        store.create_queue(f"p/a{number}", metadata)
-        store.mark_bridged(f"p/a{number}")
+        store.catalogue.create_queue(f"p/a{number}", metadata)
+        store.catalogue.mark_bridged(f"p/a{number}")
     make_binder().add(made(store, "q"))
     run(make_binder(), clock, 10)
     assert bridges[None].bound.count("q") >= 3
@@ -160,7 +168,7 @@ def test_known_queues_are_bound_while_the_side_store_is_down(
         raise StoreUnavailable("down")
 
     for name in ("list_bridged", "get_queue"):
-        monkeypatch.setattr(store, name, down)
+        monkeypatch.setattr(store.catalogue, name, down)
     bridges[None].bound.clear()
     run(binder, clock, 20)
     assert bridges[None].bound.count("q") >= 8
@@ -246,11 +254,11 @@ def test_deleted_queue_is_forgotten_by_all(
     first.add(made(store, "q"))
     run(first, clock, 1)
     run(second, clock, 1)
-    store.delete_queue("p/q")
+    store.catalogue.delete_queue("p/q")
     bridges[None].errors["q"] = QueueMissing("q")
     run(first, clock, 10)
     run(second, clock, 10)
-    assert store.list_bridged("", 10) == []
+    assert store.catalogue.list_bridged("", 10) == []
     bridges[None].bound.clear()
     for binder in (first, second):
         run(binder, clock, 10)
@@ -263,7 +271,7 @@ def test_queue_that_is_made_anew_otherwise_is_bound_as_it_is_now(
     first, second = make_binder(), make_binder()
     first.add(made(store, "q"))
     run(second, clock, 1)
-    store.delete_queue("p/q")
+    store.catalogue.delete_queue("p/q")
     first.add(made(store, "q", vhost="other"))
     bridges[None].bound.clear()
     run(second, clock, 11)
@@ -288,25 +296,41 @@ def test_side_store_that_is_down_is_no_end(
             raise error
         return []
 
-    monkeypatch.setattr(store, "list_bridged", list_bridged)
+    monkeypatch.setattr(store.catalogue, "list_bridged", list_bridged)
     binder._run()
     assert "q" in bridges[None].bound
 
 
-class Broker(MemoryBridge):
+class Broker(MemoryBridge, ForeignBridge):
     """Has queues, and an exchange if the test says so."""
-
-    reaches_foreign = True
 
     def __init__(self) -> None:
         super().__init__()
         self.has_exchange = True
         self.made: list[str] = []
 
+    def at(self, vhost: str | None) -> ForeignBridge:
+        return self
+
     def own_vhost(self) -> str:
         return "/"
 
+    def exists(self, queue: str) -> bool:
+        return queue in self.made
+
+    def check_source(self, queue: str) -> None:
+        pass
+
     def check_exchange(self, binding: Binding) -> None:
+        pass
+
+    def publish_to(self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool) -> None:
+        raise ExchangeMissing(exchange)
+
+    def fetch_foreign(self, queue: str, limit: int) -> Batch:
+        return self.fetch(queue, limit)
+
+    def peek(self, queue: str, limit: int, see: Callable[[Envelope], bool]) -> None:
         pass
 
     def create(self, queue: str) -> None:
@@ -325,37 +349,45 @@ class Broker(MemoryBridge):
             raise ExchangeMissing(binding.exchange)
 
 
+def queues_on(broker: Any, store: SQLiteStore) -> tuple[QueueAdmin, Directory]:
+    """A gateway's queues, all of which may be bridged."""
+    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
+    pool = Pool("default", broker, store, IdMaker(), Sealing(Seal()))
+    known = KnownQueues(pool, store, rules)
+    binder = Binder(store, known.describe)
+    admin = QueueAdmin(store, known, rules, AccessRules(["* * * *"], admin_mode=False), None, binder)
+    return admin, Directory(store, known, admin, binder)
+
+
 @pytest.mark.parametrize("has_exchange", [True, False])
 def test_read_of_a_queue_that_was_deleted_does_not_leave_one_on_the_broker(
     store: SQLiteStore, has_exchange: bool
 ) -> None:
     """It would be bound, and fill up for ever."""
     broker = Broker()
-    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
-    queues = Queues(broker, store, rules, AccessRules(["* * * *"], admin_mode=False), None)
+    queues, directory = queues_on(broker, store)
     queues.create("p", "q", {"_bridge": {"source": {"exchange": "x", "type": "fanout"}}})
-    info = queues.find("p", "q")
+    info = directory.find("p", "q")
     assert info is not None
-    queues.attend(info)
+    directory.ensure_source(info)
     assert broker.made == [info.broker]
-    queues._attended.clear()
+    directory = queues_on(broker, store)[1]  # as long after that
     broker.has_exchange = has_exchange
     broker.delete(info.broker)
-    store.delete_queue("p/q")
+    store.catalogue.delete_queue("p/q")
     with suppress(NotFound):
-        queues.attend(info)
+        directory.ensure_source(info)
     assert broker.made == []
 
 
 def test_queue_that_was_deleted_on_the_broker_alone_is_made_again_by_a_read(store: SQLiteStore) -> None:
     broker = Broker()
-    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
-    queues = Queues(broker, store, rules, AccessRules(["* * * *"], admin_mode=False), None)
+    queues, directory = queues_on(broker, store)
     queues.create("p", "q", {"_bridge": {"source": {"exchange": "x", "type": "fanout"}}})
-    info = queues.find("p", "q")
+    info = directory.find("p", "q")
     assert info is not None
     broker.delete(info.broker)
-    queues.attend(info)
+    directory.ensure_source(info)
     assert broker.made == [info.broker]
 
 

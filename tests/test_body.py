@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api import body
 from gateway.core.errors import InvalidInput
+from gateway.web import body
 
 LARGEST = 2**64 - 1
 SMALLEST = -(2**63)

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from bridges.base import Binding
-from gateway.core.bridging import AccessRules, parse
+from bridges.foreign import Binding
 from gateway.core.errors import Forbidden
+from gateway.core.foreign.access import AccessRules
+from gateway.core.foreign.bridging import parse
 
 QUEUE = {"source": {"queue": "orders"}}
 TOPIC = {"source": {"exchange": "nova", "type": "topic", "binding_keys": ["notifications.*"]}}

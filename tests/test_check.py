@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from functional.services.ports import free_port
-from gateway.check import check, without_password
+from gateway.commands.check import check, without_password
 from gateway.core.seal import key_id
 
 Configured = Callable[..., Any]

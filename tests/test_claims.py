@@ -6,12 +6,12 @@ import pytest
 
 from bridges.base import Envelope
 from bridges.errors import BridgeError, BridgeUnavailable, LimitReached, MessageTooLarge, QueueFull
+from bridges.memory import MemoryBridge
 from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
-from gateway.core.messages import Post
-from gateway.core.queues import QueueInfo
-from storage.base import Message
-from tests.memory_bridge import MemoryBridge
+from gateway.core.messages.post import Post
+from gateway.core.queues.info import QueueInfo
+from storage.model import Message
 
 
 def post(core: Core, info: QueueInfo, *bodies: str, ttl: int | None = None) -> list[str]:
@@ -27,12 +27,12 @@ class TestClaims:
 
     def test_claim_lasts_as_long_as_asked(self, core: Core, info: QueueInfo) -> None:
         post(core, info, "1", ttl=60)
-        before = core.store.now()
+        before = core.pool.store.now()
         (message,) = core.claims.create(info, 100, 200, 5)
-        after = core.store.now()
+        after = core.pool.store.now()
         assert before + 100_000 <= message.hidden_until <= after + 100_000
         assert message.expires == message.hidden_until + 200_000
-        assert core.claims.age(message) == 0
+        assert core.claims.age(message, core.now()) == 0
 
     def test_defaults_are_the_operators(self, core: Core, info: QueueInfo) -> None:
         post(core, info, "1")
@@ -57,13 +57,12 @@ class TestClaims:
     ) -> None:
         post(core, info, "1")
         (message,) = core.claims.create(info, 300, 60, 5)
-        now = core.store.now()
-        monkeypatch.setattr(core.store, "now", lambda: now + 100_000)
-        monkeypatch.setattr(core.claims, "_store", core.store)
-        assert core.claims.age(message) == 100
+        now = core.pool.store.now()
+        monkeypatch.setattr(core.pool.store, "now", lambda: now + 100_000)
+        assert core.claims.age(message, core.now()) == 100
         core.claims.renew(info, str(message.claim), 300, 60)
         (renewed,) = core.claims.get(info, str(message.claim))
-        assert core.claims.age(renewed) == 0
+        assert core.claims.age(renewed, core.now()) == 0
 
     def test_released_messages_come_again_in_order(self, core: Core, info: QueueInfo) -> None:
         post(core, info, *"123")
@@ -94,7 +93,7 @@ class TestDeadLetters:
         core.queues.create("p", "work", {
             "_max_claim_count": 2, "_dead_letter_queue": "dead", "_dead_letter_queue_messages_ttl": 7200,
         })
-        return core.queues.ensure("p", "work")
+        return core.directory.ensure("p", "work")
 
     @staticmethod
     def fail(core: Core, info: QueueInfo) -> list[str]:
@@ -107,7 +106,7 @@ class TestDeadLetters:
     def test_message_claimed_too_often_moves(self, core: Core, info: QueueInfo) -> None:
         post(core, info, "1")
         assert [self.fail(core, info) for _ in range(3)] == [["1"], ["1"], []]
-        dead = core.queues.ensure("p", "dead")
+        dead = core.directory.ensure("p", "dead")
         (letter,) = core.claims.create(dead, None, None, 20)
         assert (letter.body, letter.claims, letter.client) == (b"1", 1, "client")
         assert core.messages.stats(info)[0].newest is None
@@ -116,8 +115,8 @@ class TestDeadLetters:
         (id_,) = post(core, info, "1", ttl=60)
         for _ in range(3):
             self.fail(core, info)
-        (letter,) = core.messages.get(core.queues.ensure("p", "dead"), [id_])
-        assert abs(letter.expires - core.store.now() - 7_200_000) < 60_000
+        (letter,) = core.messages.get(core.directory.ensure("p", "dead"), [id_])
+        assert abs(letter.expires - core.pool.store.now() - 7_200_000) < 60_000
 
     def test_other_messages_are_claimed_in_its_place(self, core: Core, info: QueueInfo) -> None:
         post(core, info, "1")
@@ -128,7 +127,7 @@ class TestDeadLetters:
 
     def test_without_a_target_messages_stay(self, core: Core) -> None:
         core.queues.create("p", "plain", {"_max_claim_count": 1})
-        info = core.queues.ensure("p", "plain")
+        info = core.directory.ensure("p", "plain")
         post(core, info, "1")
         assert [self.fail(core, info) for _ in range(3)] == [["1"]] * 3
 
@@ -142,7 +141,7 @@ class TestDeadLetters:
         def down(*_: Any) -> None:
             raise BridgeUnavailable("down")
 
-        monkeypatch.setattr(core.bridge, "publish", down)
+        monkeypatch.setattr(core.pool.bridge, "publish", down)
         with pytest.raises(BridgeUnavailable):
             self.fail(core, info)
         assert bodies(core.messages.get(info, [id_])) == ["1"]
@@ -160,7 +159,7 @@ class TestDeadLetters:
             raise BridgeUnavailable("the dead-letter queue is full")
 
         with monkeypatch.context() as patch:
-            patch.setattr(core.bridge, "publish", full)
+            patch.setattr(core.pool.bridge, "publish", full)
             assert bodies(core.claims.create(info, None, None, 20)) == ["2", "3"]
         assert bodies(core.messages.list(info, None, 20, None, True, False))[0] == "1"
 
@@ -176,12 +175,12 @@ class TestDeadLetters:
             self.fail(core, info)
         post(core, info, "2")
         if call == "publish":
-            core.queues.ensure("p", "dead")
+            core.directory.ensure("p", "dead")
 
         def refuse(*_: Any) -> None:
             raise error
 
-        monkeypatch.setattr(core.bridge, call, refuse)
+        monkeypatch.setattr(core.pool.bridge, call, refuse)
         assert "2" in bodies(core.claims.create(info, None, None, 20))
         assert bodies(core.messages.get(info, [id_])) == ["1"]
 
@@ -190,11 +189,11 @@ class TestDeadLetters:
     ) -> None:
         """Native producers choose their ids, so two queues that share a dead-letter queue may hold the same one."""
         core.queues.create("p", "work2", {"_max_claim_count": 2, "_dead_letter_queue": "dead"})
-        other = core.queues.ensure("p", "work2")
+        other = core.directory.ensure("p", "work2")
         bridge.publish(info.broker, [Envelope(b'"a"', "job-1")])
         bridge.publish(other.broker, [Envelope(b'"b"', "job-1")])
         for queue in (info, other):
             for _ in range(3):
                 self.fail(core, queue)
-        got = bodies(core.claims.create(core.queues.ensure("p", "dead"), None, None, 20))
+        got = bodies(core.claims.create(core.directory.ensure("p", "dead"), None, None, 20))
         assert sorted(got) == ['"a"', '"b"']

@@ -74,8 +74,8 @@ def test_error_is_one_line_without_secrets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gateway.serve.configure", lambda conf: None)
-    monkeypatch.setattr("gateway.server.Server.run", lambda self, timeout: pytest.fail("it serves"))
+    monkeypatch.setattr("gateway.commands.serve.configure", lambda conf: None)
+    monkeypatch.setattr("gateway.server.serving.Server.run", lambda self, timeout: pytest.fail("it serves"))
     assert main(["serve", "--config-file", write(tmp_path, text)]) == 1
     out, err = capsys.readouterr()
     assert re.fullmatch(r"marconi: .+\n", err)
@@ -94,3 +94,40 @@ def test_installed_command_ends_with_a_line_and_no_traceback(tmp_path: Path) -> 
 def test_missing_configuration_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--config-file", str(tmp_path / "none.conf")]) == 1
     assert "none.conf" in capsys.readouterr().err
+
+
+#: What only some commands need, and what takes longest to import.
+HEAVY = {"flask", "werkzeug", "waitress", "pymongo", "kombu", "amqp", "oslo_policy", "oslo_config", "prometheus_client"}
+
+#: Runs a command line, and prints which modules were imported for it.
+IMPORTS = """
+import sys
+from gateway.cli import main
+try:
+    if sys.argv[1:]:
+        main(sys.argv[1:])
+except SystemExit:
+    pass
+print("imported:", *sorted({name.partition(".")[0] for name in sys.modules} | {
+    name for name in sys.modules if name.startswith("gateway.")
+}))
+"""
+
+
+def imported(*arguments: str) -> set[str]:
+    command = [sys.executable, "-c", IMPORTS, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.rpartition("imported: ")[2].split())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["serve", "--help"], ["check", "--help"]])
+def test_command_line_imports_nothing_that_it_does_not_need(arguments: list[str]) -> None:
+    modules = imported(*arguments)
+    assert modules & HEAVY == set()
+    assert {name for name in modules if name.startswith("gateway.")} == {"gateway.cli"}
+
+
+def test_help_of_the_bench_imports_no_gateway() -> None:
+    modules = imported("bench", "--help")
+    assert modules & HEAVY == set()
+    assert "gateway.bench.options" in modules and "gateway.config.options" not in modules

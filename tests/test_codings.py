@@ -19,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridges.base import Envelope
-from gateway.core import foreign
-from gateway.core.codings import coding_of
-from gateway.core.foreign import Poison
+from gateway.core.foreign import bodies
+from gateway.core.foreign.bodies import Poison
+from gateway.core.foreign.codings import coding_of
+from gateway.core.foreign.properties import native_envelope
 
 LIMIT = 1_000_000
 
@@ -34,7 +35,7 @@ def raw_deflate(data: bytes) -> bytes:
 
 
 def java_zip(data: bytes) -> bytes:
-    """As Java's ZipOutputStream writes it: sizes behind the data."""
+    """As Java's ZipOutputStream writes it: sizes after the data."""
 
     class Pipe(io.RawIOBase):
         def __init__(self) -> None:
@@ -110,11 +111,11 @@ marked = pytest.mark.parametrize(("wanted", "pack", "unpack"), MARKS.values(), i
 
 
 def to_json(body: bytes, limit: int = LIMIT, **properties: Any) -> Any:
-    return orjson.loads(foreign.to_json(Envelope(body, **{"content_type": None, **properties}), limit))
+    return orjson.loads(bodies.to_json(Envelope(body, **{"content_type": None, **properties}), limit))
 
 
 def posted(body: Any, **wanted: Any) -> bytes:
-    return foreign.envelope(orjson.dumps(body), wanted, oslo=False, project="p").body
+    return native_envelope(orjson.dumps(body), wanted, oslo=False, project="p").body
 
 
 @marked

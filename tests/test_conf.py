@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
-from gateway.conf import list_opts, load
-from gateway.core.limits import Limits
+from gateway.config.limits import Limits
+from gateway.config.options import list_opts
+from gateway.config.reader import load
 
 SAMPLE = Path(__file__).parents[1] / "etc" / "marconi.conf.sample"
 

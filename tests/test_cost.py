@@ -14,11 +14,12 @@ from typing import Any
 import orjson
 import pytest
 
+from bridges import memory
+from bridges.memory import MemoryBridge
 from gateway.app import make_app
-from gateway.channel import Channel
 from gateway.core.core import Core
-from gateway.server import Listener
-from tests.memory_bridge import MemoryBridge
+from gateway.server.connection import ClientConnection
+from gateway.server.loop import Listener
 
 OURS = tuple(f"{Path(__file__).parents[1] / folder}{os.sep}" for folder in ("gateway", "bridges", "storage"))
 
@@ -26,23 +27,24 @@ OURS = tuple(f"{Path(__file__).parents[1] / folder}{os.sep}" for folder in ("gat
 WARM_UP = 3
 
 #: Calls of functions of ours, and of all written in Python: those of others depend on their versions.
+#: Raised by 5 % when parsing, handling and rendering a call became three functions.
 LIMITS = {
-    "post-1": (76, 214),
+    "post-1": (80, 220),
     "post-20": (238, 519),
     "list-20": (164, 303),
     "claim-1": (158, 346),
-    "delete": (72, 209),
+    "delete": (77, 211),
 }
 
 
 class InThisThread:
     """Stands in for the threads that serve requests: a count must not depend on which of them is when where."""
 
-    def offer(self, channel: Channel) -> bool:
-        channel.service()
+    def offer(self, connection: ClientConnection) -> bool:
+        connection.service()
         return True
 
-    def take_late(self, before: float) -> list[Channel]:
+    def take_late(self, before: float) -> list[ClientConnection]:
         return []
 
 
@@ -85,13 +87,14 @@ def client(core: Core, configured: Callable[..., Any]) -> Iterator[Client]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         options = SimpleNamespace(
-            max_queue_time=5.0, client_timeout=30.0, trusted_proxy=None, threads=0, max_queued_requests=1
+            max_queue_time=5.0, client_timeout=30.0, trusted_proxy=None, threads=0, max_queued_requests=1,
+            direct_syscalls=True,
         )
         listener = Listener(make_app(configured(), core), listening, options, max_body=1 << 20)
         listener.task_dispatcher = InThisThread()
         yield Client(listener, listening.getsockname())
-        for channel in list(listener.active_channels.values()):
-            channel.handle_close()
+        for connection in list(listener.active_channels.values()):
+            connection.handle_close()
 
 
 def counted(call: Callable[[], Any]) -> tuple[int, int]:
@@ -102,7 +105,8 @@ def counted(call: Callable[[], Any]) -> tuple[int, int]:
         nonlocal ours, total
         if event == "call":
             total += 1
-            ours += frame.f_code.co_filename.startswith(OURS)
+            # The bridge in memory stands for a broker, which would not be counted.
+            ours += frame.f_code.co_filename.startswith(OURS) and frame.f_code.co_filename != memory.__file__
 
     sys.setprofile(count)
     try:

@@ -5,8 +5,10 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -14,15 +16,18 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from bridges.base import Bridge
 from bridges.errors import BridgeMisconfigured
-from gateway import drivers, metrics
-from gateway.app import ROUTES
-from gateway.conf import list_opts, load
-from tests.bridge_suite import BridgeSuite
+from bridges.suite import BridgeSuite
+from gateway.api.v2.operations import OPERATIONS
+from gateway.config import drivers
+from gateway.config.options import list_opts
+from gateway.config.reader import load
+from gateway.observe import metrics
+from gateway.observe.fast_paths import FAST_PATHS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
-#: Served beside ROUTES.
+#: Served beside OPERATIONS.
 MORE_ROUTES = {("GET", "/"), ("GET", "/healthcheck"), ("GET", "/metrics")}
 
 #: Folders of other people's Markdown.
@@ -54,7 +59,9 @@ def table_rows(page: Path) -> Iterator[list[str]]:
 # -- completeness ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["docs/configuration.md", "etc/marconi.conf.sample", "etc/policy.yaml.sample"])
+@pytest.mark.parametrize("path", [
+    "docs/api.md", "docs/configuration.md", "etc/marconi.conf.sample", "etc/policy.yaml.sample",
+])
 def test_generated_file_is_up_to_date(path: str) -> None:
     generate = module_from(DOCS / "generate.py")
     assert (ROOT / path).read_text() == generate.FILES[path](), "run `make docs`"
@@ -65,7 +72,7 @@ def test_every_option_has_help() -> None:
 
 
 def test_routes_in_the_documentation_are_those_served() -> None:
-    served = {(method, route) for route, handlers in ROUTES.items() for method in handlers}
+    served = {(operation.method, operation.route) for operation in OPERATIONS}
     documented = {
         (row[0].strip("`"), row[1].strip("`"))
         for row in table_rows(DOCS / "api.md")
@@ -82,6 +89,46 @@ def test_metrics_in_the_documentation_are_those_served() -> None:
     }
     documented = {row[0].strip("`") for row in table_rows(DOCS / "operations.md") if row[0].startswith("`marconi_")}
     assert documented == served
+
+
+def test_fast_paths_in_the_documentation_are_as_it_says() -> None:
+    rows = [row for row in table_rows(DOCS / "performance.md") if len(row) == 5 and row[4].startswith("`tests/")]
+    assert len(rows) >= 4
+    options = {f"[{section}] {option.name}" for section, options in list_opts() for option in options}
+    required = set(re.findall(r'^ +"([^"]+)",', (ROOT / "setup.py").read_text(), re.MULTILINE))
+    for path, switch, seen, library, tests in rows:
+        assert set(re.findall(r"`(\[.*?)`", switch)) <= options, path
+        assert set(re.findall(r"`(.*?)`", library)) <= required, path
+        for name in re.findall(r"`([^`]+\.py)`", path + tests):
+            assert (ROOT / name).exists(), name
+        assert set(re.findall(r'option="(.*?)"', seen)) == set(re.findall(r"`(\[.*?)`", switch)) & set(FAST_PATHS), path
+    assert {option for row in rows for option in re.findall(r"`(\[.*?)`", row[1])} >= set(FAST_PATHS)
+
+
+def test_each_module_of_the_server_has_its_paragraph() -> None:
+    paragraphs = re.findall(r"^\*\*`(.*?)`\*\*", (ROOT / "gateway/server/README.md").read_text(), re.MULTILINE)
+    modules = {file.name for file in (ROOT / "gateway/server").glob("*.py")} - {"__init__.py"}
+    assert paragraphs == sorted(modules)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    """The changelog tells of files that have gone."""
+    named = set(re.findall(r"`((?:gateway|bridges|storage|tests|functional|docs)/[\w/]+\.\w+)`", page.read_text()))
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_functions_that_a_call_goes_through_exist() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    named = re.findall(r"^((?:gateway|bridges|storage)(?:\.\w+){2,})", text, re.MULTILINE)
+    assert len(named) > 30
+    for name in named:
+        path, *rest = name.split(".")
+        found: Any = import_module(path)
+        for part in rest:
+            path += f".{part}"
+            found = getattr(found, part) if hasattr(found, part) else import_module(path)
+        assert callable(found), name
 
 
 # -- links ----------------------------------------------------------------------------------------------------------
@@ -144,7 +191,7 @@ class TestExampleDriver(BridgeSuite):
 
     @pytest.fixture
     def bridge(self, example_driver: None) -> Bridge:
-        bridge = drivers.make(drivers.BRIDGES, "memory://", SimpleNamespace(max_depth=1000))
+        bridge = drivers.create_driver(drivers.BRIDGES, "memory://", SimpleNamespace(max_depth=1000))
         assert isinstance(bridge, Bridge)
         return bridge
 
@@ -161,4 +208,4 @@ class TestExampleDriver(BridgeSuite):
 
     def test_it_refuses_other_uris(self) -> None:
         with pytest.raises(BridgeMisconfigured):
-            drivers.make(drivers.BRIDGES, "memory://host", SimpleNamespace(max_depth=1))
+            drivers.create_driver(drivers.BRIDGES, "memory://host", SimpleNamespace(max_depth=1))

@@ -7,7 +7,7 @@ import pytest
 from bridges.amqp import AMQPBridge
 from bridges.base import Bridge
 from bridges.loopback import LoopbackBridge
-from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, driver_classes, make
+from gateway.config.drivers import BRIDGES, SIDE_STORES, UnknownScheme, create_driver, driver_classes
 from storage.base import SideStore
 from storage.errors import StoreMisconfigured
 from storage.mongodb import MongoDBStore
@@ -29,7 +29,7 @@ def defaults(kind: type[Bridge] | type[SideStore]) -> SimpleNamespace:
     ],
 )
 def test_driver_is_chosen_by_scheme(group: str, uri: str, kind: type[Bridge] | type[SideStore]) -> None:
-    driver = make(group, uri, defaults(kind))
+    driver = create_driver(group, uri, defaults(kind))
     assert type(driver) is kind
     assert driver.connections() == 0  # it connects on first use
     driver.close()
@@ -38,7 +38,7 @@ def test_driver_is_chosen_by_scheme(group: str, uri: str, kind: type[Bridge] | t
 @pytest.mark.parametrize("uri", ["redis://localhost", "", "://", "mongodb://localhost"])
 def test_unknown_scheme_is_refused_with_those_there_are(uri: str) -> None:
     with pytest.raises(UnknownScheme, match="amqp, amqps, loopback"):
-        make(BRIDGES, uri, None)
+        create_driver(BRIDGES, uri, None)
 
 
 def test_each_driver_is_listed_once() -> None:
@@ -55,4 +55,4 @@ def test_each_driver_is_listed_once() -> None:
 )
 def test_mongodb_uri_that_cannot_be_used_is_refused(uri: str) -> None:
     with pytest.raises(StoreMisconfigured, match=r"\[side_store\] uri"):
-        make(SIDE_STORES, uri, defaults(MongoDBStore))
+        create_driver(SIDE_STORES, uri, defaults(MongoDBStore))

@@ -13,15 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridges.base import Envelope
-from gateway.core import foreign
-from gateway.core.foreign import Poison, from_json, properties
+from gateway.core.foreign import bodies
+from gateway.core.foreign.bodies import Poison, from_json
+from gateway.core.foreign.properties import native_envelope, properties
 
-#: Bytes of a body at the most.
+#: Maximum size of a body in bytes.
 LIMIT = 1000
 
 
 def to_json(body: bytes, content_type: str | None = None, encoding: str | None = None) -> bytes:
-    return foreign.to_json(Envelope(body, content_type=content_type, content_encoding=encoding), LIMIT)
+    return bodies.to_json(Envelope(body, content_type=content_type, content_encoding=encoding), LIMIT)
 
 
 @pytest.mark.parametrize("body", [b'{"a": 1}', b"[1,2]", b'"text"', b"1.50", b"null", b" true\n"])
@@ -72,7 +73,7 @@ def test_compressed_bodies_are_decompressed(encoding: str, body: bytes) -> None:
 ])
 def test_what_can_not_be_shown_is_poison(encoding: str | None, body: bytes) -> None:
     with pytest.raises(Poison):
-        foreign.to_json(Envelope(body, content_encoding=encoding), max(LIMIT, len(body) - 1) if encoding else LIMIT)
+        bodies.to_json(Envelope(body, content_encoding=encoding), max(LIMIT, len(body) - 1) if encoding else LIMIT)
 
 
 @given(st.binary(max_size=LIMIT))
@@ -103,11 +104,11 @@ def test_bad_base64_is_refused() -> None:
 ])
 def test_properties_that_amqp_can_not_carry_are_refused(wanted: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
-        foreign.envelope(b"1", wanted, oslo=False, project="p")
+        native_envelope(b"1", wanted, oslo=False, project="p")
 
 
 def test_properties_are_set() -> None:
-    made = foreign.envelope(
+    made = native_envelope(
         b"1", {"headers": {"a": 1}, "priority": 3, "reply_to": "r", "content_type": "x/json"}, oslo=False, project="p"
     )
     assert (made.headers, made.priority, made.reply_to, made.content_type) == ({"a": 1}, 3, "r", "x/json")
@@ -116,12 +117,12 @@ def test_properties_are_set() -> None:
 def test_headers_of_bytes_go_round() -> None:
     headers = {"raw": b"\xff", "nested": {"list": [b"\xfe", "text"]}, "plain": {"base64": 1}}
     shown = orjson.loads(properties(Envelope(b"1", headers=headers)))["headers"]
-    assert foreign.envelope(b"1", {"headers": shown}, oslo=False, project="p").headers == headers
+    assert native_envelope(b"1", {"headers": shown}, oslo=False, project="p").headers == headers
 
 
 def test_headers_of_bad_base64_are_refused() -> None:
     with pytest.raises(ValueError, match="base64"):
-        foreign.envelope(b"1", {"headers": {"a": {"base64": "*"}}}, oslo=False, project="p")
+        native_envelope(b"1", {"headers": {"a": {"base64": "*"}}}, oslo=False, project="p")
 
 
 def test_properties_are_shown_when_they_are_set() -> None:

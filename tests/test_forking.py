@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.exposure import LocalOnly, check_exposure
-from gateway.forking import PerProcess
-from gateway.refused import CannotServe
+from gateway.access.exposure import LocalOnly, check_exposure
+from gateway.config.refused import CannotServe
+from gateway.server.forking import PerProcess
 from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from waitress.adjustments import Adjustments
 
-import gateway.server
-from gateway.chunks import MAX_LINE, MAX_TRAILERS, SLACK
-from gateway.listening import listen
-from gateway.parser import MAX_FIELDS, MAX_FIELDS_SIZE, MAX_HEAD, Parser
-from gateway.server import Listener
+import gateway.server.loop
+from gateway.server.chunks import MAX_LINE, MAX_TRAILERS, SLACK
+from gateway.server.listening import listen
+from gateway.server.loop import Listener
+from gateway.server.parser import MAX_FIELDS, MAX_FIELDS_SIZE, MAX_HEAD, Parser
+from gateway.web.errors import json_error
 from tests.test_server import PATIENCE, App, Client, until, work, wsgi_options
 
 #: Bytes that a body must not have.
@@ -179,11 +180,11 @@ def echo() -> Echo:
 
 @pytest.fixture
 def listener(echo: Echo) -> Iterator[Listener]:
-    listener = Listener(echo, listen("127.0.0.1", 0), wsgi_options(), TOO_MANY - 1)
+    listener = Listener(echo, listen("127.0.0.1", 0), wsgi_options(), TOO_MANY - 1, error_body=json_error)
     yield listener
     listener.task_dispatcher.shutdown(timeout=PATIENCE)
-    for channel in list(listener.active_channels.values()):
-        channel.handle_close()
+    for connection in list(listener.active_channels.values()):
+        connection.handle_close()
     listener.close()
 
 
@@ -275,17 +276,17 @@ def test_refusal_of_head_has_no_body(listener: Listener) -> None:
 def test_what_is_kept_of_a_request_is_counted(listener: Listener, data: bytes) -> None:
     client = Client(listener).send(data)
     work(listener)
-    (channel,) = listener.active_channels.values()
-    assert channel.buffered >= len(data) // 2 + (len(data) if len(data) > 5000 else 0) // 2 - 200
+    (connection,) = listener.active_channels.values()
+    assert connection.buffered >= len(data) // 2 + (len(data) if len(data) > 5000 else 0) // 2 - 200
     assert not client.closed
 
 
 def test_connections_with_parsed_headers_are_freed(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     """They were not counted, nor were the lines between chunks: a thousand of them took a gigabyte."""
-    monkeypatch.setattr(gateway.server, "MAX_BUFFERED", 100_000)
+    monkeypatch.setattr(gateway.server.loop, "MAX_BUFFERED", 100_000)
     clients = [Client(listener).send(post(LENGTH, b"X: " + b"x" * 20_000)) for _ in range(10)]
     until(listener, lambda: [client.look() for client in clients] and sum(client.closed for client in clients) >= 5)
-    assert sum(channel.buffered for channel in listener.active_channels.values()) <= 100_000
+    assert sum(connection.buffered for connection in listener.active_channels.values()) <= 100_000
 
 
 def test_body_in_small_pieces_is_not_slower_than_its_size() -> None:
@@ -308,8 +309,8 @@ def test_body_in_small_pieces_lets_others_have_their_turn(listener: Listener, ec
     slow = Client(listener).send(post(TE, body=b"1\r\nx\r\n" * 1500 + b"0\r\n\r\n"))
     for _ in range(3):
         listener.turn(0.1)
-    (channel,) = listener.active_channels.values()
-    assert channel.ahead and channel.buffered > len(channel.ahead)
+    (connection,) = listener.active_channels.values()
+    assert connection.ahead and connection.buffered > len(connection.ahead)
     Client(listener).send(NEXT).answers(1)
     until(listener, lambda: b"HTTP/1.1 200" in slow.look())
     assert [path for path, _, _ in echo.requests] == ["/next", "/purge"]

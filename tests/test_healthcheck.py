@@ -10,15 +10,16 @@ import pytest
 from flask.testing import FlaskClient
 
 from bridges.errors import BridgeUnavailable
-from gateway import monitor
-from gateway.api import healthcheck
-from gateway.api.healthcheck import DRAINING, PATIENCE, Dependency, Healthcheck
+from bridges.memory import MemoryBridge
 from gateway.app import make_app
-from gateway.check import check
+from gateway.commands.check import check
 from gateway.core.core import Core
-from gateway.listening import listen
-from gateway.server import Listener
-from tests.memory_bridge import MemoryBridge
+from gateway.environ import DRAINING
+from gateway.server import monitor
+from gateway.server.listening import listen
+from gateway.server.loop import Listener
+from gateway.web import healthcheck
+from gateway.web.healthcheck import PATIENCE, Dependency, Healthcheck
 from tests.test_server import Client, until, wsgi_options
 
 
@@ -44,7 +45,7 @@ def test_gateway_that_works_is_well(client: FlaskClient) -> None:
 def test_gateway_without_what_it_needs_is_not(
     configured: Callable[..., Any], core: Core, monkeypatch: pytest.MonkeyPatch, broken: str, said: str
 ) -> None:
-    monkeypatch.setattr(getattr(core, broken), "ping", fail)
+    monkeypatch.setattr(getattr(core.pool, broken), "ping", fail)
     response = make_app(configured(), core).test_client().get("/healthcheck")
     assert response.status_code == 503
     assert response.json is not None and said in response.json["description"]
@@ -59,7 +60,8 @@ def test_gateway_that_drains_is_not(client: FlaskClient) -> None:
 
 def test_many_that_ask_cost_one_call() -> None:
     calls: list[float] = []
-    core = SimpleNamespace(bridge=SimpleNamespace(ping=lambda: calls.append(0)), store=SimpleNamespace(ping=time.time))
+    pool = SimpleNamespace(bridge=SimpleNamespace(ping=lambda: calls.append(0)), store=SimpleNamespace(ping=time.time))
+    core = SimpleNamespace(pool=pool)
     check = Healthcheck(core)
     assert {check.answer({})[0] for _ in range(1000)} == {200}
     assert len(calls) <= 2

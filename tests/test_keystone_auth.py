@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from functional.services.ports import free_port
-from gateway.auth import strategy
-from gateway.auth.base import Identity, IdentityUnavailable, Unauthenticated
-from gateway.auth.keystone import IDENTITY, TokenCache
+from gateway.access.auth import create_strategy
+from gateway.access.auth.base import Identity, IdentityUnavailable, Unauthenticated
+from gateway.access.auth.keystone import IDENTITY, TokenCache
 from gateway.core.errors import Busy
 
 Configured = Callable[..., Any]
@@ -37,11 +37,11 @@ def options(**more: object) -> dict[str, dict[str, object]]:
 )
 def test_wrong_options_are_refused(configured: Configured, more: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        strategy(configured(**options(**more)))
+        create_strategy(configured(**options(**more)))
 
 
 def test_request_without_a_token_says_where_to_get_one(configured: Configured) -> None:
-    auth = strategy(configured(**options(www_authenticate_uri="https://keystone.example.org/v3")))
+    auth = create_strategy(configured(**options(www_authenticate_uri="https://keystone.example.org/v3")))
     for environ in ({}, {"HTTP_X_AUTH_TOKEN": ""}, {"HTTP_X_AUTH_TOKEN": "\xe9"}, {"HTTP_X_AUTH_TOKEN": "a b"}):
         with pytest.raises(Unauthenticated) as caught:
             auth.identify(environ)
@@ -49,7 +49,7 @@ def test_request_without_a_token_says_where_to_get_one(configured: Configured) -
 
 
 def test_keystone_that_is_down_is_told_apart(configured: Configured) -> None:
-    auth = strategy(configured(**options()))
+    auth = create_strategy(configured(**options()))
     with pytest.raises(IdentityUnavailable, match="can't be reached"):
         auth.identify({"REQUEST_METHOD": "GET", "HTTP_X_AUTH_TOKEN": "token"})
     with pytest.raises(ValueError, match="Keystone at http://127.0.0.1") as caught:
@@ -58,7 +58,7 @@ def test_keystone_that_is_down_is_told_apart(configured: Configured) -> None:
 
 
 def test_new_tokens_leave_threads_for_known_ones(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
-    auth: Any = strategy(configured(wsgi={"threads": 4}, **options()))
+    auth: Any = create_strategy(configured(wsgi={"threads": 4}, **options()))
     asking, go_on = threading.Semaphore(0), threading.Event()
 
     def slow(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -87,7 +87,7 @@ def test_new_tokens_leave_threads_for_known_ones(configured: Configured, monkeyp
 
 
 def test_operators_delay_auth_decision_changes_nothing(configured: Configured) -> None:
-    auth = strategy(configured(**options(delay_auth_decision=True)))
+    auth = create_strategy(configured(**options(delay_auth_decision=True)))
     with pytest.raises(IdentityUnavailable):
         auth.identify({"REQUEST_METHOD": "GET", "HTTP_X_AUTH_TOKEN": "token", "HTTP_X_IDENTITY_STATUS": "Confirmed"})
 

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 
 from bridges.base import Batch
-from gateway.core.core import DEFAULT_MAX_BODY, Core
+from bridges.memory import MemoryBridge
+from gateway.core.core import Core
 from gateway.core.errors import Busy
 from gateway.core.ids import IdMaker
-from gateway.core.landing import SLOW_FETCH, Landing
-from gateway.core.messages import Post
-from gateway.core.queues import QueueInfo
-from storage.base import Message
-from tests.memory_bridge import MemoryBridge
+from gateway.core.messages.post import Post
+from gateway.core.pool import Pool
+from gateway.core.queues.info import QueueInfo
+from gateway.core.seal import Seal
+from gateway.core.sealing import Sealing
+from gateway.core.taking import SLOW_FETCH
+from storage.model import Message
 from tests.test_landing import bodies, claim, land_free, native, posted
 from tests.threads import DEADLINE, in_background, together
 
@@ -32,24 +35,28 @@ SETTLING = 0.1
 
 
 @pytest.fixture
-def landing(core: Core) -> Landing:
-    return core.messages._landing
+def pool(core: Core) -> Pool:
+    return core.pool
 
 
 @pytest.fixture
-def elsewhere(core: Core) -> Landing:
-    """Another gateway on the same broker and side-store."""
-    return Landing(core.bridge, core.store, IdMaker(), DEFAULT_MAX_BODY)
+def elsewhere(core: Core) -> Pool:
+    """Another gateway's on the same broker and side-store."""
+    return another(core.pool)
+
+
+def another(pool: Pool) -> Pool:
+    return Pool(pool.name, pool.bridge, pool.store, IdMaker(), Sealing(Seal()))
 
 
 class SlowLand:
     """Stops a gateway between its fetch and its write."""
 
-    def __init__(self, landing: Landing, monkeypatch: pytest.MonkeyPatch):
+    def __init__(self, pool: Pool, monkeypatch: pytest.MonkeyPatch):
         self.fetched = threading.Event()
         self.go_on = threading.Event()
-        self._land = landing._store.land
-        monkeypatch.setattr(landing, "_store", _Instead(landing._store, self))
+        self._land = pool.store.landed.land
+        monkeypatch.setattr(pool.store.landed, "land", self)
 
     def __call__(self, q: str, messages: Sequence[Message], **how: Any) -> set[str]:
         self.fetched.set()
@@ -57,26 +64,15 @@ class SlowLand:
         return set(self._land(q, messages, **how))
 
 
-class _Instead:
-    """A side-store with another `land`."""
-
-    def __init__(self, store: Any, land: SlowLand):
-        self._store = store
-        self.land = land
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-
 @pytest.mark.parametrize("where", ["the same gateway", "another gateway"])
 def test_claimer_waits_for_a_lister_that_is_landing(
-    landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch,
+    pool: Pool, elsewhere: Pool, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
-    claimer = landing if where == "the same gateway" else elsewhere
+    claimer = pool if where == "the same gateway" else elsewhere
     bridge.publish(info.broker, native(*"12345"))
-    slow = SlowLand(landing, monkeypatch)
-    lister = in_background(lambda: land_free(landing, info, 2))
+    slow = SlowLand(pool, monkeypatch)
+    lister = in_background(lambda: land_free(pool, info, 2))
     assert slow.fetched.wait(DEADLINE)
     claimed = in_background(lambda: claim(claimer, info, 2))
     with pytest.raises(TimeoutError):
@@ -89,7 +85,7 @@ def test_claimer_waits_for_a_lister_that_is_landing(
 @pytest.mark.parametrize("producer", ["gateway", "native"])
 @pytest.mark.parametrize("lister", ["has landed", "is landing"])
 def test_claimer_that_fetches_late_lands_that_behind_what_a_lister_has(
-    core: Core, landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo,
+    core: Core, pool: Pool, elsewhere: Pool, bridge: MemoryBridge, info: QueueInfo,
     monkeypatch: pytest.MonkeyPatch, lister: str, producer: str,
 ) -> None:
     """It has seen no lease, but a lister began and fetched before its own fetch reached the broker."""
@@ -108,18 +104,18 @@ def test_claimer_that_fetches_late_lands_that_behind_what_a_lister_has(
         return real(queue, limit)
 
     monkeypatch.setattr(info.bridge, "fetch", fetch)
-    claimed = in_background(lambda: claim(landing, info, 2))
+    claimed = in_background(lambda: claim(pool, info, 2))
     if lister == "is landing":
         with pytest.raises(TimeoutError):
             claimed.result(SOON)
         slow.go_on.set()
     assert bodies(claimed.result(DEADLINE)) == ["1", "2"]
-    assert bodies(core.store.free(info.key, 5)[0]) == ["3", "4"]
+    assert bodies(core.pool.store.landed.find_free(info.key, 5)[0]) == ["3", "4"]
     assert bridge.depth(info.broker) == 1
 
 
 def test_claimer_that_fetches_late_keeps_what_is_older_than_a_listers(
-    core: Core, landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo,
+    core: Core, pool: Pool, elsewhere: Pool, bridge: MemoryBridge, info: QueueInfo,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its fetch reached the broker first; only the answer was slow."""
@@ -134,64 +130,65 @@ def test_claimer_that_fetches_late_keeps_what_is_older_than_a_listers(
         return batch
 
     monkeypatch.setattr(info.bridge, "fetch", fetch)
-    assert bodies(claim(landing, info, 2)) == ["1", "2"]
+    assert bodies(claim(pool, info, 2)) == ["1", "2"]
 
 
 def test_batch_of_a_claimer_that_may_not_land_it_is_given_back(
-    core: Core, landing: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
+    core: Core, pool: Pool, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.core.landing.LANDING_BUDGET", 0.1)
+    monkeypatch.setattr("gateway.core.taking.LANDING_BUDGET", 0.1)
     bridge.publish(info.broker, posted(core, *"12"))
     real = info.bridge.fetch
 
     def fetch(queue: str, limit: int) -> Batch:
-        core.store.acquire_lease(info.key, "dead", 60)
+        core.pool.store.landed.acquire_lease(info.key, "dead", 60)
         time.sleep(SLOW_FETCH)
         return real(queue, limit)
 
     monkeypatch.setattr(info.bridge, "fetch", fetch)
     with pytest.raises(Busy):
-        claim(landing, info, 2)
+        claim(pool, info, 2)
     assert bridge.depth(info.broker) == 2
 
 
 def test_page_has_what_others_landed_while_its_lease_was_lost(
-    core: Core, landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo,
+    core: Core, pool: Pool, elsewhere: Pool, bridge: MemoryBridge, info: QueueInfo,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its marker will be behind that (rule 5)."""
-    monkeypatch.setattr("gateway.core.landing.LEASE_USE", -1.0)
+    monkeypatch.setattr("gateway.core.lease.LEASE_USE", -1.0)
     monkeypatch.setattr("gateway.core.landing.LANDING_BATCH", 1)
     bridge.publish(info.broker, native(*"1234"))
-    real = core.store.renew_lease
+    real = core.pool.store.landed.renew_lease
     renewals: list[str] = []
 
     def renew(q: str, owner: str, seconds: float) -> bool:
         renewals.append(q)
         if len(renewals) == 2:
-            core.store.release_lease(q, owner, 0)
-            monkeypatch.setattr(core.store, "renew_lease", real)
+            core.pool.store.landed.release_lease(q, owner, 0)
+            monkeypatch.setattr(core.pool.store.landed, "renew_lease", real)
             assert bodies(land_free(elsewhere, info, 1)[0]) == ["3"]  # 2 is in the hand of the lister
         return real(q, owner, seconds)
 
-    monkeypatch.setattr(core.store, "renew_lease", renew)
+    monkeypatch.setattr(core.pool.store.landed, "renew_lease", renew)
     assert bodies(core.messages.list(info, None, 4, None, False, False)) == ["1", "3", "2", "4"]
 
 
 @pytest.mark.parametrize("where", ["the same gateway", "another gateway"])
 def test_claimers_do_not_wait_for_each_other(
-    landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch,
+    pool: Pool, elsewhere: Pool, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
     bridge.publish(info.broker, native(*"12"))
-    slow = SlowLand(landing, monkeypatch)
-    first = in_background(lambda: claim(landing, info, 1, "first"))
+    slow = SlowLand(pool, monkeypatch)
+    first = in_background(lambda: claim(pool, info, 1, "first"))
     assert slow.fetched.wait(DEADLINE)
     if where == "another gateway":
         assert bodies(claim(elsewhere, info, 1, "second")) == ["2"]
         slow.go_on.set()
     else:
-        second = in_background(lambda: claim(landing, info, 1, "second"))
+        second = in_background(lambda: claim(pool, info, 1, "second"))
         slow.go_on.set()
         assert bodies(second.result(DEADLINE)) == ["2"]
     assert bodies(first.result(DEADLINE)) == ["1"]
@@ -199,12 +196,12 @@ def test_claimers_do_not_wait_for_each_other(
 
 @pytest.mark.parametrize("call", ["get", "delete"])
 def test_message_that_is_just_being_claimed_is_not_taken_for_gone(
-    core: Core, landing: Landing, info: QueueInfo, monkeypatch: pytest.MonkeyPatch, call: str
+    core: Core, pool: Pool, info: QueueInfo, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """It is in the broker no more and not yet in the side-store."""
     (id_,) = core.messages.post(info.project, info.name, "client", [Post(b"1")], 100)
-    slow = SlowLand(landing, monkeypatch)
-    claimed = in_background(lambda: claim(landing, info))
+    slow = SlowLand(pool, monkeypatch)
+    claimed = in_background(lambda: claim(pool, info))
     assert slow.fetched.wait(DEADLINE)
     asked = in_background({
         "get": lambda: core.messages.get(info, [id_]),
@@ -216,28 +213,30 @@ def test_message_that_is_just_being_claimed_is_not_taken_for_gone(
     assert bodies(claimed.result(DEADLINE)) == ["1"]
     if call == "delete":
         # Claimed before it could be deleted, so it stays and the caller is told; or it is gone for good.
-        assert asked.result(DEADLINE)[0] == {id_} or core.store.get_claim(info.key, "claim") == []
+        assert asked.result(DEADLINE)[0] == {id_} or core.pool.store.landed.get_claim(info.key, "claim") == []
     else:
         assert bodies(asked.result(DEADLINE)) == ["1"]
 
 
 def test_claimers_answer_when_a_dead_gateway_holds_the_lease(
-    core: Core, landing: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
+    core: Core, pool: Pool, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They give up in time, and what had landed before is not kept from them."""
     monkeypatch.setattr("gateway.core.landing.LANDING_BUDGET", 0.1)
+    monkeypatch.setattr("gateway.core.taking.LANDING_BUDGET", 0.1)
     bridge.publish(info.broker, native(*"12"))
-    land_free(landing, info, 1)
-    core.store.acquire_lease(info.key, "dead", 60)
-    assert bodies(claim(landing, info, 5)) == ["1"]
+    land_free(pool, info, 1)
+    core.pool.store.landed.acquire_lease(info.key, "dead", 60)
+    assert bodies(claim(pool, info, 5)) == ["1"]
 
 
 def test_only_claimer_gets_a_producers_messages_in_order_while_others_list(
-    core: Core, landing: Landing, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
+    core: Core, pool: Pool, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.core.landing.SETTLING", SETTLING)
-    monkeypatch.setattr("gateway.core.landing.SLOW_FETCH", SETTLING)
-    monkeypatch.setattr("gateway.core.landing.LOOKS", 100)  # nor does it fetch after a look that took too long
+    monkeypatch.setattr("gateway.core.taking.SETTLING", SETTLING)
+    monkeypatch.setattr("gateway.core.taking.SLOW_FETCH", SETTLING)
+    monkeypatch.setattr("gateway.core.taking.LOOKS", 100)  # nor does it fetch after a look that took too long
     posted = [str(number) for number in range(STREAM)]
     done = threading.Event()
 
@@ -249,29 +248,29 @@ def test_only_claimer_gets_a_producers_messages_in_order_while_others_list(
         got: list[str] = []
         try:
             while len(got) < STREAM:
-                got += bodies(claim(landing, info, 3, f"claim-{len(got)}"))
+                got += bodies(claim(pool, info, 3, f"claim-{len(got)}"))
         finally:
             done.set()
         return got
 
-    def list_(gateway: Landing) -> None:
+    def list_(gateway: Pool) -> None:
         while not done.is_set():
             with contextlib.suppress(Busy):  # so many listers wait long for their turn
                 land_free(gateway, info, 2)
 
-    listers = [Landing(core.bridge, core.store, IdMaker(), DEFAULT_MAX_BODY) for _ in range(LISTERS)]
+    listers = [another(core.pool) for _ in range(LISTERS)]
     _, got, *_ = together(post, take, *[lambda gateway=gateway: list_(gateway) for gateway in listers])
     assert got == posted
 
 
 def test_many_claimers_and_listers_lose_nothing_and_get_nothing_twice(
-    core: Core, landing: Landing, elsewhere: Landing, bridge: MemoryBridge, info: QueueInfo
+    core: Core, pool: Pool, elsewhere: Pool, bridge: MemoryBridge, info: QueueInfo
 ) -> None:
     posted = [str(number) for number in range(STREAM)]
     bridge.publish(info.broker, native(*posted))
     taken = threading.Semaphore(0)
 
-    def take(gateway: Landing, worker: int) -> list[str]:
+    def take(gateway: Pool, worker: int) -> list[str]:
         got: list[str] = []
         rounds = 0
         while batch := bodies(claim(gateway, info, 3, f"claim-{worker}-{rounds}")):
@@ -280,16 +279,16 @@ def test_many_claimers_and_listers_lose_nothing_and_get_nothing_twice(
         taken.release()
         return got
 
-    def walk(gateway: Landing) -> list[str]:
+    def walk(gateway: Pool) -> list[str]:
         seen: list[str] = []
         while not taken.acquire(blocking=False):
             seen += bodies(land_free(gateway, info, 2)[0])
         return seen
 
-    gateways = [landing, elsewhere]
+    gateways = [pool, elsewhere]
     calls = [lambda n=n: take(gateways[n % 2], n) for n in range(4)] + [lambda: walk(elsewhere)]
     *claimed, landed = together(*calls)
-    left = claim(landing, info, STREAM, "left")
+    left = claim(pool, info, STREAM, "left")
     got = [body for part in claimed for body in part] + bodies(left)
     assert sorted(got, key=int) == posted
     assert len(set(landed)) == len(landed)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
-from gateway.listening import drop_new_connections, listen, remove_file, shown
+from gateway.server.listening import drop_new_connections, listen, remove_file, shown
 
 Configured = Callable[..., Any]
 
@@ -34,8 +34,8 @@ def test_one_on_which_nobody_listens_is_replaced_and_another_is_not(tmp_path: Pa
 
 
 def test_one_whose_line_is_full_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.listening.BACKLOG", 0)
-    monkeypatch.setattr("gateway.listening.TAKEN_IN", 0.05)
+    monkeypatch.setattr("gateway.server.listening.BACKLOG", 0)
+    monkeypatch.setattr("gateway.server.listening.TAKEN_IN", 0.05)
     where = f"unix:{tmp_path}/s"
     with listen(where, 0), socket.socket(socket.AF_UNIX) as client:
         client.connect(f"{tmp_path}/s")
@@ -49,12 +49,12 @@ def test_file_of_somebody_else_stays(tmp_path: Path) -> None:
         path.unlink()
         with listen(f"unix:{path}", 0) as second:
             # The same process has made both: as if another had.
-            from gateway import listening
+            from gateway.server import listening
 
-            listening._made[str(path)] = (0, 0)
+            listening._created[str(path)] = (0, 0)
             remove_file(first)
             assert path.exists()
-            listening._made[str(path)] = (path.stat().st_dev, path.stat().st_ino)
+            listening._created[str(path)] = (path.stat().st_dev, path.stat().st_ino)
             remove_file(second)
             assert not path.exists()
 

@@ -2,26 +2,31 @@
 
 import threading
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
 import pytest
 
-from gateway.core import listing
+from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.errors import Busy
 from gateway.core.gate import Gate
-from gateway.core.listing import Wanted
+from gateway.core.queues import listing
+from gateway.core.queues.listing import QueueLists, Wanted
+from gateway.core.queues.metadata import MetadataRules
 from storage.sqlite import SQLiteStore
+from storage.sqlite.catalogue import SQLiteCatalogue
 
 
 def names(core: Core, **wanted: Any) -> list[str]:
-    page, _ = core.queues.lists.page(Wanted("p", **{"after": "", "limit": 20} | wanted))
+    page, _ = core.queues.list(Wanted("p", **{"after": "", "limit": 20} | wanted))
     return [queue.name for queue in page]
 
 
 def count(core: Core, **wanted: Any) -> int | None:
-    return core.queues.lists.page(Wanted("p", **{"after": "", "limit": 1, "count": True} | wanted))[1]
+    return core.queues.list(Wanted("p", **{"after": "", "limit": 1, "count": True} | wanted))[1]
 
 
 def even(metadata: dict[str, Any]) -> bool:
@@ -51,18 +56,19 @@ def test_part_that_is_in_no_name_finds_nothing(seven: Core, part: str) -> None:
 
 
 def test_names_and_counts_by_name_read_no_metadata(seven: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seven.queues.lists._rules, "show", lambda _: pytest.fail("metadata was read"))
-    monkeypatch.setattr(seven.store, "list_queues", lambda *_: pytest.fail("metadata was read"))
+    monkeypatch.setattr(MetadataRules, "show", lambda _: pytest.fail("metadata was read"))
+    monkeypatch.setattr(seven.pool.store.catalogue, "list_queues", lambda *_: pytest.fail("metadata was read"))
     assert names(seven, part="3") == ["q3"]
     assert count(seven, part="q") == 7
 
 
 def test_page_of_one_reads_one_queue(seven: Core, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
+    real = store.catalogue.list_queues
     monkeypatch.setattr(
-        seven.store, "list_queues", lambda *place: asked.append(place) or SQLiteStore.list_queues(store, *place)
+        seven.pool.store.catalogue, "list_queues", lambda *place: asked.append(place) or real(*place)
     )
-    (queue,), _ = seven.queues.lists.page(Wanted("p", "", 1, detailed=True))
+    (queue,), _ = seven.queues.list(Wanted("p", "", 1, detailed=True))
     assert orjson.loads(queue.metadata)["even"] is True
     assert asked == [("p", "", 1, "")]
 
@@ -74,7 +80,7 @@ def test_count_with_a_filter_has_no_end(core: Core, store: SQLiteStore) -> None:
             ((f"p/q{n}", f"q{n}", b'{"even":%s}' % (b"true" if n % 2 else b"false")) for n in range(45_000)),
         )
 
-    store._write(change)
+    store._database.write(change)
     assert count(core, matches=even) == 22_500
     assert count(core, part="9", matches=even) == count(core, part="9") - sum(
         "9" in str(n) for n in range(0, 45_000, 2)
@@ -83,7 +89,7 @@ def test_count_with_a_filter_has_no_end(core: Core, store: SQLiteStore) -> None:
 
 def test_detailed_page_ends_when_there_are_too_many_bytes(core: Core, store: SQLiteStore) -> None:
     for number in range(8):
-        store.create_queue(f"p/q{number}", b'{"even":true,"x":"%s"}' % (b"x" * 700_000))
+        store.catalogue.create_queue(f"p/q{number}", b'{"even":true,"x":"%s"}' % (b"x" * 700_000))
     for matches in (None, even):
         assert names(core, detailed=True, matches=matches) == ["q0", "q1"]
         assert names(core, detailed=True, matches=matches, after="q6") == ["q7"]
@@ -93,8 +99,8 @@ def test_detailed_page_ends_when_there_are_too_many_bytes(core: Core, store: SQL
 def test_filter_holds_little_in_memory(core: Core, store: SQLiteStore) -> None:
     metadata = orjson.dumps({f"key{n}": [n] for n in range(4000)})
     for number in range(120):
-        store.create_queue(f"p/q{number}", metadata)
-    core.store.timeout = 60.0  # it takes long to trace
+        store.catalogue.create_queue(f"p/q{number}", metadata)
+    core.pool.store.timeout = 60.0  # it takes long to trace
     tracemalloc.start()
     try:
         assert names(core, limit=20, matches=lambda m: m["key1"] == [1], count=True)
@@ -108,17 +114,17 @@ def test_steps_are_as_large_as_the_metadata_lets_them(
     core: Core, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(60):
-        store.create_queue(f"p/a{number:02}", b'{"even":true}')
+        store.catalogue.create_queue(f"p/a{number:02}", b'{"even":true}')
     for number in range(40):
-        store.create_queue(f"p/b{number:02}", b'{"even":true,"x":"%s"}' % (b"x" * 100_000))
+        store.catalogue.create_queue(f"p/b{number:02}", b'{"even":true,"x":"%s"}' % (b"x" * 100_000))
     got: list[int] = []
 
     def list_queues(*place: Any) -> Any:
-        found = SQLiteStore.list_queues(store, *place)
+        found = SQLiteCatalogue.list_queues(store.catalogue, *place)
         got.append(len(found))
         return found
 
-    monkeypatch.setattr(core.store, "list_queues", list_queues)
+    monkeypatch.setattr(core.pool.store.catalogue, "list_queues", list_queues)
     assert count(core, matches=even) == 100
     assert got == [20, 50, 10, 10, 10, 0]
 
@@ -127,12 +133,21 @@ def test_long_filters_are_few_at_a_time_and_leave_short_ones_alone(
     seven: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "STEP", 1)
-    seven.queues.lists._gate = Gate(1, 0, 0.1, "busy")
     inside, go_on = threading.Event(), threading.Event()
 
+    class Watched(Gate):
+        @contextmanager
+        def turn(self) -> Iterator[None]:
+            with super().turn():
+                inside.set()
+                yield
+
+    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=False)
+    lists = QueueLists(seven.pool.store, rules, Watched(1, 0, 0.1, "busy"))
+    monkeypatch.setattr(seven.queues, "list", lists.page)
+
     def slow(metadata: dict[str, Any]) -> bool:
-        if threading.current_thread() is first and seven.queues.lists._gate._turns._value == 0:
-            inside.set()
+        if threading.current_thread() is first and inside.is_set():
             go_on.wait(10)
         return False
 
@@ -152,7 +167,7 @@ def test_long_filters_are_few_at_a_time_and_leave_short_ones_alone(
 
 def test_filter_ends_in_time(seven: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "STEP", 1)
-    monkeypatch.setattr(seven.store, "timeout", -1.0, raising=False)
+    monkeypatch.setattr(seven.pool.store, "timeout", -1.0, raising=False)
     with pytest.raises(Busy, match="too many queues"):
         names(seven, matches=even)
 

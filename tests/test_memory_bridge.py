@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.bridge_suite import BridgeSuite
-from tests.memory_bridge import MemoryBridge
+from bridges.memory import MemoryBridge
+from bridges.suite import BridgeSuite
 
 
 class TestMemoryBridge(BridgeSuite):

@@ -7,17 +7,16 @@ import pytest
 
 from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable, OutcomeUnknown
+from bridges.memory import MemoryBridge
+from gateway.config.limits import Limits
 from gateway.core.core import Core
+from gateway.core.envelopes import CIPHER_HEADER, CLIENT_HEADER
 from gateway.core.errors import Forbidden, InvalidInput
-from gateway.core.landing import CLIENT_HEADER
-from gateway.core.limits import Limits
-from gateway.core.messages import Post
-from gateway.core.queues import QueueInfo
-from gateway.core.seal import CIPHER_HEADER
-from storage.base import Message
+from gateway.core.messages.post import Post
+from gateway.core.queues.info import QueueInfo
 from storage.errors import StoreUnavailable
+from storage.model import Message
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 UNKNOWN = "0192b0a0-0000-7000-8000-000000000000"
 
@@ -33,7 +32,7 @@ def listing(core: Core, info: QueueInfo, marker: str | None = None, limit: int =
 
 
 def claim(core: Core, info: QueueInfo, limit: int = 20) -> list[Message]:
-    return core.messages.claim(info, None, None, limit)
+    return core.claims.create(info, None, None, limit)
 
 
 def bodies(messages: list[Message]) -> list[str]:
@@ -50,14 +49,14 @@ class TestPost:
         (envelope,) = bridge.fetch(info.broker, 10).envelopes
         assert (envelope.body, envelope.message_id, envelope.ttl) == (b'{"a":1}', id_, 60_000)
         assert envelope.headers == {CLIENT_HEADER: "client"}
-        assert store.newest(info.key) is None  # no side-store write on the way
+        assert store.landed.newest(info.key) is None  # no side-store write on the way
 
     def test_delayed_message_waits_in_the_side_store(
         self, core: Core, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo
     ) -> None:
         (id_,) = post(core, info, "1", delay=60)
         assert bridge.depth(info.broker) == 0
-        (message,) = store.list_messages(info.key, 0, 10, delayed=True)
+        (message,) = store.landed.list_messages(info.key, 0, 10, delayed=True)
         assert (message.id, message.hidden_until - message.posted) == (id_, 60_000)
         assert claim(core, info) == []
 
@@ -75,10 +74,10 @@ class TestPost:
         def fail(*_: Any) -> None:
             raise error
 
-        monkeypatch.setattr(core.bridge, "publish", fail)
+        monkeypatch.setattr(core.pool.bridge, "publish", fail)
         with pytest.raises(type(error)):
             core.messages.post(info.project, info.name, "client", [Post(b"1", delay=60), Post(b"2")], 100)
-        assert store.list_messages(info.key, 0, 10, delayed=True) == []
+        assert store.landed.list_messages(info.key, 0, 10, delayed=True) == []
 
     @pytest.mark.parametrize(
         "fields", [{"ttl": 59}, {"ttl": 1209601}, {"delay": -1}, {"delay": 901}, {"ttl": 2**64 - 1}]
@@ -100,7 +99,7 @@ class TestPost:
         self, core: Core, bridge: MemoryBridge, info: QueueInfo
     ) -> None:
         core.queues.create(info.project, info.name, {"_enable_encrypt_messages": True})
-        info = core.queues.ensure(info.project, info.name)
+        info = core.directory.ensure(info.project, info.name)
         post(core, info, '"secret"')
         batch = bridge.fetch(info.broker, 1)
         assert b"secret" not in batch.envelopes[0].body
@@ -154,10 +153,10 @@ class TestRead:
         self, core: Core, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (first,) = post(core, info, "first")
-        now = core.store.now()
+        now = core.pool.store.now()
         for number in range(200):
             now += 10_000  # more than the clocks of two gateways may differ
-            monkeypatch.setattr(core.store, "now", lambda now=now: now)
+            monkeypatch.setattr(core.pool.store, "now", lambda now=now: now)
             post(core, info, str(number))
         core.messages.get(info, [first])
         claimed = claim(core, info, 1)
@@ -188,7 +187,7 @@ class TestDelete:
         ids = [id_ for number in range(100) for id_ in post(core, info, str(number))]
         core.messages.delete(info, ids[-1], None)
         assert bridge.depth(info.broker) > 0  # so it was not found, and nobody landed everything for it
-        with store._read() as db:
+        with store._database.read() as db:
             assert db.execute("SELECT id FROM tombstones").fetchall() == [(ids[-1],)]
         got: list[str] = []
         while batch := claim(core, info):
@@ -237,7 +236,7 @@ class TestDelete:
         popped = core.messages.pop(info, 5)
         assert [(m.body, m.claim, m.claims) for m in popped] == [(b"1", None, 0), (b"2", None, 0)]
         assert bridge.depth(info.broker) == 0
-        assert store.newest(info.key) is None
+        assert store.landed.newest(info.key) is None
 
     def test_pop_takes_what_has_landed_before_the_backlog(self, core: Core, info: QueueInfo) -> None:
         post(core, info, *"123")
@@ -256,7 +255,7 @@ class TestDelete:
         bridge.requeue(waiting)
         assert bodies(claim(core, info, 1)) == ["1"]
         bridge.publish(info.broker, copies[:1])
-        store.tombstone(info.key, {ids[1]: store.now() + 60_000})
+        store.landed.tombstone(info.key, {ids[1]: store.now() + 60_000})
         assert bodies(core.messages.pop(info, 5)) == ["3"]
         assert core.messages.pop(info, 5) == []
         assert bridge.depth(info.broker) == 0
@@ -289,7 +288,7 @@ class TestDelete:
 
         post(core, info, *"12")
         with monkeypatch.context() as patch:
-            patch.setattr(core.messages._landing._store, "known", down)
+            patch.setattr(core.pool.store.landed, "landed_or_deleted", down)
             with pytest.raises(StoreUnavailable):
                 core.messages.pop(info, 5)
         assert bodies(core.messages.pop(info, 5)) == ["1", "2"]
@@ -303,7 +302,7 @@ class TestDelete:
         post(core, info, *"12")
         assert bodies(listing(core, info, limit=1)) == ["1"]
         post(core, info, "3")
-        monkeypatch.setattr(core.messages._store, "delete_claimed", down)
+        monkeypatch.setattr(core.pool.store.landed, "delete_claimed", down)
         assert bodies(core.messages.pop(info, 5)) == ["2", "3"]
 
     def test_purge_empties_both_places(self, core: Core, info: QueueInfo) -> None:
@@ -337,7 +336,7 @@ class TestWithoutABacklog:
     def test_deleting_unknown_ids_leaves_no_tombstones(
         self, core: Core, store: SQLiteStore, info: QueueInfo
     ) -> None:
-        (id_,) = core.messages._ids.make(core.store.now())
+        (id_,) = core.ids.make(core.pool.store.now())
         core.messages.delete(info, id_, None)
-        with store._read() as db:
+        with store._database.read() as db:
             assert db.execute("SELECT count(*) FROM tombstones").fetchone() == (0,)

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from gateway.config.limits import Limits
 from gateway.core.errors import Conflict, InvalidInput
-from gateway.core.limits import Limits
-from gateway.core.metadata import MetadataRules
+from gateway.core.queues.metadata import MetadataRules
 
 RULES = MetadataRules(Limits(), can_encrypt=True, can_bridge=True)
 

@@ -3,12 +3,14 @@
 import base64
 import secrets
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from pymongo.uri_parser import parse_uri
 
-from storage.mongodb.credentials import Credentials, Refused
+from storage.mongodb.direct.credentials import Credentials, Refused, UnknownMechanism
 
 
 class Server:
@@ -118,8 +120,15 @@ def test_without_a_user_nothing_is_proved() -> None:
 
 
 def test_unknown_mechanism_is_left_to_the_driver() -> None:
-    with pytest.raises(ValueError, match="GSSAPI"):
+    with pytest.raises(UnknownMechanism, match="GSSAPI"):
         credentials("mongodb://u@h/?authMechanism=GSSAPI")
+
+
+@pytest.mark.parametrize(("user", "known"), [("u", True), ("ü", True), ("ª", False), ("a\u00adb", False)])
+def test_user_whose_name_scram_would_change_is_left_to_the_driver(user: str, known: bool) -> None:
+    """MongoDB does not prepare the names of users, as RFC 5802 wants it."""
+    with nullcontext() if known else pytest.raises(UnknownMechanism):
+        credentials(f"mongodb://{quote(user)}:p@h/")
 
 
 def test_names_are_escaped() -> None:

@@ -11,7 +11,7 @@ from pymongo.uri_parser import parse_uri
 from storage.errors import StoreMisconfigured
 from storage.mongodb import MongoDBStore
 
-OPTIONS = SimpleNamespace(timeout=1.0, max_pool_size=1)
+OPTIONS = SimpleNamespace(timeout=1.0, max_pool_size=1, direct=True)
 
 SECRET = "hunter2x"
 
@@ -21,7 +21,7 @@ SECRET = "hunter2x"
 )
 def test_every_character_arrives_as_it_was_meant(password: str) -> None:
     store = MongoDBStore(f"mongodb://user:{quote(password, safe='')}@h1,h2:2/db?replicaSet=rs", OPTIONS)
-    assert parse_uri(store._direct._uri)["password"] == password
+    assert parse_uri(store._database.direct.connections._uri)["password"] == password
     assert store.describe() == "mongodb://h1,h2:2/db"
     store.close()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import bson
 import pytest
 
-from storage.mongodb.wire import _PREFIX, Connection
+from storage.mongodb.direct.wire import _PREFIX, Connection
 
 #: Answers a request's number and document with bytes.
 Script = Callable[[int, dict], bytes]

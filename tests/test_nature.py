@@ -6,38 +6,52 @@ from typing import Any
 import pytest
 from amqp.exceptions import AMQPError, NotFound, PreconditionFailed, error_for_code
 
-from bridges.amqp.link import Link
-from bridges.amqp.nature import may_consume
-from bridges.errors import QueueMissing
+from bridges.amqp import queues
+from bridges.amqp.dialects import DIALECTS, UNKNOWN
+from bridges.amqp.dialects.base import Dialect
+from bridges.amqp.fetcher import Fetcher
+from bridges.errors import QueueMissing, SourceUnreadable
 
 ABSENT = "NOT_FOUND - no queue 'q' in vhost '/'"
+LOCKED = "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'"
 DOWN = "NOT_FOUND - home node 'n' of durable queue 'q' in vhost '/' is down or inaccessible"
 
 
-def link_that_is_told(code: int, text: str) -> Any:
-    """A link of which every declaration is refused."""
+NAMED = {"rabbitmq": DIALECTS["RabbitMQ"], "unknown": UNKNOWN}
+
+
+def fetcher_that_is_told(code: int, text: str, dialect: Dialect = UNKNOWN) -> Any:
+    """A fetcher of which every declaration is refused."""
     def refuse(*_: Any, **__: Any) -> None:
         error: AMQPError = error_for_code(code, text, (50, 10), AMQPError)
         raise error
 
-    link = Link.__new__(Link)
-    link.channel = SimpleNamespace(queue_declare=refuse, exchange_declare=refuse)  # type: ignore[assignment]
-    return link
+    fetcher = Fetcher.__new__(Fetcher)
+    fetcher.dialect = dialect
+    fetcher.channel = SimpleNamespace(queue_declare=refuse, exchange_declare=refuse)  # type: ignore[assignment]
+    return fetcher
 
 
-def test_queue_that_is_down_is_not_missing() -> None:
+@pytest.mark.parametrize("dialect", NAMED.values(), ids=NAMED)
+def test_queue_that_is_down_is_not_missing(dialect: Dialect) -> None:
     with pytest.raises(QueueMissing):
-        may_consume(link_that_is_told(404, ABSENT), "q")
+        dialect.may_consume(fetcher_that_is_told(404, ABSENT, dialect), "q")
     with pytest.raises(NotFound, match="down or inaccessible"):
-        may_consume(link_that_is_told(404, DOWN), "q")
+        dialect.may_consume(fetcher_that_is_told(404, DOWN, dialect), "q")
+
+
+@pytest.mark.parametrize("dialect", NAMED.values(), ids=NAMED)
+def test_queue_of_another_connection_alone_is_unreadable(dialect: Dialect) -> None:
+    with pytest.raises(SourceUnreadable, match="another connection"):
+        dialect.may_consume(fetcher_that_is_told(405, LOCKED, dialect), "q")
 
 
 def test_exchange_beyond_a_limit_is_not_taken_for_one_that_is_there() -> None:
-    link_that_is_told(
+    queues.declare_exchange(fetcher_that_is_told(
         406, "PRECONDITION_FAILED - inequivalent arg 'durable' for exchange 'x' in vhost '/': received 'true' but"
         " current is 'false'"
-    ).declare_exchange("x", "topic", True)
+    ), "x", "topic", True)
     with pytest.raises(PreconditionFailed, match="limit"):
-        link_that_is_told(
+        queues.declare_exchange(fetcher_that_is_told(
             406, "PRECONDITION_FAILED - cannot declare exchange 'x': exchange limit in cluster (1) is reached"
-        ).declare_exchange("x", "topic", True)
+        ), "x", "topic", True)

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from gateway.core.oslo import unwrap, wrap
+from gateway.core.foreign.oslo import unwrap, wrap
 
 INNER = {
     "message_id": "1", "publisher_id": "compute.host", "event_type": "instance.create", "priority": "INFO",

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 from gateway.app import make_app
 from gateway.core.core import Core
 from gateway.core.ids import usable
-from gateway.dispatch import App
+from gateway.web.router import App
 
 HEADERS = {"Client-ID": str(uuid4()), "X-Project-ID": "project", "X-Roles": "admin"}
 
@@ -91,7 +91,7 @@ def test_detours_lead_nowhere(app: App, core: Core, raw: str, method: str) -> No
     assert call(app, raw, method).status_code in (400, 404, 405)
     assert call(app, raw, method, REQUEST_URI=None, RAW_URI=raw).status_code in (400, 404, 405)
     assert core.queues.exists("project", "q")
-    assert core.store.list_names("project", "", 10) == ["q"]
+    assert core.pool.store.catalogue.list_names("project", "", 10) == ["q"]
 
 
 @pytest.mark.parametrize("raw", ["//metrics", "/v2//queues", "/v2/queues/..", "//"])

@@ -12,24 +12,21 @@ import pytest
 
 from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable
+from bridges.memory import MemoryBridge
+from gateway.config.limits import Limits
 from gateway.core.core import Core
-from gateway.core.landing import CLIENT_HEADER, Landing
-from gateway.core.limits import Limits
-from gateway.core.messages import Post
+from gateway.core.envelopes import CLIENT_HEADER
+from gateway.core.messages.post import Post
 from gateway.core.poison import LARGEST, REASON_HEADER
-from gateway.core.queues import QueueInfo, poison_name
+from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.names import poison_name
 from gateway.core.seal import KEY_SIZE, Seal
-from storage.base import Message
 from storage.errors import StoreUnavailable, Unstorable
+from storage.model import Message
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
+from storage.sqlite.landed import SQLiteLanded
 
 BAD = Envelope(b"no gzip", content_encoding="gzip", message_id="bad")
-
-
-@pytest.fixture
-def landing(core: Core) -> Landing:
-    return core.messages._landing
 
 
 @pytest.fixture
@@ -52,7 +49,7 @@ def bodies(messages: Any) -> list[Any]:
 
 
 def claim(core: Core, info: QueueInfo, limit: int = 20) -> list[Any]:
-    return bodies(core.messages.claim(info, None, None, limit))
+    return bodies(core.claims.create(info, None, None, limit))
 
 
 #: All ways by which the messages in front of a queue are read.
@@ -80,14 +77,14 @@ BAD_THINGS = {
 @pytest.fixture
 def picky(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A side-store that can never store one of the bodies."""
-    real = SQLiteStore.land
+    real = SQLiteLanded.land
 
-    def land(self: SQLiteStore, q: str, messages: list[Message], **how: Any) -> set[str]:
+    def land(self: SQLiteLanded, q: str, messages: list[Message], **how: Any) -> set[str]:
         if any(message.body == b'"refused"' for message in messages):
             raise Unstorable("it is not liked")
         return real(self, q, messages, **how)
 
-    monkeypatch.setattr(SQLiteStore, "land", land)
+    monkeypatch.setattr(SQLiteLanded, "land", land)
 
 
 @pytest.mark.usefixtures("picky")
@@ -98,7 +95,7 @@ def test_others_get_theirs_whatever_is_among_them(
 ) -> None:
     fresh = SQLiteStore(f"sqlite:///{tmp_path}/picky.db", SimpleNamespace(timeout=5.0))
     core = Core(bridge, fresh, Limits(), Seal(bytes(KEY_SIZE)))
-    info = core.queues.ensure("project", "queue")
+    info = core.directory.ensure("project", "queue")
     bridge.publish(info.broker, [*good("before"), bad, *good("after")])
     assert read(core, info) == ["before", "after"]
     (moved,) = bridge._queues[poison_name("project", "queue")]
@@ -124,23 +121,23 @@ class TestSizes:
         body = orjson.dumps("\1" * 1_300_000)  # six times as many bytes, almost the most that a post may have
         for read in (
             lambda info, ids: large.messages.get(info, ids),
-            lambda info, ids: large.messages.claim(info, None, None, 1),
+            lambda info, ids: large.claims.create(info, None, None, 1),
             lambda info, ids: large.messages.pop(info, 1),
         ):
             ids = large.messages.post("p", "q", "client", [Post(body)], 1)
-            info = large.queues.find("p", "q")
+            info = large.directory.find("p", "q")
             assert info is not None
             assert [message.body for message in read(info, ids)] == [body]
             large.messages.purge("p", "q")
 
     def test_native_message_of_the_same_queue_has_it(self, large: Core, bridge: MemoryBridge) -> None:
-        info = large.queues.ensure("p", "q")
+        info = large.directory.ensure("p", "q")
         bridge.publish(info.broker, [Envelope(b'"' + b"x" * 1023 + b'"'), Envelope(b'"' + b"x" * 1022 + b'"')])
         assert [len(body) for body in claim(large, info)] == [1022]
 
     def test_text_that_grows_beyond_the_limit_is_put_aside(self, bridge: MemoryBridge, store: SQLiteStore) -> None:
         core = Core(bridge, store, Limits(), max_body=4 * 1024 * 1024)
-        info = core.queues.ensure("p", "q")
+        info = core.directory.ensure("p", "q")
         texts = [b"\1" * 3 * 1024 * 1024, b"\1" * 2 * 1024 * 1024, b"x"]
         bridge.publish(info.broker, [Envelope(text, content_type="text/plain") for text in texts])
         assert claim(core, info) == [text.decode() for text in texts[1:]]
@@ -152,7 +149,7 @@ class TestOnce:
 
     def test_landings_that_fail_put_nothing_aside(
         self, core: Core, bridge: MemoryBridge, info: QueueInfo, aside: Callable[[], list[Envelope]],
-        monkeypatch: pytest.MonkeyPatch, landing: Landing,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         bridge.publish(info.broker, [BAD, *good("1")])
 
@@ -160,7 +157,7 @@ class TestOnce:
             raise StoreUnavailable("down")
 
         with monkeypatch.context() as patch:
-            patch.setattr(landing._store, "land", fail)
+            patch.setattr(core.pool.store.landed, "land", fail)
             for _ in range(3):
                 with pytest.raises(StoreUnavailable):
                     claim(core, info)
@@ -200,8 +197,7 @@ class TestOnce:
             raise BridgeUnavailable("an alarm")
 
         with monkeypatch.context() as patch:
-            patch.setattr(core.bridge, "deposit", full)
-            patch.setattr(core.messages._landing._poison, "_bridge", core.bridge)
+            patch.setattr(core.pool.bridge, "deposit", full)
             assert claim(core, info) == ["1", "2"]
             assert (len(aside()), bridge.depth(info.broker)) == (0, 2)
             with pytest.raises(BridgeUnavailable):
@@ -215,7 +211,7 @@ def test_batch_of_which_the_first_try_has_stored_some_is_claimed_whole(
     core: Core, bridge: MemoryBridge, store: SQLiteStore, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MongoDB inserts the others before it says that it can't insert one."""
-    real = SQLiteStore.land
+    real = SQLiteLanded.land
 
     def land(q: str, messages: list[Message], **how: Any) -> set[str]:
         left_out = real(store, q, [message for message in messages if message.body != b'"refused"'], **how)
@@ -223,8 +219,7 @@ def test_batch_of_which_the_first_try_has_stored_some_is_claimed_whole(
             raise Unstorable("one of them")
         return left_out
 
-    landing = core.messages._landing
-    monkeypatch.setattr(landing._store, "land", land)
+    monkeypatch.setattr(core.pool.store.landed, "land", land)
     bridge.publish(info.broker, good("1", "refused", "2", "3"))
     assert claim(core, info) == ["1", "2", "3"]
 

@@ -9,14 +9,24 @@ from uuid import uuid4
 import pytest
 import yaml
 from flask.testing import FlaskClient
+from oslo_policy.policy import DocumentedRuleDefault
 
-import gateway.policy
-from gateway.app import ROUTES, WITHOUT_RULE, make_app, rule_of
-from gateway.auth.base import Identity, IdentityUnavailable, with_implied
+import gateway.access.policy
+from gateway.access.auth.base import Identity, IdentityUnavailable, with_implied
+from gateway.access.policy import ROLES, Policy
+from gateway.api.v2.operations import OPERATIONS
+from gateway.app import list_rules, make_app
 from gateway.core.core import Core
-from gateway.policy import BY_CALL, CALLS, Policy
 
 Configured = Callable[..., Any]
+
+
+#: Names of the calls' rules.
+NAMES = {operation.rule for operation in OPERATIONS if operation.rule is not None}
+
+
+def policy_of(conf: Any) -> Policy:
+    return Policy(conf, list_rules())
 
 
 def caller(*roles: str, project: str = "p", user: str = "u") -> Identity:
@@ -39,16 +49,30 @@ def write(file: Path, **rules: str) -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is remembered."""
-    monkeypatch.setattr(gateway.policy, "REMEMBERED_FOR", 0.0)
+    monkeypatch.setattr(gateway.access.policy, "REMEMBERED_FOR", 0.0)
 
 
 # -- rules ----------------------------------------------------------------------------------------------------------
 
 
 def test_every_call_has_its_rule_and_every_rule_its_call() -> None:
-    routes = {(method, route) for route, handlers in ROUTES.items() for method in handlers}
-    served = {rule_of(method, route) for method, route in routes if route not in WITHOUT_RULE}
-    assert served == set(BY_CALL.values()) == {rule.name for rule in CALLS}
+    served = {(operation.rule, operation.method, operation.path) for operation in OPERATIONS}
+    ruled = {
+        (rule.name, call["method"], call["path"])
+        for rule in list_rules() if isinstance(rule, DocumentedRuleDefault) for call in rule.operations
+    }
+    assert served - ruled == {(None, "GET", "/v2/")}
+    assert ruled - served == set()
+    assert {rule.name for rule in list_rules()} == {rule.name for rule in ROLES} | NAMES
+
+
+def test_operations_of_one_rule_have_one_default() -> None:
+    assert len({(operation.name, operation.default_rule) for operation in OPERATIONS}) == len(NAMES) + 1
+
+
+def test_tools_of_oslo_policy_find_the_rules() -> None:
+    setup = (Path(__file__).parents[1] / "setup.py").read_text()
+    assert f'"oslo.policy.policies": ["marconi = {list_rules.__module__}:{list_rules.__name__}"]' in setup
 
 
 @pytest.mark.parametrize(
@@ -57,17 +81,17 @@ def test_every_call_has_its_rule_and_every_rule_its_call() -> None:
         ("stranger", {"ping:get"}),
         ("reader", {"ping:get", "queues:get_all", "queues:get", "queues:stats", "messages:get_all", "messages:get",
                     "claims:get"}),
-        ("member", {rule.name for rule in CALLS} - {"health:get"}),
-        ("admin", {rule.name for rule in CALLS}),
+        ("member", NAMES - {"health:get"}),
+        ("admin", NAMES),
     ],
 )
 def test_roles_allow_by_default(configured: Configured, role: str, rules: set[str]) -> None:
-    policy = Policy(configured())
-    assert {rule.name for rule in CALLS if policy.allows(rule.name, caller(role), "p")} == rules
+    policy = policy_of(configured())
+    assert {name for name in NAMES if policy.allows(name, caller(role), "p")} == rules
 
 
 def test_roles_are_for_the_own_project(configured: Configured) -> None:
-    policy = Policy(configured())
+    policy = policy_of(configured())
     assert policy.allows("queues:get", caller("member"), "p")
     assert not policy.allows("queues:get", caller("member"), "other")
     assert policy.allows("queues:get", caller("admin"), "other")
@@ -75,7 +99,7 @@ def test_roles_are_for_the_own_project(configured: Configured) -> None:
 
 
 def test_unknown_rule_allows_nothing(configured: Configured) -> None:
-    assert not Policy(configured()).allows("queues:steal", caller("admin"), "p")
+    assert not policy_of(configured()).allows("queues:steal", caller("admin"), "p")
 
 
 # -- files ----------------------------------------------------------------------------------------------------------
@@ -83,7 +107,7 @@ def test_unknown_rule_allows_nothing(configured: Configured) -> None:
 
 def test_file_changes_rules(configured: Configured, file: Path) -> None:
     write(file, queues__create="rule:admin_or_owner", queues__delete="role:janitor", queues__stats="!")
-    policy = Policy(configured())
+    policy = policy_of(configured())
     assert policy.allows("queues:create", caller("anything"), "p")
     assert not policy.allows("queues:delete", caller("admin"), "p")
     assert policy.allows("queues:delete", caller("janitor"), "p")
@@ -94,12 +118,12 @@ def test_file_changes_rules(configured: Configured, file: Path) -> None:
 def test_files_in_the_folder_count_too(configured: Configured, tmp_path: Path) -> None:
     (tmp_path / "policy.d").mkdir()
     write(tmp_path / "policy.d" / "own.yaml", queues__create="role:maker")
-    assert Policy(configured()).allows("queues:create", caller("maker"), "p")
+    assert policy_of(configured()).allows("queues:create", caller("maker"), "p")
 
 
 @pytest.mark.usefixtures("at_once")
 def test_changed_file_counts(configured: Configured, file: Path) -> None:
-    policy = Policy(configured())
+    policy = policy_of(configured())
     assert policy.allows("queues:create", caller("member"), "p")
     for check, allowed in (("role:maker", False), ("role:member", True)):
         write(file, queues__create=check)
@@ -114,7 +138,7 @@ def test_file_that_is_broken_by_a_change_leaves_the_rules_known_last(
     configured: Configured, file: Path, text: str
 ) -> None:
     write(file, queues__create="role:maker")
-    policy = Policy(configured())
+    policy = policy_of(configured())
     file.write_text(text)
     os.utime(file, ns=(0, 1))
     for _ in range(2):
@@ -126,7 +150,7 @@ def test_file_that_is_broken_by_a_change_leaves_the_rules_known_last(
 def test_named_file_that_is_gone_leaves_the_rules_known_last(configured: Configured, tmp_path: Path) -> None:
     file = tmp_path / "rules.yaml"
     write(file, queues__create="role:maker")
-    policy = Policy(configured(oslo_policy={"policy_file": file}))
+    policy = policy_of(configured(oslo_policy={"policy_file": file}))
     file.unlink()
     assert not policy.allows("queues:create", caller("member"), "p")
 
@@ -135,17 +159,17 @@ def test_named_file_that_is_gone_leaves_the_rules_known_last(configured: Configu
 def test_broken_file_is_refused_at_the_start(configured: Configured, file: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(ValueError, match=r"\[oslo_policy\] policy_file"):
-        Policy(configured())
+        policy_of(configured())
 
 
 def test_check_that_makes_no_sense_allows_nobody(configured: Configured, file: Path) -> None:
     write(file, queues__create="role:member or or")
-    assert not Policy(configured()).allows("queues:create", caller("admin"), "p")
+    assert not policy_of(configured()).allows("queues:create", caller("admin"), "p")
 
 
 def test_rules_of_no_use_are_named(configured: Configured, file: Path) -> None:
     write(file, queues__create="role:maker", pools__create="role:admin")
-    text = Policy(configured()).describe()
+    text = policy_of(configured()).describe()
     assert "2 rules" in text and str(file) in text and text.endswith("of no use here: pools:create")
 
 
@@ -153,8 +177,8 @@ def test_rules_of_no_use_are_named(configured: Configured, file: Path) -> None:
 
 
 def test_decision_is_made_once(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway.policy, "REMEMBERED_FOR", 3600.0)
-    policy = Policy(configured())
+    monkeypatch.setattr(gateway.access.policy, "REMEMBERED_FOR", 3600.0)
+    policy = policy_of(configured())
     real, asked = policy._enforcer.enforce, []
     monkeypatch.setattr(policy._enforcer, "enforce", lambda *args: asked.append(args) or real(*args))
     for _ in range(3):
@@ -166,9 +190,9 @@ def test_decision_is_made_once(configured: Configured, monkeypatch: pytest.Monke
 
 
 def test_decisions_do_not_fill_the_memory(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway.policy, "REMEMBERED_AT_MOST", 10)
-    monkeypatch.setattr(gateway.policy, "REMEMBERED_FOR", 3600.0)
-    policy = Policy(configured())
+    monkeypatch.setattr(gateway.access.policy, "REMEMBERED_AT_MOST", 10)
+    monkeypatch.setattr(gateway.access.policy, "REMEMBERED_FOR", 3600.0)
+    policy = policy_of(configured())
     for number in range(30):
         assert policy.allows("queues:get", caller("member", project=f"p{number}"), f"p{number}")
     assert len(policy._decisions) == 10
@@ -177,7 +201,7 @@ def test_decisions_do_not_fill_the_memory(configured: Configured, monkeypatch: p
 def test_policy_server_that_is_down_is_told_apart(configured: Configured, file: Path) -> None:
     write(file, queues__get="http://127.0.0.1:1/")
     with pytest.raises(IdentityUnavailable):
-        Policy(configured()).allows("queues:get", caller("admin"), "p")
+        policy_of(configured()).allows("queues:get", caller("admin"), "p")
 
 
 # -- over HTTP ------------------------------------------------------------------------------------------------------

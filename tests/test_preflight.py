@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-import gateway.preflight
+import gateway.config.machine
+import gateway.observe.log_options
 from functional.services.gateway import find_command, render
 from gateway.cli import main
-from gateway.conf import load
-from gateway.preflight import check_address, check_appendable
+from gateway.config.machine import check_address
+from gateway.config.reader import load
+from gateway.observe.log_options import check_appendable
 
 SECRET = "hunter2x"
 
@@ -69,8 +71,8 @@ BROKEN: list[tuple[dict[str, dict[str, object]], str]] = [
 @pytest.fixture
 def without_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without syslog and without the libraries that some options need."""
-    monkeypatch.setattr(gateway.preflight.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(gateway.preflight, "SYSLOG", ("/none",))
+    monkeypatch.setattr(gateway.observe.log_options.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(gateway.observe.log_options, "SYSLOG", ("/none",))
 
 
 @pytest.mark.usefixtures("without_journal")
@@ -83,7 +85,7 @@ def test_what_can_not_work_is_one_line(
     def filled(value: object) -> object:
         return value.replace("{}", str(tmp_path)) if isinstance(value, str) else value
 
-    monkeypatch.setattr("gateway.server.Server.run", lambda *_, **__: pytest.fail("it serves"))
+    monkeypatch.setattr("gateway.server.serving.Server.run", lambda *_, **__: pytest.fail("it serves"))
     said = run(capsys, tmp_path, command, {
         section: {name: filled(value) for name, value in values.items()} for section, values in sections.items()
     } | ({} if "wsgi" in sections else {"wsgi": {"port": 0}}))
@@ -98,7 +100,7 @@ def test_audit_file_that_can_not_be_written_is_told_and_stops_no_start(
     sections: dict[str, dict[str, object]] = {"audit": {"file": f"{tmp_path}/none/audit"}, "wsgi": {"port": 0}}
     assert "[audit] file" in run(capsys, tmp_path, "check", sections)
     served: list[bool] = []
-    monkeypatch.setattr("gateway.server.Server.run", lambda *_, **__: served.append(True))
+    monkeypatch.setattr("gateway.server.serving.Server.run", lambda *_, **__: served.append(True))
     assert main(["serve", "--config-file", str(tmp_path / "marconi.conf")]) == 0
     assert served
 

@@ -3,8 +3,8 @@
 import pytest
 from werkzeug.datastructures import MultiDict
 
-from gateway.api import query
 from gateway.core.errors import InvalidInput
+from gateway.web import query
 
 Args = MultiDict[str, str]
 

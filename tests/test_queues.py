@@ -1,16 +1,16 @@
 """Queues, their names on the broker, and what a process knows of them."""
 
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridges.memory import MemoryBridge
 from gateway.core.core import Core
 from gateway.core.errors import Conflict, InvalidInput, NotFound
-from gateway.core.queues import KNOWN_FOR, MAX_BROKER_NAME, PATCH_TRIES, broker_name, queue_key
+from gateway.core.queues.admin import PATCH_TRIES
+from gateway.core.queues.names import MAX_BROKER_NAME, broker_name, queue_key
+from gateway.core.queues.remembering import KNOWN_FOR
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 #: As the API admits them; the health check's own has a control character in front.
 PROJECTS = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=256)
@@ -51,38 +51,36 @@ class TestQueues:
     def test_queue_is_made_on_first_use_here_and_on_the_broker(
         self, core: Core, bridge: MemoryBridge, store: SQLiteStore
     ) -> None:
-        assert core.queues.find("p", "q") is None
-        info = core.queues.ensure("p", "q")
+        assert core.directory.find("p", "q") is None
+        info = core.directory.ensure("p", "q")
         assert info.settings.default_ttl == 3600
         assert info.broker in bridge._queues
-        queue = store.get_queue("p/q")
+        queue = store.catalogue.get_queue("p/q")
         assert queue is not None and queue.key == info.key
 
     def test_queue_is_known_for_a_while_without_asking(self, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
         core.queues.create("p", "q", None)
         asked: list[str] = []
-        real = core.queues._store
-        monkeypatch.setattr(core.queues, "_store", SimpleNamespace(
-            get_queue=lambda q: asked.append(q) or real.get_queue(q),
-        ))
+        real = core.pool.store.catalogue.get_queue
+        monkeypatch.setattr(core.pool.store.catalogue, "get_queue", lambda q: asked.append(q) or real(q))
         for _ in range(3):
-            core.queues.find("p", "q")
+            core.directory.find("p", "q")
         assert asked == ["p/q"]
         for _ in range(3):
-            core.queues.find("p", "none")
+            core.directory.find("p", "none")
         assert asked == ["p/q", *["p/none"] * 3], "whatever is not there may be there the next moment"
         assert KNOWN_FOR <= 1.0  # another gateway's change must not take longer to act
 
     def test_own_changes_act_at_once(self, core: Core) -> None:
-        core.queues.ensure("p", "q")
+        core.directory.ensure("p", "q")
         core.queues.create("p", "q", {"_default_message_ttl": 60})
-        info = core.queues.find("p", "q")
+        info = core.directory.find("p", "q")
         assert info is not None and info.settings.default_ttl == 60
         core.queues.patch("p", "q", [{"op": "remove", "path": "/metadata/_default_message_ttl"}])
-        info = core.queues.find("p", "q")
+        info = core.directory.find("p", "q")
         assert info is not None and info.settings.default_ttl == 3600
         core.queues.delete("p", "q")
-        assert core.queues.find("p", "q") is None
+        assert core.directory.find("p", "q") is None
 
     def test_metadata_is_shown_with_defaults_and_before_the_queue_exists(self, core: Core) -> None:
         assert core.queues.metadata("p", "never")["_default_message_ttl"] == 3600
@@ -106,27 +104,29 @@ class TestQueues:
         with pytest.raises(NotFound):
             core.queues.patch("p", "q", [{"op": "add", "path": "/metadata/a", "value": 1}])
 
-    def test_patch_meets_anothers_change(self, core: Core, store: SQLiteStore) -> None:
+    def test_patch_meets_anothers_change(
+        self, core: Core, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Somebody else changes the metadata between the reading and the writing."""
         core.queues.create("p", "q", {"a": 1})
-        real = core.queues._store
+        real = core.pool.store.catalogue.replace_metadata
 
         def interrupted(q: str, metadata: bytes, version: int) -> bool:
-            core.queues._store = real
-            store.create_queue(q, b'{"b":2}')
-            return bool(real.replace_metadata(q, metadata, version))
+            monkeypatch.setattr(core.pool.store.catalogue, "replace_metadata", real)
+            store.catalogue.create_queue(q, b'{"b":2}')
+            return bool(real(q, metadata, version))
 
-        core.queues._store = SimpleNamespace(get_queue=real.get_queue, replace_metadata=interrupted)
+        monkeypatch.setattr(core.pool.store.catalogue, "replace_metadata", interrupted)
         patched = core.queues.patch("p", "q", [{"op": "add", "path": "/metadata/c", "value": 3}])
         assert (patched.get("a"), patched["b"], patched["c"]) == (None, 2, 3)
 
-    def test_patch_gives_up_when_others_are_always_quicker(self, core: Core) -> None:
+    def test_patch_gives_up_when_others_are_always_quicker(
+        self, core: Core, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         core.queues.create("p", "q", None)
-        real = core.queues._store
         tries: list[int] = []
-        core.queues._store = SimpleNamespace(
-            get_queue=real.get_queue, replace_metadata=lambda q, metadata, version: bool(tries.append(version)),
-        )
+        catalogue = core.pool.store.catalogue
+        monkeypatch.setattr(catalogue, "replace_metadata", lambda q, data, version: bool(tries.append(version)))
         with pytest.raises(Conflict):
             core.queues.patch("p", "q", [{"op": "add", "path": "/metadata/c", "value": 3}])
         assert len(tries) == PATCH_TRIES

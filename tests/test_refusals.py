@@ -7,10 +7,12 @@ from amqp.exceptions import ConnectionError as AMQPConnectionError
 from amqp.exceptions import error_for_code
 from kombu.exceptions import OperationalError
 
-from bridges.amqp.refusals import is_down, refusal
+from bridges.amqp.dialects import DIALECTS, UNKNOWN
+from bridges.amqp.dialects.base import Dialect
+from bridges.amqp.refusals import refusal
 from bridges.amqp.sizes import KNOWN_FOR, Sizes
 from bridges.errors import BrokerRefused, LimitReached, MessageTooLarge, ObjectLocked
-from gateway.api.errors import REFUSED_RETRY_AFTER, RETRY_AFTER, answer
+from gateway.web.errors import REFUSED_RETRY_AFTER, RETRY_AFTER, answer
 
 
 def said(code: int, text: str) -> Exception:
@@ -121,10 +123,13 @@ def test_refusal_is_found_inside_of_kombus_error() -> None:
     assert refusal(OSError("connection reset")) is None
 
 
-def test_queue_that_is_down_is_not_missing() -> None:
-    assert is_down(said(404, "NOT_FOUND - home node 'n' of durable queue 'q' in vhost '/' is down or inaccessible"))
-    assert is_down(said(404, "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor"))
-    assert not is_down(said(404, "NOT_FOUND - no queue 'q' in vhost '/'"))
+@pytest.mark.parametrize("dialect", [UNKNOWN, DIALECTS["RabbitMQ"]])
+def test_queue_that_is_down_is_not_missing(dialect: Dialect) -> None:
+    assert dialect.is_down(
+        said(404, "NOT_FOUND - home node 'n' of durable queue 'q' in vhost '/' is down or inaccessible")
+    )
+    assert dialect.is_down(said(404, "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor"))
+    assert not dialect.is_down(said(404, "NOT_FOUND - no queue 'q' in vhost '/'"))
 
 
 @pytest.mark.parametrize(("code", "text", "kind", "advice"), REFUSALS, ids=[text[:60] for _, text, *_ in REFUSALS])
@@ -133,10 +138,11 @@ def test_client_is_told_of_a_refusal_and_nothing_of_the_broker(
 ) -> None:
     found = refusal(said(code, text))
     assert found is not None
-    status, body, headers = answer(found)
+    status, document, headers = answer(found)
+    shown = " ".join(document.values())
     assert (status, headers["Retry-After"]) == (503, str(REFUSED_RETRY_AFTER))
     assert REFUSED_RETRY_AFTER > RETRY_AFTER
-    assert not [word for word in (b"try again", b"may have been", b"vhost", b"queue 'q'", b"user") if word in body]
+    assert not [word for word in ("try again", "may have been", "vhost", "queue 'q'", "user") if word in shown]
     assert text in caplog.text
 
 

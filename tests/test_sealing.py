@@ -10,20 +10,21 @@ import pytest
 from bridges.base import Bridge, Envelope
 from bridges.errors import BridgeUnavailable
 from bridges.loopback import LoopbackBridge
+from bridges.memory import MemoryBridge
+from gateway.config.limits import Limits
 from gateway.core import sealing
-from gateway.core.bridging import parse
 from gateway.core.core import Core
+from gateway.core.demand import Count
+from gateway.core.envelopes import CIPHER_HEADER, CLIENT_HEADER, KEY_HEADER
 from gateway.core.errors import Busy, Conflict, CoreError
+from gateway.core.foreign.bridging import parse
 from gateway.core.ids import IdMaker
-from gateway.core.landing import CLIENT_HEADER
-from gateway.core.limits import Limits
-from gateway.core.messages import Post
-from gateway.core.queues import QueueInfo
-from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER, KEY_SIZE, Seal, key_id
-from gateway.metrics import UNOPENED
-from storage.base import Message
+from gateway.core.messages.post import Post
+from gateway.core.queues.info import QueueInfo
+from gateway.core.seal import CIPHER, KEY_SIZE, Seal, key_id
+from gateway.observe.metrics import UNOPENED
+from storage.model import Message
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 OURS, THEIRS = bytes(KEY_SIZE), b"t" * KEY_SIZE
 
@@ -50,9 +51,9 @@ class Pair:
         self.bridge, self.store = bridge, store
         self.core = Core(bridge, store, Limits(), seal)
         self.other = Core(bridge, store, Limits(), Seal(THEIRS, [OURS]))
-        self.info = self.core.queues.ensure("project", "queue")
+        self.info = self.core.directory.ensure("project", "queue")
         self._ids = IdMaker()
-        self._sealing = sealing.Sealing(Seal(THEIRS), store)
+        self._sealing = sealing.Sealing(Seal(THEIRS))
 
     def put(self, *bodies: str, bad: bool = False) -> list[str]:
         """Post messages as they are stored; their ids."""
@@ -63,9 +64,9 @@ class Pair:
         ]
         if bad:
             for message in messages:
-                self._sealing.close("project", message)
+                self._sealing.seal("project", message)
             messages = [self._spoil(message) for message in messages]
-        self.core.messages._publishing.publish(self.info, messages)
+        self.core.pool.publishing.publish(self.info, messages)
         return [message.id for message in messages]
 
     def mixed(self) -> tuple[list[str], list[str]]:
@@ -82,7 +83,7 @@ class Pair:
         return self.bridge.depth(self.info.broker) if self.bridge.has_backlog else 0
 
     def get(self, core: Core, id_: str) -> list[str]:
-        return bodies(core.messages.get(self.info, [id_]))
+        return bodies(core.messages.get(own(core, self.info), [id_]))
 
     def close(self) -> None:
         self.core.close()
@@ -109,12 +110,17 @@ def pair(store: SQLiteStore, case: str, where: str) -> Iterator[Pair]:
 
         def landed(*bodies: str, bad: bool = False) -> list[str]:
             ids = put(*bodies, bad=bad)
-            pair.other.messages._landing.land_free(pair.info, lambda landed: 100)
+            pair.other.pool.landing.land_free(pair.info, Count(100))
             return ids
 
         pair.put = landed  # type: ignore[method-assign]
     yield pair
     pair.close()
+
+
+def own(core: Core, info: QueueInfo) -> QueueInfo:
+    """The queue as another gateway knows it: in its own pool."""
+    return core.directory.ensure(info.project, info.name)
 
 
 def bodies(messages: Any) -> list[str]:
@@ -134,7 +140,7 @@ def count_calls(target: Any, name: str) -> list[Any]:
 
 
 def claim(core: Core, info: QueueInfo, limit: int = 20) -> Any:
-    return core.messages.claim(info, 60, 60, limit)
+    return core.claims.create(own(core, info), 60, 60, limit)
 
 
 def others_get_the_rest(pair: Pair, bad: list[str], good: list[str]) -> None:
@@ -201,14 +207,14 @@ def test_claim_of_others_shows_what_can_be_opened(pair: Pair) -> None:
     pair.mixed()
     claimed = claim(pair.other, pair.info)
     assert len(claimed) == (10 if pair.recoverable else 3)
-    assert bodies(pair.core.messages.claimed(pair.info, claimed[0].claim)) == ["1", "2", "3"]
+    assert bodies(pair.core.claims.get(pair.info, claimed[0].claim)) == ["1", "2", "3"]
 
 
 def test_claim_of_others_without_anything_to_show_is_an_error(pair: Pair) -> None:
     pair.put("-1", bad=True)
     if claimed := claim(pair.other, pair.info):
         with pytest.raises(CoreError, match="can't be decrypted"):
-            pair.core.messages.claimed(pair.info, claimed[0].claim)
+            pair.core.claims.get(pair.info, claimed[0].claim)
         pair.core.claims.renew(pair.info, claimed[0].claim, 60, 60)
     assert bool(claimed) is pair.recoverable
 
@@ -225,7 +231,7 @@ def test_what_cannot_be_opened_can_be_deleted(pair: Pair) -> None:
 def test_claims_that_get_nothing_do_not_count(pair: Pair) -> None:
     """Neither do pops: the message would be moved to the dead letters unread."""
     pair.core.queues.create("project", "queue", {"_max_claim_count": 1, "_dead_letter_queue": "dead"})
-    pair.info = pair.core.queues.ensure("project", "queue")
+    pair.info = pair.core.directory.ensure("project", "queue")
     bad = pair.put(*[str(-number) for number in range(1, 8)], bad=True)
     for _ in range(3):
         assert claim(pair.core, pair.info) == []
@@ -236,12 +242,12 @@ def test_claims_that_get_nothing_do_not_count(pair: Pair) -> None:
 @pytest.mark.parametrize("case", [case for case, (_, _, recoverable) in CASES.items() if recoverable], indirect=True)
 def test_dead_letter_keeps_its_key(pair: Pair) -> None:
     pair.core.queues.create("project", "queue", {"_max_claim_count": 1, "_dead_letter_queue": "dead"})
-    pair.info = pair.core.queues.ensure("project", "queue")
+    pair.info = pair.core.directory.ensure("project", "queue")
     pair.put("-1", bad=True)
     (claimed,) = claim(pair.other, pair.info)
     pair.other.claims.release(pair.info, claimed.claim)
     assert claim(pair.other, pair.info) == []
-    letters = pair.other.queues.ensure("project", "dead")
+    letters = pair.other.directory.ensure("project", "dead")
     assert claim(pair.core, letters) == []
     assert bodies(claim(pair.other, letters)) == ["-1"]
 
@@ -264,9 +270,9 @@ def test_many_in_front_hide_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch)
 def test_one_request_moves_only_so_many(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, case: str, call: str
 ) -> None:
-    for module in ("landing", "messages"):
+    for module in ("taking", "messages.reading"):
         monkeypatch.setattr(f"gateway.core.{module}.SKIPPED", 20)
-    monkeypatch.setattr("gateway.core.landing.SKIPPING", 10)
+    monkeypatch.setattr("gateway.core.taking.SKIPPING", 10)
     pair = Pair(MemoryBridge(), store, case)
     pair.put(*["-1"] * 90, bad=True)
     pair.put("1")
@@ -275,7 +281,7 @@ def test_one_request_moves_only_so_many(
         "pop": lambda: pair.core.messages.pop(pair.info, 1),
         "list": lambda: pair.core.messages.list(pair.info, None, 5, None, False, False),
     }
-    fetches = count_calls(pair.core.bridge, "fetch")
+    fetches = count_calls(pair.core.pool.bridge, "fetch")
     assert calls[call]() == []
     assert 10 <= 91 - pair.waiting() <= 30
     assert len(fetches) <= 5
@@ -289,7 +295,7 @@ def test_one_request_moves_only_so_many(
 @pytest.mark.parametrize("case", ["other-key", "no-key", "other-key-unnamed"], indirect=True)
 def test_each_gateway_tries_a_message_once_and_only_if_it_may_have_the_key(pair: Pair, case: str, where: str) -> None:
     pair.put("-1", "-2", bad=True)
-    marked = count_calls(pair.core.store, "mark")
+    marked = count_calls(pair.core.pool.store.landed, "mark")
     for _ in range(3):
         assert claim(pair.core, pair.info) == []
     # In the broker there is nothing to mark: it lands with the mark.
@@ -309,7 +315,7 @@ def test_native_message_that_says_it_is_encrypted(
 ) -> None:
     bridge = MemoryBridge()
     core = Core(bridge, store, Limits(), seal)
-    info = core.queues.ensure("project", "queue")
+    info = core.directory.ensure("project", "queue")
     for number in range(3):
         id_ = f"{message_id}{number}" if message_id and CLIENT_HEADER in headers else message_id  # ours are unique
         bridge.publish(info.broker, [Envelope(b"forged %d" % number, id_, headers=headers), Envelope(b"%d" % number)])
@@ -323,14 +329,14 @@ def test_native_message_that_says_it_is_encrypted(
 def test_message_sealed_before_keys_had_ids_opens_with_any_of_them(store: SQLiteStore, bridge: MemoryBridge) -> None:
     """As earlier versions stored it: in the broker without the header, landed with 1 for its key."""
     core = Core(bridge, store, Limits(), Seal(OURS, [THEIRS]))
-    info = core.queues.ensure("project", "queue")
+    info = core.directory.ensure("project", "queue")
     ids = IdMaker().make(store.now(), 2)
     for id_ in ids:
-        body = Seal(THEIRS).close(b'"old"', f"project/{id_}")
+        body = Seal(THEIRS).seal(b'"old"', f"project/{id_}")
         headers = {CLIENT_HEADER: "client", CIPHER_HEADER: CIPHER}
         bridge.publish(info.broker, [Envelope(body, id_, 60_000, headers=headers)])
     core.messages.list(info, None, 1, None, False, False)
-    store._write(lambda db: db.execute("UPDATE messages SET x = 1"))
+    store._database.write(lambda db: db.execute("UPDATE messages SET x = 1"))
     assert bodies(core.messages.list(info, None, 1, None, False, False)) == ['"old"']
     assert bodies(core.messages.pop(info, 2)) == ['"old"'] * 2
     core.close()
@@ -341,7 +347,7 @@ def test_key_is_changed_while_messages_wait(store: SQLiteStore, bridge: MemoryBr
     steps = [Seal(OURS), Seal(OURS, [THEIRS]), Seal(THEIRS, [OURS]), Seal(THEIRS)]
     cores = [Core(bridge, store, Limits(), seal) for seal in steps]
     cores[0].queues.create("project", "queue", {"_enable_encrypt_messages": True})
-    info = cores[0].queues.ensure("project", "queue")
+    info = cores[0].directory.ensure("project", "queue")
     for number, core in enumerate(cores[:3]):
         core.messages.post("project", "queue", "client", [Post(b"%d" % number)], 10)
     batch = bridge.fetch(info.broker, 3)
@@ -349,9 +355,9 @@ def test_key_is_changed_while_messages_wait(store: SQLiteStore, bridge: MemoryBr
         key_id(OURS), key_id(OURS), key_id(THEIRS)
     ]
     bridge.requeue(batch)
-    assert bodies(cores[2].messages.list(info, None, 5, None, False, False)) == ["0", "1", "2"]
-    assert bodies(cores[1].messages.pop(info, 1)) == ["0"]
-    assert bodies(cores[3].messages.list(info, None, 5, None, False, False)) == ["2"]
+    assert bodies(cores[2].messages.list(own(cores[2], info), None, 5, None, False, False)) == ["0", "1", "2"]
+    assert bodies(cores[1].messages.pop(own(cores[1], info), 1)) == ["0"]
+    assert bodies(cores[3].messages.list(own(cores[3], info), None, 5, None, False, False)) == ["2"]
     assert bodies(claim(cores[2], info)) == ["1", "2"]
     for core in cores:
         core.close()
@@ -360,9 +366,9 @@ def test_key_is_changed_while_messages_wait(store: SQLiteStore, bridge: MemoryBr
 def test_same_sealed_message_twice_lands_once(store: SQLiteStore, bridge: MemoryBridge) -> None:
     """Also when somebody has moved it and dropped the header that says that it is ours."""
     core = Core(bridge, store, Limits(), Seal(OURS))
-    info = core.queues.ensure("project", "queue")
+    info = core.directory.ensure("project", "queue")
     (id_,) = IdMaker().make(store.now())
-    sealed = Envelope(Seal(OURS).close(b"1", f"project/{id_}"), id_, 60_000, headers={CIPHER_HEADER: CIPHER})
+    sealed = Envelope(Seal(OURS).seal(b"1", f"project/{id_}"), id_, 60_000, headers={CIPHER_HEADER: CIPHER})
     bridge.publish(info.broker, [sealed, sealed])
     assert bodies(core.messages.list(info, None, 5, None, False, False)) == ["1"]
     bridge.publish(info.broker, [sealed])
@@ -375,13 +381,13 @@ def test_what_was_popped_before_the_broker_failed_is_shown(store: SQLiteStore, b
     core = Core(bridge, store, Limits(), Seal(OURS))
     core.queues.create("project", "queue", {"_enable_encrypt_messages": True})
     core.messages.post("project", "queue", "client", [Post(b"1")], 10)
-    info = core.queues.ensure("project", "queue")
+    info = core.directory.ensure("project", "queue")
     core.messages.list(info, None, 1, None, False, False)
 
     def fail(*_: Any) -> Any:
         raise BridgeUnavailable("down")
 
-    core.bridge.fetch = fail
+    core.pool.bridge.fetch = fail
     assert bodies(core.messages.pop(info, 2)) == ["1"]
     core.close()
 
@@ -392,11 +398,11 @@ def test_what_landed_before_a_queue_was_bridged_is_listed_open(
     core = Core(bridge, store, Limits(), Seal(OURS))
     core.queues.create("project", "queue", {"_enable_encrypt_messages": True})
     core.messages.post("project", "queue", "client", [Post(b"1")], 10)
-    info = core.queues.ensure("project", "queue")
+    info = core.directory.ensure("project", "queue")
     core.messages.list(info, None, 1, None, False, False)
     bridged = replace(info, settings=replace(info.settings, bridging=parse({"source": {"queue": "foreign"}})))
-    monkeypatch.setattr(core.queues, "attend", lambda _: None)
-    bridged.bridge.peek = lambda *_: None
+    monkeypatch.setattr(core.directory, "ensure_source", lambda _: None)
+    bridged.pool.bridge.peek = lambda *_: None
     assert bodies(core.messages.list(bridged, None, 5, None, False, False)) == ["1"]
     core.close()
 

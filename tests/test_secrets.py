@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import gateway.serve
+import gateway.commands.serve
 from functional.services.gateway import render
 from gateway.app import make_core
 from gateway.cli import main
@@ -47,9 +47,9 @@ def test_no_secret_is_in_what_the_commands_say(
     filled["side_store"].setdefault("uri", f"sqlite:///{tmp_path}/marconi.db")
     file = tmp_path / "marconi.conf"
     file.write_text(render(filled))
-    monkeypatch.setattr(gateway.serve, "configure", lambda conf: None)
-    monkeypatch.setattr(gateway.serve, "_listen", lambda *_: None)
-    monkeypatch.setattr(gateway.serve, "work", lambda conf, *_: make_core(conf).close())
+    monkeypatch.setattr(gateway.commands.serve, "configure", lambda conf: None)
+    monkeypatch.setattr(gateway.commands.serve, "_listen", lambda *_: None)
+    monkeypatch.setattr(gateway.commands.serve, "work", lambda conf, *_: make_core(conf).close())
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         status = main([command, "--config-file", str(file)])

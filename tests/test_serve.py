@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-import gateway.serve
-from gateway.serve import CannotServe, serve
+import gateway.commands.serve
+from gateway.commands.serve import CannotServe, serve
 
 Configured = Callable[..., Any]
 
@@ -20,9 +20,9 @@ def listened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def listen(host: str, port: int, reuse_port: bool, mode: int) -> None:
         addresses.append(host)
 
-    monkeypatch.setattr(gateway.serve, "configure", lambda conf: None)
-    monkeypatch.setattr(gateway.serve, "_listen", listen)
-    monkeypatch.setattr(gateway.serve, "work", lambda conf, listener, again: None)
+    monkeypatch.setattr(gateway.commands.serve, "configure", lambda conf: None)
+    monkeypatch.setattr(gateway.commands.serve, "_listen", listen)
+    monkeypatch.setattr(gateway.commands.serve, "work", lambda *_: None)
     return addresses
 
 
@@ -53,17 +53,17 @@ def test_port_in_use_is_an_error_that_says_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(CannotServe, match=f"127.0.0.1 port {port}: Address already in use"):
-            gateway.serve._listen("127.0.0.1", port)
+            gateway.commands.serve._listen("127.0.0.1", port)
 
 
 def test_name_that_is_none_is_an_error_that_says_so() -> None:
     with pytest.raises(CannotServe, match="can't listen on none.invalid"):
-        gateway.serve._listen("none.invalid", 0)
+        gateway.commands.serve._listen("none.invalid", 0)
 
 
 def test_listener_takes_connections() -> None:
     with (
-        gateway.serve._listen("127.0.0.1", 0) as listener,
+        gateway.commands.serve._listen("127.0.0.1", 0) as listener,
         socket.create_connection(listener.getsockname(), timeout=5),
     ):
         accepted, _ = listener.accept()

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-import gateway.server
-from gateway import metrics
-from gateway.channel import RESET
-from gateway.listening import drop_new_connections, listen, shown
-from gateway.server import Listener
+import gateway.server.loop
+from gateway.observe import metrics
+from gateway.server.connection import RESET
+from gateway.server.listening import drop_new_connections, listen, shown
+from gateway.server.loop import Listener
+from gateway.web.errors import json_error
 
 #: Seconds that a test waits for what must happen.
 PATIENCE = 10.0
@@ -45,7 +46,7 @@ class App:
 def wsgi_options(**options: Any) -> SimpleNamespace:
     """The section [wsgi]."""
     usual = {"threads": 1, "max_queued_requests": 10, "max_queue_time": 60.0, "client_timeout": 60.0}
-    usual |= {"trusted_proxy": None, "trusted_proxy_count": 1}
+    usual |= {"trusted_proxy": None, "trusted_proxy_count": 1, "direct_syscalls": True}
     return SimpleNamespace(**usual | options)
 
 
@@ -60,7 +61,7 @@ def serve(app: App) -> Iterator[Callable[..., Listener]]:
     made: list[Listener] = []
 
     def make(**options: Any) -> Listener:
-        listener = Listener(app, listen("127.0.0.1", 0), wsgi_options(**options), 1000)
+        listener = Listener(app, listen("127.0.0.1", 0), wsgi_options(**options), 1000, error_body=json_error)
         made.append(listener)
         return listener
 
@@ -68,8 +69,8 @@ def serve(app: App) -> Iterator[Callable[..., Listener]]:
     app.go.set()
     for listener in made:
         listener.task_dispatcher.shutdown(timeout=PATIENCE)
-        for channel in list(listener.active_channels.values()):
-            channel.handle_close()
+        for connection in list(listener.active_channels.values()):
+            connection.handle_close()
         listener.close()
 
 
@@ -222,7 +223,7 @@ def test_answer_that_is_not_taken_in_time_is_given_up(serve: Callable[..., Liste
 
 
 def test_idle_connection_is_closed(serve: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway.server, "IDLE_TIMEOUT", MOMENT)
+    monkeypatch.setattr(gateway.server.loop, "IDLE_TIMEOUT", MOMENT)
     client = Client(serve()).send(GET % b"/")
 
     client.until_closed()
@@ -248,7 +249,7 @@ def test_client_that_resets_its_connection_is_forgotten_without_a_word(
 def test_newcomer_takes_the_place_of_the_connection_idle_longest(
     serve: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway.server, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(gateway.server.loop, "MAX_CONNECTIONS", 4)
     listener = serve()
     first, second, third = (Client(listener) for _ in range(3))
     until(listener, lambda: len(listener.active_channels) == 3)
@@ -283,8 +284,8 @@ def test_buffers_beyond_the_limit_are_freed_oldest_first(
     serve: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And at once: between two looks at a fixed time fast clients could send any amount."""
-    monkeypatch.setattr(gateway.server, "MAX_BUFFERED", 1500)
-    monkeypatch.setattr(gateway.server, "SWEEP_STEP", 3600)
+    monkeypatch.setattr(gateway.server.loop, "MAX_BUFFERED", 1500)
+    monkeypatch.setattr(gateway.server.loop, "SWEEP_STEP", 3600)
     listener = serve()
     head = b"POST / HTTP/1.1\r\nHost: gateway\r\nContent-Length: 1000\r\n\r\n"
     idle = Client(listener)
@@ -313,17 +314,28 @@ def test_end_serves_who_has_connected(serve: Callable[..., Listener]) -> None:
         client.until_closed()
 
 
+@pytest.mark.parametrize("direct", [True, False])
+def test_either_way_to_send_brings_a_large_answer_to_a_slow_client(
+    serve: Callable[..., Listener], direct: bool
+) -> None:
+    listener = serve(direct_syscalls=direct)
+    client = Client(listener).send(GET % b"/large?2000000")
+    until(listener, lambda: any(connection.total_outbufs_len for connection in listener.active_channels.values()))
+    assert len(client.send(GET % b"/next").answers(2)) == 2
+    assert client.received.count(b"/large") == 2_000_000
+
+
 def test_idle_connection_with_a_request_on_it_is_not_closed(serve: Callable[..., Listener]) -> None:
     listener = serve()
     client = Client(listener)
     until(listener, lambda: listener.active_channels)
-    (channel,) = listener.active_channels.values()
+    (connection,) = listener.active_channels.values()
 
     client.send(GET % b"/")
     time.sleep(MOMENT)
-    channel.close_if_silent()
+    connection.close_if_silent()
     assert client.answers(1) == ["HTTP/1.1 200 OK"]
-    channel.close_if_silent()
+    connection.close_if_silent()
     client.until_closed()
 
 

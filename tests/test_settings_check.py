@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.app import make_core
-from gateway.serve import serve
-from gateway.settings_check import check_settings, contradictions
+from gateway.commands.serve import serve
+from gateway.config.consistency import check_settings, contradictions
 
 Configured = Callable[..., Any]
 

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gateway.shared_values import Memory, Shared, Value
+from gateway.observe.fast_paths import SHARED_MEMORY
+from gateway.observe.shared_values import Memory, Shared, Value
 
 SIZE = 4096
 
@@ -54,7 +56,7 @@ def test_worker_that_replaces_another_goes_on_counting_and_has_nothing_open() ->
     assert make(second, "b", "gauge").get() == 0
 
 
-def test_full_part_fails_nothing_and_spoils_no_other() -> None:
+def test_full_part_fails_nothing_spoils_no_other_and_is_seen(fallbacks: Callable[[], list[str]]) -> None:
     memory = Memory(2, SIZE)
     other = values_of(memory, 1)
     make(other).inc(5)
@@ -65,6 +67,7 @@ def test_full_part_fails_nothing_and_spoils_no_other() -> None:
     assert {value.get() for value in values} == {2.0}
     own.shared.look()
     assert make(own).get() == 5
+    assert fallbacks() == [SHARED_MEMORY]
 
 
 def test_entry_that_a_killed_worker_has_not_finished_is_none() -> None:
@@ -94,7 +97,7 @@ def test_processes_share_it() -> None:
 #: Counts, has the folder removed, and goes on; prints what is shown then.
 PROGRAM = """
 import os, shutil, sys
-from gateway import metrics
+from gateway.observe import metrics
 metrics.MESSAGES.labels("posted").inc()
 shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 metrics.MESSAGES.labels("posted").inc()
@@ -128,16 +131,19 @@ def test_files_that_are_removed_fail_no_count_and_no_look(tmp_path: Path) -> Non
 def test_all_workers_show_the_same(workers: int) -> None:
     program = f"""
 import os
-from gateway.shared_values import Memory
+from gateway.observe.shared_values import Memory
 memory = Memory({workers})
 for worker in range({workers}):
     if os.fork():
         assert os.wait()[1] == 0
         continue
-    from gateway import metrics
+    from gateway.observe import metrics
     metrics.share(memory, worker)
     metrics.MESSAGES.labels("posted").inc(2)
     metrics.REQUESTS.labels("/", "GET", 300 + worker).observe(0.2)
+    for metric in vars(metrics).values():
+        if isinstance(metric, (metrics.Counter, metrics.Gauge, metrics.Histogram)) and metric is not metrics.REQUESTS:
+            metric.labels(*["seen" for _ in metric._labelnames])
     if worker == {workers} - 1:
         os.write(1, metrics.render()[0])
     os._exit(0)
@@ -150,4 +156,7 @@ for worker in range({workers}):
         assert f"marconi_request_seconds_count{{{labels}}} 1.0" in done.stdout
         assert f'marconi_request_seconds_bucket{{le="0.1",{labels}}} 0.0' in done.stdout
         assert f'marconi_request_seconds_bucket{{le="+Inf",{labels}}} 1.0' in done.stdout
+    for name in ("marconi_unopened_messages_total", "marconi_closed_connections_total"):
+        assert f'{name}{{reason="seen"}} 0.0' in done.stdout
+    assert 'marconi_fast_path_fallbacks_total{option="[wsgi] pin_workers"} 0.0' in done.stdout
     assert "_created" not in done.stdout

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.signing import EXPIRES, covers, sign
+from gateway.access.signing import EXPIRES, covers, sign
 
 KEY = "secret"
 LATER = (datetime.now(UTC) + timedelta(days=1)).strftime(EXPIRES)

@@ -12,7 +12,7 @@ import pytest
 
 from storage.errors import StoreMisconfigured, StoreUnavailable
 from storage.sqlite import SQLiteStore
-from tests.storage_suite import HOUR, SideStoreSuite, add, created, ids_of, listed, new, new_claim
+from storage.suite import HOUR, SideStoreSuite, add, created, ids_of, listed, new, new_claim
 from tests.threads import DEADLINE, in_background, together
 
 #: PRAGMA synchronous, as SQLite numbers it.
@@ -45,7 +45,7 @@ class TestSQLiteStore(SideStoreSuite):
     """The promises of every side-store."""
 
     def lose_lease(self, store: Any, q: str) -> None:
-        with store._read() as db:
+        with store._database.read() as db:
             db.execute("DELETE FROM leases WHERE q = ?", (q,))
 
 
@@ -53,7 +53,7 @@ class TestFile:
     """Where the file is, and how it is written."""
 
     def test_commits_are_on_disk_when_they_return(self, store: SQLiteStore) -> None:
-        with store._read() as db:
+        with store._database.read() as db:
             assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
             assert db.execute("PRAGMA synchronous").fetchone() == (SYNCHRONOUS_FULL,)
 
@@ -92,17 +92,17 @@ class TestFile:
         (message,) = add(first, q, "m")
         first.close()
         second = open_store(path)
-        assert second.get_messages(q, ["m"]) == [message]
-        assert second.get_queue("p/q") is not None
+        assert second.landed.get_messages(q, ["m"]) == [message]
+        assert second.catalogue.get_queue("p/q") is not None
         second.close()
 
     def test_housekeeping_removes_what_has_expired(self, store: SQLiteStore) -> None:
         q = created(store, "p/q")
         add(store, q, "dead", expires=store.now() - 1)
         add(store, q, "living")
-        store.tombstone(q, {"old": store.now() - 1, "new": store.now() + HOUR})
+        store.landed.tombstone(q, {"old": store.now() - 1, "new": store.now() + HOUR})
         assert store.maintain() == 1
-        with store._read() as db:
+        with store._database.read() as db:
             assert db.execute("SELECT id FROM messages").fetchall() == [("living",)]
             assert db.execute("SELECT id FROM tombstones").fetchall() == [("new",)]
 
@@ -127,7 +127,7 @@ class TestTrouble:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable):
             add(store, q, "m")
-        assert store.get_queue("p/q") is not None  # readers don't wait for writers
+        assert store.catalogue.get_queue("p/q") is not None  # readers don't wait for writers
         other.execute("ROLLBACK")
         other.close()
         add(store, q, "m")
@@ -151,17 +151,30 @@ class TestTrouble:
     def test_disk_that_is_full(self, store: SQLiteStore) -> None:
         q = created(store, "p/q")
         add(store, q, "before")
-        with store._read() as db:
+        with store._database.read() as db:
             (pages,) = db.execute("PRAGMA page_count").fetchone()
             (most,) = db.execute("PRAGMA max_page_count").fetchone()
             db.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StoreUnavailable, match="full"):
-            store.append(q, [new(store, "small"), new(store, "large", body=b"0" * 2**20)])
+            store.landed.append(q, [new(store, "small"), new(store, "large", body=b"0" * 2**20)])
         assert listed(store, q) == ["before"]
-        with store._read() as db:
+        with store._database.read() as db:
             db.execute(f"PRAGMA max_page_count = {most}")
         add(store, q, "after")
         assert listed(store, q) == ["before", "after"]
+
+    def test_columns_are_those_of_earlier_versions(self, store: SQLiteStore) -> None:
+        """Two versions of the gateway may use a file at the same time; statements alone have longer names."""
+        store.ping()
+        with store._database.read() as db:
+            columns = {
+                table: " ".join(row[1] for row in db.execute(f"PRAGMA table_info({table})"))
+                for table in ("messages", "tombstones", "queues", "leases")
+            }
+        assert columns == {
+            "messages": "q id s h c ct n p e u x b r", "tombstones": "q id e",
+            "queues": "q project name metadata version incarnation", "leases": "q last owner until",
+        }
 
     def test_file_of_an_earlier_version(self, path: Path) -> None:
         old = sqlite3.connect(path, isolation_level=None)
@@ -172,7 +185,7 @@ class TestTrouble:
         )
         old.close()
         store = open_store(path)
-        queue = store.get_queue("p/q")
+        queue = store.catalogue.get_queue("p/q")
         assert queue is not None and queue.key == "p/q", "its messages are where they were"
         add(store, created(store, "p/q"), "m")
         assert listed(store, "p/q") == ["m"]
@@ -184,7 +197,7 @@ class TestSharing:
 
     def test_first_calls_of_many_threads_all_work(self, path: Path) -> None:
         store = open_store(path)
-        together(*[lambda: store.get_queue("p/q")] * 8)
+        together(*[lambda: store.catalogue.get_queue("p/q")] * 8)
         assert store.connections() == 8
         store.close()
 
@@ -201,11 +214,11 @@ class TestSharing:
 
             return change
 
-        first, failed, last = store._change([good("p/a"), broken, good("p/b")])
+        first, failed, last = store._database._change([good("p/a"), broken, good("p/b")])
 
         assert (first, last) == ("p/a", "p/b")
         assert isinstance(failed, StoreUnavailable)
-        with store._read() as db:
+        with store._database.read() as db:
             assert db.execute("SELECT q FROM leases ORDER BY q").fetchall() == [("p/a",), ("p/b",)]
 
     def test_processes_share_a_new_file(self, path: Path) -> None:
@@ -214,7 +227,7 @@ class TestSharing:
         store = open_store(path)
         posted = {f"{n}-{round_}" for n in range(PROCESSES) for round_ in range(ROUNDS)}
         taken = [id_ for ids in claimed for id_ in ids]
-        free = ids_of(store.free(created(store, "p/q"), 1000)[0])
+        free = ids_of(store.landed.find_free(created(store, "p/q"), 1000)[0])
         store.close()
         assert len(taken + free) == len(posted)
         assert set(taken + free) == posted
@@ -227,8 +240,8 @@ def work(path: str, process: int) -> list[str]:
     got: list[str] = []
     for round_ in range(ROUNDS):
         add(store, q, f"{process}-{round_}")
-        found, _ = store.free(q, 1)
-        got += ids_of(store.claim(q, found, new_claim(store, f"claim-{process}-{round_}")))
+        found, _ = store.landed.find_free(q, 1)
+        got += ids_of(store.landed.claim(q, found, new_claim(store, f"claim-{process}-{round_}")))
     store.close()
     return got
 
@@ -291,6 +304,6 @@ def test_start_waits_for_nobody_to_make_room(
         raise error
 
     store = open_store(path)
-    monkeypatch.setattr(store, "_connect", fail)
+    monkeypatch.setattr(store._database, "_connect", fail)
     with pytest.raises(StoreMisconfigured) if refused else contextlib.nullcontext():
         store.prepare()

@@ -28,7 +28,7 @@ def test_eight_writes_while_another_process_writes_all_end_within_the_timeout(tm
         start = time.monotonic()
         time.sleep(number * 0.05)
         with pytest.raises(StoreUnavailable):
-            store.create_queue(f"p/{number}", None)
+            store.catalogue.create_queue(f"p/{number}", None)
         return time.monotonic() - start - number * 0.05
 
     try:

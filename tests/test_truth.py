@@ -8,19 +8,21 @@ import pytest
 
 from bridges.base import Batch
 from bridges.loopback import LoopbackBridge
+from bridges.memory import MemoryBridge
+from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.ids import IdMaker
-from gateway.core.limits import Limits
-from gateway.core.messages import CLOCK_SKEW, SOUGHT_AT_MOST, Post
-from gateway.core.queue_lock import LOCKED_FOR
-from gateway.core.queues import QueueInfo
-from gateway.core.remembering import KNOWN_FOR, Remembered
+from gateway.core.messages.post import Post
+from gateway.core.messages.seeking import CLOCK_SKEW, SOUGHT_AT_MOST
+from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.lock import LOCKED_FOR
+from gateway.core.queues.remembering import KNOWN_FOR, Remembered
 from gateway.core.seal import KEY_SIZE, Seal
-from storage.base import SEEN_FOR, Message
 from storage.errors import LeaseLost
+from storage.landed import SEEN_FOR
+from storage.model import Message
 from storage.sqlite import SQLiteStore
-from tests.memory_bridge import MemoryBridge
 
 P, Q = "project", "queue"
 
@@ -40,7 +42,7 @@ def there(bridge: Any, store: SQLiteStore) -> Iterator[Core]:
     """Another gateway."""
     core = Core(bridge, store, Limits(), Seal(bytes(KEY_SIZE)))
     yield core
-    core._housekeeper.close()
+    core.stop()
 
 
 def post(core: Core, *texts: str, delay: int | None = None) -> list[str]:
@@ -48,7 +50,7 @@ def post(core: Core, *texts: str, delay: int | None = None) -> list[str]:
 
 
 def on(core: Core, work: Callable[[QueueInfo], Any], **how: Any) -> Any:
-    return core.queues.on(P, Q, work, **how)
+    return core.directory.on(P, Q, work, **how)
 
 
 def listed(core: Core, **how: Any) -> list[str]:
@@ -59,7 +61,7 @@ def listed(core: Core, **how: Any) -> list[str]:
 
 
 def claim(core: Core, limit: int = 5) -> Sequence[Message]:
-    return on(core, lambda info: core.messages.claim(info, 60, 60, limit), sure=True) or ()
+    return on(core, lambda info: core.claims.create(info, 60, 60, limit), sure=True) or ()
 
 
 def pop(core: Core) -> list[str]:
@@ -72,7 +74,7 @@ class TestQueueThatOthersHaveMade:
 
     @pytest.fixture(autouse=True)
     def looked(self, here: Core) -> None:
-        assert here.queues.find(P, Q) is None
+        assert here.directory.find(P, Q) is None
 
     def test_claims_are_renewed_released_and_deleted(self, here: Core, there: Core) -> None:
         post(there, "1", "2")
@@ -92,9 +94,9 @@ class TestQueueThatOthersHaveMade:
     def test_encryption_of_a_new_queue_is_heeded(self, here: Core, there: Core, store: SQLiteStore) -> None:
         there.queues.create(P, Q, {"_enable_encrypt_messages": True})
         post(here, "secret", delay=60)
-        info = here.queues.refresh(P, Q)
+        info = here.directory.refresh(P, Q)
         assert info is not None
-        (message,) = store.list_messages(info.key, 0, 10, delayed=True)
+        (message,) = store.landed.list_messages(info.key, 0, 10, delayed=True)
         assert message.encrypted and b"secret" not in message.body
 
 
@@ -104,7 +106,7 @@ class TestQueueThatOthersHaveDeleted:
     @pytest.fixture(autouse=True)
     def remembered(self, here: Core, there: Core) -> None:
         post(here, "old")
-        assert here.queues.find(P, Q) is not None
+        assert here.directory.find(P, Q) is not None
         there.queues.delete(P, Q)
 
     @pytest.mark.parametrize("delay", [None, 60])
@@ -132,21 +134,21 @@ class TestQueueThatOthersHaveDeleted:
 
     def test_new_queue_that_encrypts_is_made_when_nobody_remembers_the_old_one(self, here: Core, there: Core) -> None:
         there.queues.create(P, Q, {"_enable_encrypt_messages": True})
-        found = here.queues.find(P, Q)
+        found = here.directory.find(P, Q)
         assert found is not None and found.settings.encrypt
 
 
 def test_change_that_must_hold_everywhere_is_answered_when_it_does(here: Core, there: Core) -> None:
     post(here, "plain")
     there.queues.patch(P, Q, [{"op": "add", "path": "/metadata/_enable_encrypt_messages", "value": True}])
-    found = here.queues.find(P, Q)
+    found = here.directory.find(P, Q)
     assert found is not None and found.settings.encrypt
 
 
 def test_change_of_other_metadata_is_answered_at_once(
     here: Core, there: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.core.queues.time.sleep", pytest.fail)
+    monkeypatch.setattr("gateway.core.queues.admin.time.sleep", pytest.fail)
     post(here, "plain")
     there.queues.patch(P, Q, [{"op": "add", "path": "/metadata/_default_message_ttl", "value": 60}])
     there.queues.create(P, Q, {"mine": 1})
@@ -160,10 +162,10 @@ class Thing:
 
 
 class TestRemembered:
-    """What gateway/core/remembering.py promises."""
+    """What gateway/core/queues/remembering.py promises."""
 
     def test_what_was_read_before_a_change_is_not_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gateway.core.remembering.time.monotonic", lambda: 100.0)
+        monkeypatch.setattr("gateway.core.queues.remembering.time.monotonic", lambda: 100.0)
         remembered = Remembered[Thing]()
         changes = remembered.changes()
         remembered.forget("q")
@@ -172,7 +174,7 @@ class TestRemembered:
 
     def test_age_counts_from_the_beginning_of_the_reading(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = 100.0
-        monkeypatch.setattr("gateway.core.remembering.time.monotonic", lambda: now)
+        monkeypatch.setattr("gateway.core.queues.remembering.time.monotonic", lambda: now)
         remembered = Remembered[Thing]()
         remembered.put("q", Thing(100.0 - KNOWN_FOR / 2), remembered.changes())
         assert remembered.get("q") is not None
@@ -188,7 +190,7 @@ class TestBacklog:
         self, here: Core, there: Core, bridge: MemoryBridge, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         post(here, "old")
-        real, timed = bridge.fetch, here.bridge
+        real, timed = bridge.fetch, here.pool.bridge
 
         def fetch(queue: str, limit: int) -> Batch:
             batch = real(queue, limit)
@@ -214,24 +216,33 @@ class TestBacklog:
         self, here: Core, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         post(here, "1")
-        free, fetch, land = here.store.free, here.bridge.fetch, here.store.land
+        store, bridge = here.pool.store, here.pool.bridge
+        find_free, fetch, land = store.landed.find_free, bridge.fetch, store.landed.land
         looked: list[float] = []
         fetched: list[float] = []
         seen: list[float | None] = []
-        monkeypatch.setattr(here.store, "free", lambda *call: (looked.append(time.monotonic()), free(*call))[1])
-        monkeypatch.setattr(here.bridge, "fetch", lambda *call: (fetched.append(time.monotonic()), fetch(*call))[1])
-        monkeypatch.setattr(here.store, "land", lambda *call, **how: (seen.append(how["seen"]), land(*call, **how))[1])
+
+        def noting_seen(*call: Any, **how: Any) -> Any:
+            seen.append(how["seen"])
+            return land(*call, **how)
+
+        monkeypatch.setattr(
+            store.landed, "find_free", lambda *call: (looked.append(time.monotonic()), find_free(*call))[1]
+        )
+        monkeypatch.setattr(bridge, "fetch", lambda *call: (fetched.append(time.monotonic()), fetch(*call))[1])
+        monkeypatch.setattr(store.landed, "land", noting_seen)
         assert len(claim(here)) == 1
         assert seen[0] is not None and seen[0] <= looked[0] <= fetched[0]
 
     def test_message_that_another_gateway_is_landing_is_deleted(
-        self, here: Core, there: Core, info: QueueInfo, bridge: MemoryBridge
+        self, here: Core, there: Core, info: QueueInfo, bridge: MemoryBridge, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (id_,) = post(here, "1")
         batch = bridge.fetch(info.broker, 1)  # another gateway's
         assert here.messages.delete(info, id_, None) is False
-        claimed = there.messages._landing._land(info, batch, lambda messages: None, there.store.land)
-        assert claimed == [] and listed(there) == []
+        hands, fetch = iter([batch]), there.pool.bridge.fetch
+        monkeypatch.setattr(there.pool.bridge, "fetch", lambda *call: next(hands, None) or fetch(*call))
+        assert list(claim(there)) == [] and listed(there) == []
 
     def test_wrong_claim_of_a_waiting_message_is_refused(self, here: Core, info: QueueInfo) -> None:
         (id_,) = post(here, "1")
@@ -240,9 +251,8 @@ class TestBacklog:
         assert listed(here) == ["1"]
 
     def test_ids_dated_ahead_are_found_and_deleted(self, here: Core, info: QueueInfo) -> None:
-        ahead = here.store.now() + 20 * CLOCK_SKEW
-        here.messages._ids = IdMaker()
-        here.messages._ids.make(ahead)
+        ahead = here.pool.store.now() + 20 * CLOCK_SKEW
+        here.ids.make(ahead)
         first, second = post(here, "1", "2")
         assert [message.id for message in here.messages.get(info, [second])] == [second]
         here.messages.delete(info, first, None)
@@ -254,7 +264,7 @@ class TestBacklog:
         for _ in range(SOUGHT_AT_MOST // 20 + 10):
             post(here, *"x" * 20)
         before = bridge.depth(info.broker)
-        ahead = IdMaker().make(here.store.now() + 4000)[0]
+        ahead = IdMaker().make(here.pool.store.now() + 4000)[0]
         with pytest.raises(Exception, match="still being landed"):
             here.messages.get(info, [ahead])
         assert before - bridge.depth(info.broker) <= SOUGHT_AT_MOST
@@ -264,26 +274,27 @@ class TestBacklog:
     ) -> None:
         """Its lease is over when it writes: positions that it took before must not appear."""
         post(here, "1", "2")
-        landing, real = here.messages._landing, here.store.land
+        real = here.pool.store.landed.land
         stopped = []
 
         def land(q: str, messages: Sequence[Message], owner: str) -> set[str]:
             if not stopped:
                 stopped.append(owner)
-                here.store.release_lease(q, owner, 0)
-                late = here.store.acquire_lease(q, "another gateway", 60)
-                here.store.append(q, [Message("theirs", 0, here.store.now() + 60_000, b'"theirs"')])
-                here.store.release_lease(q, "another gateway", late)
+                here.pool.store.landed.release_lease(q, owner, 0)
+                late = here.pool.store.landed.acquire_lease(q, "another gateway", 60)
+                here.pool.store.landed.append(q, [Message("theirs", 0, here.pool.store.now() + 60_000, b'"theirs"')])
+                here.pool.store.landed.release_lease(q, "another gateway", late)
             return set(real(q, messages, owner))
 
-        monkeypatch.setattr(landing._store, "land", land)
+        monkeypatch.setattr(here.pool.store.landed, "land", land)
         page = here.messages.list(info, None, 10, None, False, False)
         assert [message.body for message in page] == [b'"theirs"', b'"1"', b'"2"']
         assert [message.seq for message in page] == sorted(message.seq for message in page)
 
     def test_claimer_is_not_helped_by_a_lease(self, here: Core, info: QueueInfo) -> None:
         with pytest.raises(LeaseLost):
-            here.store.land(info.key, [Message("m", 0, here.store.now() + 60_000, b"1", seq=1)], "nobody")
+            message = Message("m", 0, here.pool.store.now() + 60_000, b"1", seq=1)
+            here.pool.store.landed.land(info.key, [message], "nobody")
 
 
 def test_pop_answers_nothing_that_others_hold(
@@ -292,14 +303,14 @@ def test_pop_answers_nothing_that_others_hold(
     """The gateway is stopped between its claim and its delete for longer than the claim."""
     post(here, "1", "2")
     assert listed(here) == ["1", "2"]
-    real, now = store.delete_claimed, store.now()
+    real, now = store.landed.delete_claimed, store.now()
 
     def late(q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
         monkeypatch.setattr(store, "now", lambda: now + 120_000)
         assert len(claim(there, 1)) == 1
         return real(q, ids, claims)
 
-    monkeypatch.setattr(here.messages._store, "delete_claimed", late)
+    monkeypatch.setattr(here.pool.store.landed, "delete_claimed", late)
     assert pop(here) == []
     assert listed(there) == ["1", "2"]
 
@@ -309,24 +320,24 @@ def test_pop_answers_what_it_has_deleted_though_the_answer_to_that_was_lost(
 ) -> None:
     post(here, "1", "2")
     assert listed(here) == ["1", "2"]
-    real = store.delete_claimed
-    monkeypatch.setattr(here.messages._store, "delete_claimed", lambda *call: real(*call) * 0)
+    real = store.landed.delete_claimed
+    monkeypatch.setattr(here.pool.store.landed, "delete_claimed", lambda *call: real(*call) * 0)
     assert pop(here) == ["1", "2"]
 
 
 def test_first_post_after_a_stale_read_is_no_conflict(
     here: Core, there: Core, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = store.get_queue
+    real = store.catalogue.get_queue
 
     def slow(q: str) -> Any:
         found = real(q)
-        monkeypatch.setattr(here.queues._store, "get_queue", real)
+        monkeypatch.setattr(here.pool.store.catalogue, "get_queue", real)
         post(here, "1")  # by another thread, while this one reads
         return found
 
-    monkeypatch.setattr(here.queues._store, "get_queue", slow)
-    assert here.queues.find(P, Q) is None
+    monkeypatch.setattr(here.pool.store.catalogue, "get_queue", slow)
+    assert here.directory.find(P, Q) is None
     post(here, "2")
     assert sorted(listed(here)) == ["1", "2"]
 
@@ -334,7 +345,7 @@ def test_first_post_after_a_stale_read_is_no_conflict(
 def test_missing_claim_is_still_missing(here: Core, there: Core) -> None:
     post(there, "1")
     with pytest.raises(NotFound):
-        on(here, lambda info: here.messages.claimed(info, "none"))
+        on(here, lambda info: here.claims.get(info, "none"))
     assert on(here, lambda info: here.claims.release(info, "none")) is False
 
 
@@ -342,13 +353,13 @@ def test_delete_that_was_stopped_for_too_long_leaves_the_next_queue_alone(
     here: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post(here, "1")
-    real, now = here.store.get_queue, __import__("time").monotonic()
+    real, now = here.pool.store.catalogue.get_queue, __import__("time").monotonic()
 
     def stopped(q: str) -> Any:
-        monkeypatch.setattr("gateway.core.queue_lock.time.monotonic", lambda: now + LOCKED_FOR)
+        monkeypatch.setattr("gateway.core.queues.lock.time.monotonic", lambda: now + LOCKED_FOR)
         return real(q)
 
-    monkeypatch.setattr(here.queues._store, "get_queue", stopped)
+    monkeypatch.setattr(here.pool.store.catalogue, "get_queue", stopped)
     with pytest.raises(Exception, match="took too long"):
         here.queues.delete(P, Q)
     monkeypatch.undo()

@@ -139,7 +139,7 @@ def connection(target: Target, broker: Address, options: Any, tls: dict[str, Any
         connect_timeout=options.timeout,
         heartbeat=options.heartbeat,
         transport_options={
-            # Without brackets: py-amqp takes the port from behind the last colon, and knows no zone in brackets.
+            # Without brackets: py-amqp takes what follows the last colon for the port, and knows no zone in brackets.
             "host": f"{broker.host}:{broker.port}",
             "userid": target.user, "password": target.password, "virtual_host": target.vhost,
             "login_method": options.login_method, "client_properties": {"connection_name": "marconi"},

@@ -26,7 +26,7 @@ class VHosts:
         self._used: dict[str, float] = {}
 
     def at(self, vhost: str) -> Any:
-        """The bridge for a virtual host, made now if there is none."""
+        """The bridge for a virtual host, created now if there is none."""
         surplus = None
         with self._lock:
             bridge = self._bridges.get(vhost)
@@ -38,7 +38,7 @@ class VHosts:
             self._bridges.move_to_end(vhost)
             self._used[vhost] = time.monotonic()
         if surplus is not None:
-            # Whoever works with it may go on: its connections are closed as they come back.
+            # A request that works with it may go on: its connections are closed as they come back.
             surplus.close()
         return bridge
 

@@ -12,7 +12,7 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from functional.api.helpers import claim, create, messages_path
 from functional.http import Api
 from functional.wait import wait_until
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 
 #: What the names of these tests' broker objects begin with.
 PREFIX = "b-"

@@ -10,7 +10,7 @@ from functional.deployments import COMMON, beside, through
 from functional.http import Api
 from functional.installed import require
 from functional.services.gateway import Gateway, merge
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 
 ALLOW = [
     "shop read / queue:orders",

@@ -15,7 +15,7 @@ import celery
 import kombu
 import pytest
 
-from bridges.amqp.nature import DELIVERY_HEADERS
+from bridges.amqp.dialects.rabbitmq import RabbitMQ
 from functional.api.helpers import bodies, claim, get_message, listed, messages_path, stats
 from functional.bridged.conftest import MAX_BODY
 from functional.bridged.helpers import (
@@ -380,7 +380,7 @@ def test_poison_is_put_aside_and_the_queue_goes_on(api, native, queue, theirs, b
     ((_, properties, moved),) = native.take(poison_queue(api, queue))
     assert moved == body
     assert properties.headers.pop("marconi-reason")
-    for name in DELIVERY_HEADERS:  # of this delivery, by a quorum queue
+    for name in RabbitMQ.delivery_headers:  # of this delivery, by a quorum queue
         properties.headers.pop(name, None)
     assert properties.headers == {"colour": "red"}
     assert (properties.content_type, properties.content_encoding) == ("text/plain", encoding)

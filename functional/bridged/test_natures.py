@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from bridges.amqp import AMQPBridge
-from bridges.amqp.nature import may_consume
-from bridges.base import Binding
 from bridges.errors import QueueMissing, SourceUnreadable
+from bridges.foreign import Binding
 from functional.api.helpers import assert_error, bodies, claims_path, listed, messages_path, queue_path
 from functional.bridged.helpers import (
     NOTICED,
@@ -58,8 +57,8 @@ def their_bridge(request, rabbitmq, least_rights):
 
 
 def ask(their_bridge, queue):
-    with their_bridge._fetchers.link() as link:
-        return may_consume(link, queue)
+    with their_bridge._fetchers.lent() as fetcher:
+        return fetcher.dialect.may_consume(fetcher, queue)
 
 
 def may_declare(their_bridge):
@@ -90,7 +89,7 @@ def test_consumers_come_only_to_queues_that_stay(native, their_bridge, arguments
 
 @pytest.mark.parametrize("flags", [{"auto_delete": True}, {}], ids=["auto-delete", "classic"])
 def test_header_of_a_quorum_queue_on_a_classic_one_is_no_sign(native, their_bridge, flags):
-    """Whoever moves messages from one queue to another may take the header along."""
+    """A program that moves messages from one queue to another may keep the header."""
     theirs = native.queue(**flags)
     native.publish("1", queue=theirs, headers={"x-delivery-count": 3})
 

@@ -79,7 +79,7 @@ def test_what_grows_beyond_the_side_stores_limit_blocks_nothing(at, native, queu
     else:
         theirs = native.queue()
         create(api, queue, _bridge={"source": from_queue(theirs), "properties": kind == "shown", "format": "oslo"})
-    if body.startswith(b"["):  # unwrapping writes numbers anew, and longer
+    if body.startswith(b"["):  # unwrapping writes numbers again, and longer
         body = b'{"event_type": "a", "payload": ' + body + b"}"
     native.publish(b'"before"', queue=theirs)
     native.publish(body, queue=theirs, **properties)

@@ -468,7 +468,7 @@ def test_listing_looks_at_a_hundred_messages_and_leaves_the_order(api, native, q
 
 @pytest.mark.parametrize("arguments", [{}, QUORUM], ids=["classic", "quorum"])
 def test_listings_of_any_length_and_statistics_keep_the_order(api, native, queue, arguments):
-    """A quorum queue puts what comes back behind what has come back before and is still there."""
+    """A quorum queue puts a returned message after those that were returned before and are still there."""
     theirs = native.queue(arguments=arguments)
     bridge(api, queue, source=from_queue(theirs))
     numbers(native, 12, queue=theirs)

@@ -128,7 +128,7 @@ def test_a_thousand_messages_each_way_through_an_exchange(api, native, queue, pi
 def test_a_thousand_messages_through_an_existing_queue_that_is_listed_meanwhile(
     api, native, queue, pika_connection, arguments
 ):
-    """Peeking takes nothing away, gives nothing twice, and leaves the order as it is for whoever claims."""
+    """Peeking removes nothing, shows nothing twice, and does not change the order for claims."""
     theirs = native.queue(arguments=arguments)
     bridge(api, queue, source=from_queue(theirs))
     connections = [pika_connection() for _ in range(PRODUCERS)]

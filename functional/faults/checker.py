@@ -228,7 +228,7 @@ class _Check:
             fault.begun < again[-1].returned and fault.mended + IN_HAND > story.post.invoked
             for fault in self.history.faults
         ) + (story.post.returned - story.post.invoked > SENT_AGAIN)
-        comebacks, until = 0, -NEVER  # shown again and then claimed anew, it has come back once
+        comebacks, until = 0, -NEVER  # shown again and then claimed again, it has come back once
         for call in sorted(again, key=lambda call: call.invoked):
             if call.invoked > until:
                 comebacks += 1

@@ -23,7 +23,7 @@ PAUSE = 0.06
 POST_PAUSE = 0.18
 RETRY_PAUSE = 0.15
 
-#: Messages in a post, and in a page or claim, at the most.
+#: Maximum number of messages in a post, and in a page or claim.
 BATCH = 5
 PAGE = 20
 

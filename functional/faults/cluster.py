@@ -17,7 +17,7 @@ from functional.services.mongodb import Member, MongoReplicaSet
 from functional.services.process import Service, start_together
 from functional.services.rabbitmq import RabbitMQ
 from functional.wait import wait_until
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 
 SIZE = 3
 GATEWAYS = 2

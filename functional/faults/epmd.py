@@ -1,4 +1,4 @@
-"""Erlang's port mapper, with one difference: whoever looks up a node gets the port of a proxy to it.
+"""Erlang's port mapper, with one difference: a lookup of a node returns the port of a proxy to it.
 
 Protocol: "EPMD Protocol" in the Erlang Run-Time System's "Distribution Protocol".
 """

@@ -18,13 +18,13 @@ from random import Random
 from functional.faults.cluster import Broker, Cluster, FaultyGateway
 from functional.faults.network import CUT, STALL, State
 from functional.services.process import Service
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 
 #: Seconds of delay on a slow link, and of a slow fsync, from and to.
 SLOW_LINK = 0.02, 0.15
 SLOW_SYNC = 0.05, 0.3
 
-#: Seconds by which a clock is stepped, forward or back, at the most.
+#: Maximum number of seconds by which a clock is stepped, forward or back.
 STEP = 7200
 
 

@@ -22,8 +22,8 @@ def ack_before_landing() -> None:
 
 def no_confirm() -> None:
     """Take messages for safe as soon as they are sent (against rule 1)."""
-    from bridges.amqp.encoder import encode
-    from bridges.amqp.link import Link
+    from bridges.amqp.publisher import Publisher
+    from bridges.amqp.wire.encoder import encode
 
     def publish(
         self: Any, exchange: str, routing_key: str, envelopes: Any, deadline: float, mandatory: bool
@@ -33,18 +33,18 @@ def no_confirm() -> None:
             encode(self.channel.channel_id, exchange, routing_key, envelopes, connection.frame_max, mandatory)
         )
 
-    Link.publish = publish  # type: ignore[method-assign]
+    Publisher.publish = publish  # type: ignore[method-assign]
 
 
 def unconditional_delete() -> None:
-    """Delete a message for whoever names a claim, be it his or not (against rule 3)."""
-    from storage.mongodb import MongoDBStore
+    """Delete a message for any claim, even one that does not hold it (against rule 3)."""
+    from storage.mongodb.landed import MongoDBLanded
 
     def delete_claimed(self: Any, q: str, ids: Any, claims: Any) -> int:
         with self._calls():
             return int(self._messages.delete_many({"_id": {"$in": [f"{q}/{id_}" for id_ in ids]}}).deleted_count)
 
-    MongoDBStore.delete_claimed = delete_claimed  # type: ignore[method-assign]
+    MongoDBLanded.delete_claimed = delete_claimed  # type: ignore[method-assign]
 
 
 #: By name; each changes the gateway of the process that calls it.

@@ -18,9 +18,9 @@ from functional.http import Api
 from functional.installed import require
 from functional.services.gateway import Gateway, merge
 from functional.wait import wait_until
-from gateway.conf import load
-from gateway.core.queues import broker_name
-from gateway.logs import Record, configure
+from gateway.config.reader import load
+from gateway.core.queues.names import broker_name
+from gateway.observe.logs import Record, configure
 
 #: What a line of the log looks like; a traceback's lines have a prefix of their own.
 LINE = re.compile(
@@ -203,7 +203,7 @@ def test_native_messages_write_no_lines_and_stop_no_queue(
         seen.extend(message["body"] for message in claim(api, "q")[1])
         return "the last one" in seen
 
-    wait_until(last, 20, "the last message behind the hostile ones")
+    wait_until(last, 20, "the last message after the hostile ones")
     poison = {n for n, p in enumerate(PROPERTIES) if "content_encoding" in p or Surrogate in map(type, p.values())}
     assert set(seen) == set(range(len(PROPERTIES))) - poison | {"the last one"}
     assert api.get(f"{queue_path('q')}/stats").status_code == 200

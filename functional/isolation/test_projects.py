@@ -169,12 +169,12 @@ def neutral(answer: tuple[int, str, dict[str, str]], known: Known) -> Any:
 
 
 def test_every_endpoint_is_tried() -> None:
-    from gateway.app import ROUTES
+    from gateway.api.v2.operations import OPERATIONS
 
     tried = {(method, re.sub(r"\?.*", "", path)) for method, path, _ in CALLS}
     tried = {(method, re.sub(r"{(free|claimed)}", "<message_id>", path)) for method, path in tried}
     tried = {(method, path.replace("{queue}", "<queue>").replace("{claim}", "<claim_id>")) for method, path in tried}
-    routes = {(method, route) for route, handlers in ROUTES.items() for method in handlers}
+    routes = {(operation.method, operation.route) for operation in OPERATIONS}
     assert {(m, r) for m, r in routes if r.startswith("/v2/queues")} == tried
 
 
@@ -256,7 +256,7 @@ def test_a_share_opens_nothing_else(api: Api, queue: str) -> None:
     share = api.post(f"{queue_path(queue)}/share", json={"paths": ["messages"], "methods": ["GET"]}).json()
     stranger = api.other_project()
     assert stranger.get(messages_path(queue), headers=shared_headers(share)).status_code == 200
-    # Whoever is known to the service as somebody else is nobody here, and the project is a part of what is signed.
+    # Credentials for another project don't count here, and the signature covers the project.
     for project in (stranger.project, f"{api.project}/", api.project.upper(), f"{api.project} x", "", None):
         response = stranger.get(messages_path(queue), headers=shared_headers(share, X_Project_ID=project))
         assert response.status_code == 404, project
@@ -309,7 +309,7 @@ def test_a_user_has_one_project(start_gateway: Any, users: str) -> None:
         assert (response.status_code, response.json()["messages"]) == (200, [])
     share = api.post("/v2/queues/q/share", headers=alice, json={})
     assert share.status_code == 200
-    # A signature is for the project that it says, whoever else one may be.
+    # A signature is valid only for the project that it names, whatever the caller's credentials.
     signed = shared_headers(share.json(), X_Project_ID="B") | authorization("bob")
     assert api.get(path, headers=signed).status_code == 404
     assert bodies(api.get(f"{path}?echo=true", headers=alice).json()["messages"]) == ["secret 1"]
@@ -318,12 +318,12 @@ def test_a_user_has_one_project(start_gateway: Any, users: str) -> None:
 def test_a_producers_id_that_another_project_has_too_is_not_the_same(
     api: Api, queue: str, deployment: Any, request: pytest.FixtureRequest
 ) -> None:
-    """On the broker whoever may publish to the queues chooses ids."""
+    """On the broker, everyone who may publish to the queues can choose ids."""
     if not deployment.needs_rabbitmq:
         pytest.skip("there are no native producers without a broker")
     import pika
 
-    from gateway.core.queues import broker_name
+    from gateway.core.queues.names import broker_name
 
     connection = request.getfixturevalue("rabbitmq").connect()
     with connection:

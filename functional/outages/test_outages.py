@@ -16,7 +16,7 @@ from functional.services.gateway import merge
 from functional.services.mongodb import MongoDB
 from functional.services.rabbitmq import RabbitMQ
 from functional.wait import wait_until
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 
 #: Seconds of [bridge] and [side_store] timeout.
 #: Who may ask /v2/health.

@@ -27,7 +27,7 @@ PATIENCE = CLIENT_TIMEOUT + 10
 #: who send are on them too. A gateway that lets itself be stopped by them takes 20 and more, or never answers.
 POLITE = 10.0
 
-#: What the gateway keeps: see gateway/server.py.
+#: What the gateway keeps: see gateway/server/loop.py.
 MAX_CONNECTIONS = 2000
 MAX_BUFFERED = 128
 

@@ -26,9 +26,9 @@ from functional.services.process import Missing, StartFailed, started
 from functional.services.rabbitmq import RabbitMQ
 from gateway.bench.ceiling import Ceiling
 from gateway.bench.command import CEILING, bare_server
-from gateway.bench.cpu import Meter
-from gateway.bench.load import LoadFailed
+from gateway.bench.cpu import CPUMeter
 from gateway.bench.plot import plot
+from gateway.bench.processes import LoadFailed
 from gateway.bench.progress import Progress
 from gateway.bench.report import (
     client_cpu,
@@ -64,7 +64,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio to reach: of ``rate`` (requests), ``message_rate`` or ``cpu_per_request``, the last at the most."""
+    """A ratio to reach: a minimum of ``rate`` (requests) or ``message_rate``, or a maximum of ``cpu_per_request``."""
 
     work: str
     ours: str
@@ -121,12 +121,12 @@ def messaging(settings: Settings, works: Sequence[str], cache: Path, progress: P
         workloads = [named(work) for work in works]
         limit = max((workload.batch for workload in workloads if workload.counted == "list"), default=1)
         servers = [
-            Server(HYBRID, hybrid.url, meter=Meter([hybrid.pid])),
-            Server(EMBEDDED, embedded.url, meter=Meter([embedded.pid])),
-            Server(ZAQAR, zaqar.url, meter=Meter([zaqar.pid])),
+            Server(HYBRID, hybrid.url, meter=CPUMeter([hybrid.pid])),
+            Server(EMBEDDED, embedded.url, meter=CPUMeter([embedded.pid])),
+            Server(ZAQAR, zaqar.url, meter=CPUMeter([zaqar.pid])),
             bare_server(stack.enter_context(Ceiling(settings.body_size, limit))),
         ]
-        watched = {"RabbitMQ": Meter([rabbitmq.pid]), "MongoDB": Meter([mongodb.pid])}
+        watched = {"RabbitMQ": CPUMeter([rabbitmq.pid]), "MongoDB": CPUMeter([mongodb.pid])}
         return measured(servers, run(servers, workloads, settings, progress, watched), settings, PAIRS)
 
 
@@ -137,7 +137,7 @@ def management(settings: Settings, progress: Progress) -> Part:
         hybrid = started(stack, Gateway(merge(through(rabbitmq), beside(mongodb, "marconi"))), progress.say)
         managed = started(stack, ManagedRabbitMQ(), progress.say)
         # The plugin is all of the broker, so the gateway's broker and side-store count as well.
-        whole = Meter([hybrid.pid, rabbitmq.pid, mongodb.pid])
+        whole = CPUMeter([hybrid.pid, rabbitmq.pid, mongodb.pid])
         servers = [Server(HYBRID, hybrid.url, meter=whole), managed.management]
         results = run(servers, [named(work) for work in THROUGH], settings, progress)
         return measured(servers, results, settings, ((HYBRID, MANAGEMENT),))
@@ -157,7 +157,7 @@ def measured(
     texts = [results_table(results), "Ratios, median of the rounds:", ratios_table(results, pairs)]
     if other := watched_table(results):
         texts += ["CPU ms/msg of other processes:", other]
-    texts += ["\n".join([f"The client used {client_cpu(results):.2f} cores at the most.", *notes(results)])]
+    texts += ["\n".join([f"The client used at most {client_cpu(results):.2f} cores.", *notes(results)])]
     return Part(results, document(results, servers, settings, pairs), "\n\n".join(texts))
 
 

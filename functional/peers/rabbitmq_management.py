@@ -12,7 +12,7 @@ import orjson
 from functional.services.ports import free_port
 from functional.services.rabbitmq import RabbitMQ
 from gateway.bench import workloads
-from gateway.bench.cpu import Meter
+from gateway.bench.cpu import CPUMeter
 from gateway.bench.rounds import Server
 from gateway.bench.workloads import ERROR_PAUSE, Client, Job, Pause, Request, Steps
 
@@ -39,7 +39,7 @@ class ManagedRabbitMQ(RabbitMQ):
     def management(self) -> Server:
         """What to measure. Its CPU time is the whole broker's: there is nothing in front of it."""
         url = f"http://127.0.0.1:{self.management_port}"
-        return Server("management", url, {"Authorization": CREDENTIALS}, Meter([self.pid]), DIALECT)
+        return Server("management", url, {"Authorization": CREDENTIALS}, CPUMeter([self.pid]), DIALECT)
 
 
 def _publish(client: Client, queue: str) -> Request:

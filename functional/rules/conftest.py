@@ -13,7 +13,7 @@ from functional.services.gateway import Gateway, Options, merge, render
 from functional.services.mongodb import MongoDB
 from functional.services.rabbitmq import RabbitMQ
 from gateway.app import make_app, make_core
-from gateway.conf import load
+from gateway.config.reader import load
 from gateway.core.core import Core
 
 

@@ -81,7 +81,7 @@ class Service:
     def page(
         self, queue: str, client: str, after: int, *, echo: bool, claimed: bool, delayed: bool
     ) -> tuple[list[Message], list[Message]]:
-        """What a list shows behind a place, oldest first; and the delayed ones, whose places are their own affair."""
+        """What a list shows after a place, oldest first; and the delayed messages, whose places are not specified."""
         visible = [
             m for m in self.get(queue).messages.values()
             if (echo or m.client != client) and (claimed or m.claim is None) and (delayed or not m.delayed)

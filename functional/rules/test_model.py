@@ -261,7 +261,7 @@ class Calls(RuleBasedStateMachine):
         path = f"/v2/queues/{queue}/messages"
         answer = self.call(gateway, "GET", path, 200, limit=limit, marker=id_, echo="true").json()
         if message is None:
-            self.check(answer["messages"] == [], "a page behind a message that does not exist")
+            self.check(answer["messages"] == [], "a page after a message that does not exist")
         else:
             self.check_page(queue, 1, answer, message.order, limit, True, False, False)
 

@@ -8,7 +8,7 @@ import pytest
 
 from functional.api.helpers import bodies, claim, create, listed, post, post_documents
 from functional.wait import wait_until
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 
 
 @pytest.fixture

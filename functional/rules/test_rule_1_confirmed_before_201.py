@@ -10,7 +10,7 @@ from functional.deployments import beside, through
 from functional.http import Api
 from functional.services.gateway import merge
 from functional.services.rabbitmq import RabbitMQ
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 
 LETTERS = {"messages": [{"body": number} for number in range(5)]}
 

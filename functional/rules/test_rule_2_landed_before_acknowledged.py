@@ -11,7 +11,7 @@ import requests
 from functional.api.helpers import create, id_of, listed, messages_path, post
 from functional.http import Api
 from functional.wait import wait_until
-from gateway.core.messages import Post
+from gateway.core.messages.post import Post
 from storage.errors import StoreUnavailable
 
 MESSAGES = 400
@@ -82,33 +82,33 @@ def test_landing_again_after_a_crash_before_the_acknowledgement_is_a_no_op(make_
     first, second = make_hybrid_core(), make_hybrid_core()
     project = uuid.uuid4().hex
     posted = first.messages.post(project, queue, "client", [Post(b"1"), Post(b"2")], 0)
-    info = first.queues.ensure(project, queue)
+    info = first.directory.ensure(project, queue)
 
-    first.bridge.settle = lambda batch: batch.link.close()
-    first_claim = first.messages.claim(info, None, None, 10)
-    wait_until(lambda: second.bridge.depth(info.broker) == 2, 10, "the broker to take the messages back")
-    second_claim = second.messages.claim(second.queues.ensure(project, queue), None, None, 10)
+    first.pool.bridge.settle = lambda batch: batch.fetcher.close()
+    first_claim = first.claims.create(info, None, None, 10)
+    wait_until(lambda: second.pool.bridge.depth(info.broker) == 2, 10, "the broker to take the messages back")
+    second_claim = second.claims.create(second.directory.ensure(project, queue), None, None, 10)
 
     assert [message.id for message in first_claim] == posted
     assert second_claim == []
-    assert second.bridge.depth(info.broker) == 0, "what has landed before is acknowledged"
+    assert second.pool.bridge.depth(info.broker) == 0, "what has landed before is acknowledged"
 
 
 def test_message_that_did_not_land_goes_back_to_the_broker(make_hybrid_core, queue):
     first, second = make_hybrid_core(), make_hybrid_core()
     project = uuid.uuid4().hex
     posted = first.messages.post(project, queue, "client", [Post(b"1"), Post(b"2")], 0)
-    info = first.queues.ensure(project, queue)
+    info = first.directory.ensure(project, queue)
 
     def fail(*_, **__):
         raise StoreUnavailable("just now")
 
-    first.store.land = fail
+    first.pool.store.landed.land = fail
     with pytest.raises(StoreUnavailable):
-        first.messages.claim(info, None, None, 10)
+        first.claims.create(info, None, None, 10)
 
-    elsewhere = second.queues.ensure(project, queue)
-    assert [message.id for message in second.messages.claim(elsewhere, None, None, 10)] == posted
+    elsewhere = second.directory.ensure(project, queue)
+    assert [message.id for message in second.claims.create(elsewhere, None, None, 10)] == posted
 
 
 def test_acknowledged_messages_are_gone_from_the_broker(api, pika_connection, queue):

@@ -12,7 +12,7 @@ LETTERS = 300
 
 @pytest.fixture
 def turns(pair, api):
-    """The same client at one gateway and then the other, for ever."""
+    """The same client at one gateway and then at the other, endlessly."""
 
     def alternate():
         while True:

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from functional.wait import wait_until
-from storage.base import Message
+from storage.model import Message
 
 #: Milliseconds that the short-lived messages live.
 LIFE = 1_500
@@ -16,14 +16,14 @@ LIFE = 1_500
 
 @pytest.fixture
 def info(core, queue):
-    return core.queues.ensure(uuid.uuid4().hex, queue)
+    return core.directory.ensure(uuid.uuid4().hex, queue)
 
 
 def publish(core, info, life):
     """Put a message that lives ``life`` milliseconds into the broker; its id and its expiry."""
-    now = core.store.now()
-    message = Message(core.messages._ids.make(now)[0], now, now + life, b'"short-lived"', "somebody")
-    core.messages._publishing.publish(info, [message])
+    now = core.pool.store.now()
+    message = Message(core.ids.make(now)[0], now, now + life, b'"short-lived"', "somebody")
+    core.pool.publishing.publish(info, [message])
     return message.id, message.expires
 
 
@@ -32,7 +32,7 @@ def watch(core, expires, read):
     late = []
 
     def over():
-        start = core.store.now()
+        start = core.pool.store.now()
         found = read()
         if start >= expires and found:
             late.append((start - expires, found))
@@ -61,30 +61,30 @@ def test_landed_message_is_not_got_by_id_after_its_ttl(core, info):
 def test_landed_message_is_not_claimed_after_its_ttl(core, info):
     _, expires = publish(core, info, LIFE)
     core.messages.list(info, None, 10, None, False, False)
-    wait_until(lambda: core.store.now() >= expires, 10, "the expiry")
+    wait_until(lambda: core.pool.store.now() >= expires, 10, "the expiry")
 
-    assert core.messages.claim(info, None, None, 10) == []
+    assert core.claims.create(info, None, None, 10) == []
 
 
 def test_message_in_the_backlog_is_not_claimed_after_its_ttl(core, info):
     _, expires = publish(core, info, LIFE)
-    wait_until(lambda: core.store.now() >= expires, 10, "the expiry")
+    wait_until(lambda: core.pool.store.now() >= expires, 10, "the expiry")
 
-    assert core.messages.claim(info, None, None, 10) == []
+    assert core.claims.create(info, None, None, 10) == []
 
 
 def test_expired_message_in_front_does_not_hide_a_living_one(core, info):
     _, expires = publish(core, info, LIFE)
     living, _ = publish(core, info, 60_000)
-    wait_until(lambda: core.store.now() >= expires, 10, "the expiry")
+    wait_until(lambda: core.pool.store.now() >= expires, 10, "the expiry")
 
-    assert [message.id for message in core.messages.claim(info, None, None, 10)] == [living]
+    assert [message.id for message in core.claims.create(info, None, None, 10)] == [living]
 
 
 def test_landed_message_is_not_counted_after_its_ttl(core, info):
     _, expires = publish(core, info, LIFE)
     core.messages.list(info, None, 10, None, False, False)
-    wait_until(lambda: core.store.now() >= expires, 10, "the expiry")
+    wait_until(lambda: core.pool.store.now() >= expires, 10, "the expiry")
 
     landed, waiting = core.messages.stats(info)
 

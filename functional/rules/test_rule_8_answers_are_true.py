@@ -35,7 +35,7 @@ from functional.api.helpers import (
 )
 from functional.http import Api
 from functional.rules.two_gateways import BESIDE_MONGODB, EMBEDDED, HYBRID, Broker, Two, two_gateways
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 
 #: The key of an encrypted queue.
 ENCRYPTED = "_enable_encrypt_messages"
@@ -437,7 +437,7 @@ class TestQueueThatSomebodyElseHasJustDeleted:
         assert id_ in ids(listed(b, queue))
 
     def test_first_posts_beside_polls_are_no_errors(self, a, queue):
-        """Whoever polls reads that there is no queue, while another makes it."""
+        """One client polls and reads that there is no queue, while another creates it."""
         stop = threading.Event()
         current = [queue]
 

@@ -44,7 +44,7 @@ from functional.services.mongodb_proxy import (
 from functional.services.process import start_together
 from functional.services.rabbitmq import RabbitMQ
 from functional.wait import wait_until
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 
 #: [side_store] timeout of the gateways: a lease lasts five seconds longer.
 STORE_TIMEOUT = 3

@@ -1,7 +1,7 @@
 """Rule 9, for encryption: what one gateway can't decrypt blocks, hides and destroys nothing else.
 
 A table of bad case × call: the queue of each call holds three good messages with seven bad ones in front of them,
-between them and behind them. A gateway that can't decrypt the bad ones makes the call; then one that has all keys looks
+between them and after them. A gateway that can't decrypt the bad ones makes the call; then one that has all keys looks
 at what is left.
 """
 
@@ -39,10 +39,10 @@ from functional.http import Api
 from functional.installed import require
 from functional.services.gateway import Gateway, merge
 from functional.test_metrics import value_of
-from gateway.core.queues import broker_name
+from gateway.core.queues.names import broker_name
 from gateway.core.seal import key_id
 
-#: Client-ID of whoever posts the bad messages.
+#: Client-ID for posting the bad messages.
 BAD_CLIENT = str(uuid.uuid4())
 
 OURS, THEIRS = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
@@ -125,7 +125,7 @@ def table(request, tmp_path_factory):
                     forge(request.getfixturevalue("rabbitmq"), other.project, queue, part)
                     made.bad.setdefault(queue, [None] * len(BAD))
                 else:
-                    # Without a key nothing good can be encrypted; otherwise it is, by whoever makes the calls.
+                    # Without a key no good message can be encrypted; otherwise the gateway of the calls encrypts it.
                     posted = post(bad_poster if sealed or case == "no-key" else made.api, queue, *part)
                     (made.bad if sealed else made.good).setdefault(queue, []).extend(posted)
         if case == "damaged":

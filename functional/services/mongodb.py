@@ -59,7 +59,7 @@ class Member(Service):
     """One mongod, ready when it answers; it has no data yet and belongs to no set.
 
     With `tls`, an authority's file and what it has signed for the member, it takes TLS only, and clients must show a
-    certificate. With `locked` it lets in its users only; whoever is on this machine may make the first one.
+    certificate. With `locked` it accepts its users only; any client on this machine may create the first one.
     """
 
     def __init__(self, tls: tuple[Path, Pair] | None = None, *, locked: bool = False) -> None:

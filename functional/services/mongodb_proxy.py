@@ -26,7 +26,7 @@ OP_MSG = 2013
 #: Seconds for a connection to the server, and for what is asked of a held command.
 TIMEOUT = 10.0
 
-#: Seconds after which a forgotten command goes on, so that no thread stays for ever.
+#: Seconds after which a forgotten command continues, so that no thread waits forever.
 LONGEST = 120.0
 
 #: A command as it was sent, the documents of an insert included.

@@ -116,7 +116,7 @@ class RabbitMQ(Service):
     """One node, on its own or (see `join`) in a cluster with others of this process.
 
     With `tls`, an authority's file and what it has signed for the node, it listens on another port for TLS too.
-    `external`: whoever shows a certificate may log in by it.
+    `external`: clients may log in by certificate.
     """
 
     def __init__(self, tls: tuple[Path, Pair] | None = None, external: bool = False) -> None:
@@ -179,7 +179,7 @@ class RabbitMQ(Service):
         """Wait until the new quorum queue `queue` would survive a `kill`.
 
         RabbitMQ confirms messages to a queue whose name Raft has not yet saved. After a crash at that moment
-        the queue is still declared, but it has no leader for ever, and its messages are out of reach.
+        the queue is still declared, but it never gets a leader, and its messages are out of reach.
         """
         names = self.folder / "mnesia" / self.node / "quorum" / self.node / "names.dets"
         wait_until(lambda: queue.encode() in names.read_bytes(), SAVE_TIMEOUT, f"{queue} to be on disk")

@@ -1,1 +1,1 @@
-"""The HTTP layer: parse, call the core, render."""
+"""The HTTP APIs, a version each: parse, call the core, render."""

@@ -1,1 +1,1 @@
-"""``marconi bench``: measures servers of the Messaging API side by side; it needs nothing else of the gateway."""
+"""``marconi bench``: measures servers of the Messaging API side by side. It imports nothing else of the gateway."""

@@ -1,6 +1,6 @@
-"""What Flask and waitress allow: a view that does nothing, with the settings of a gateway worker.
+"""A bare server, to show what Flask and waitress allow: a view that does nothing, with a gateway worker's settings.
 
-``python -m gateway.bench.ceiling BODY_BYTES LIMIT`` serves on a free port of 127.0.0.1, which it prints, until its
+``python -m gateway.bench.ceiling BODY_BYTES LIMIT`` prints a free port of 127.0.0.1, and serves there until its
 standard input is closed.
 """
 
@@ -13,21 +13,21 @@ import sys
 import threading
 from typing import Self
 
-#: [wsgi] threads by default, which is also what the other peers get.
+#: Threads: the default of [wsgi] threads. The other servers of the comparison get as many.
 THREADS = 8
 
-#: Seconds that the server may take to start and to end.
+#: Seconds that the server may take to end.
 TIMEOUT = 20.0
 
 ID = "0193570a-0000-7000-8000-000000000000"
 
 
 class CeilingFailed(Exception):
-    """The server did not start; the text is what it said."""
+    """The server did not start; the text is the reason that it printed."""
 
 
 class Ceiling:
-    """The bare server as a process of its own."""
+    """The bare server in a separate process. Raises CeilingFailed if it does not start."""
 
     def __init__(self, body_size: int, limit: int):
         self._process = subprocess.Popen(  # nosec B603
@@ -43,7 +43,7 @@ class Ceiling:
         self.pid = self._process.pid
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         self._process.kill()
         self._process.communicate(timeout=TIMEOUT)
 
@@ -55,7 +55,7 @@ class Ceiling:
 
 
 def main(body_size: int, limit: int) -> None:
-    """Serve until standard input ends, which it does when whoever started this is gone."""
+    """Serve until standard input ends, which happens when the process that started this one ends."""
     import logging
 
     import waitress
@@ -83,11 +83,11 @@ def main(body_size: int, limit: int) -> None:
     def queue(queue: str) -> Response:
         return Response(status=204)
 
-    # That a request had to wait for a thread: the gateway does not say that either, and nobody reads it here.
+    # waitress warns when a request waits for a thread. The gateway does not, and nobody would read it here.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     server = waitress.create_server(app, host="127.0.0.1", port=0, threads=THREADS)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's, which then ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and then stops this process
 
     def watch() -> None:
         sys.stdin.read()

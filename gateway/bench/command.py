@@ -1,4 +1,4 @@
-"""``marconi bench``: from the command line to the report."""
+"""``marconi bench``: reads its arguments, measures, and prints the report."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pathlib import Path
 import orjson
 
 from gateway.bench.ceiling import Ceiling, CeilingFailed
-from gateway.bench.cpu import Meter, Unknown, listeners
-from gateway.bench.load import LoadFailed
+from gateway.bench.cpu import CPUMeter, Unknown, listeners
 from gateway.bench.options import PASSWORD
 from gateway.bench.plot import plot
+from gateway.bench.processes import LoadFailed
 from gateway.bench.progress import Progress
 from gateway.bench.report import client_cpu, document, notes, ratios_table, results_table, watched_table
 from gateway.bench.rounds import BenchFailed, Result, Server, run
@@ -36,27 +36,28 @@ from gateway.bench.workloads import (
     post,
 )
 
-#: What it can do.
+#: What the bare server can do.
 BARE: Mapping[Job, Job] = {job: job for job in (post, list_first, make_queues, delete_queues)}
 
-#: RFC 9110, section 5, without the obsolete bytes.
+#: A header line by RFC 9110, section 5, without the obsolete bytes.
 HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+):([\t\x20-\x7e]*)")
 
-#: What the bare server is called.
+#: Name of the bare server in the report.
 CEILING = "bare Flask"
 
+
 def bench(options: argparse.Namespace) -> int:
-    """Measure and report; the exit status: 0, 1 if nothing could be measured, 130 after Ctrl-C."""
+    """Measure and report. Returns the exit status: 0, 1 if nothing could be measured, 130 after Ctrl-C."""
     progress = Progress(sys.stderr)
     try:
         settings = _settings(options)
         workloads = _workloads(options)
         for file in (options.json, options.plot):
             if file is not None:
-                file.touch()  # better now than after an hour
+                file.touch()  # a file that can't be written must fail now, not after an hour
         with contextlib.ExitStack() as stack:
             servers, remarks = _servers(options, settings, workloads, stack)
-            watched = {name: Meter([pid]) for name, pid in options.watch}
+            watched = {name: CPUMeter([pid]) for name, pid in options.watch}
             results = run(servers, workloads, settings, progress, watched, options.keep)
     except (
         BadAddress, BenchFailed, CeilingFailed, LoadFailed, Unknown, ValueError, OSError,
@@ -73,7 +74,7 @@ def bench(options: argparse.Namespace) -> int:
         print(f"\nRatios, median of the rounds:\n\n{ratios_table(results, pairs)}")
     if watched:
         print(f"\nCPU ms/msg of other processes:\n\n{watched_table(results)}")
-    print(f"\nThe client used {client_cpu(results):.2f} cores at the most.")
+    print(f"\nThe client used at most {client_cpu(results):.2f} cores.")
     for text in [*remarks, *notes(results)]:
         print(text)
     _write(options, results, servers, settings, pairs)
@@ -99,7 +100,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _workloads(options: argparse.Namespace) -> list[Workload]:
-    """Those asked for; ValueError for nonsense."""
+    """The workloads that the options ask for. Raises ValueError if the options make no sense."""
     counts = options.producers, options.claimers, options.listers
     if min(*counts, options.batch - 1, (options.connections or 1) - 1) < 0:
         raise ValueError("numbers of connections and messages must not be negative, batch and connections not 0")
@@ -114,7 +115,7 @@ def _workloads(options: argparse.Namespace) -> list[Workload]:
 def _servers(
     options: argparse.Namespace, settings: Settings, workloads: Sequence[Workload], stack: contextlib.ExitStack
 ) -> tuple[list[Server], list[str]]:
-    """The servers, and what has to be said about them."""
+    """The servers, and remarks about them for the report."""
     remarks: list[str] = []
 
     def server(url: str, name: str | None, headers: Mapping[str, str], pids: Sequence[int] | None) -> Server:
@@ -122,7 +123,7 @@ def _servers(
         name = name or address.authority + address.prefix
         meter = None
         try:
-            meter = Meter(pids or listeners(address))
+            meter = CPUMeter(pids or listeners(address))
         except Unknown as error:
             if pids:
                 raise
@@ -147,16 +148,16 @@ def _servers(
 
 
 def bare_server(ceiling: Ceiling) -> Server:
-    """What Flask allows, as a server to measure."""
+    """The bare server in the form that ``run`` measures."""
     try:
-        meter = Meter([ceiling.pid])
-    except Unknown:  # psutil is missing, which has been said
+        meter = CPUMeter([ceiling.pid])
+    except Unknown:  # psutil is missing; a remark already says so
         meter = None
     return Server(CEILING, ceiling.url, meter=meter, dialect=BARE)
 
 
 def _headers(lines: Sequence[str]) -> dict[str, str]:
-    """Header lines as a mapping; ValueError, which does not show values, if one is none."""
+    """Header lines as a mapping. Raises ValueError for a malformed line, without showing its value."""
     headers = {}
     for given in lines:
         for line in Path(given[1:]).read_text().splitlines() if given.startswith("@") else [given]:
@@ -168,7 +169,7 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
 
 
 def _basic(user: str) -> str:
-    """RFC 7617."""
+    """Value of the Authorization header by RFC 7617. Asks for the password if the environment does not hold it."""
     password = os.environ.get(PASSWORD)
     if password is None:
         password = getpass.getpass(f"Password of {user}: ")

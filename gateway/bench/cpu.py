@@ -1,4 +1,4 @@
-"""CPU time of servers on this machine."""
+"""CPU time of server processes on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.bench.wire import Address
 
 
 class Unknown(Exception):
-    """The process can't be measured; the text says why."""
+    """The CPU time of a process can't be read; the text says why."""
 
 
 def _psutil() -> ModuleType:
@@ -23,11 +23,11 @@ def _psutil() -> ModuleType:
     return psutil  # type: ignore[no-any-return,unused-ignore]
 
 
-class Meter:
-    """Adds up the CPU seconds of processes and of all below them."""
+class CPUMeter:
+    """Adds up the CPU time of processes and of all their descendants."""
 
     def __init__(self, pids: Iterable[int]):
-        """Unknown if one of them does not exist or may not be looked at."""
+        """Raises Unknown if a process does not exist or can't be read."""
         self._psutil = _psutil()
         self._roots = [self._process(pid) for pid in pids]
         self.seconds()
@@ -39,7 +39,7 @@ class Meter:
             raise Unknown(f"process {pid}: {error}") from error
 
     def seconds(self) -> float:
-        """User and system time up to now. What children used that have ended counts with their parent."""
+        """User and system time up to now, in seconds, with that of descendants that have ended. Raises Unknown."""
         total = 0.0
         try:
             found = {process.pid: process for root in self._roots for process in [root, *root.children(recursive=True)]}
@@ -48,7 +48,7 @@ class Meter:
         for process in found.values():
             try:
                 times = process.cpu_times()
-            except self._psutil.NoSuchProcess:  # ended since it was found
+            except self._psutil.NoSuchProcess:  # it has just ended
                 continue
             except self._psutil.Error as error:
                 raise Unknown(f"process {process.pid}: {error}") from error
@@ -57,9 +57,9 @@ class Meter:
 
 
 def listeners(address: Address) -> list[int]:
-    """The processes on this machine that listen there, without those below another one of them.
+    """Ids of the processes on this machine that listen on the address, without descendants of one another.
 
-    Unknown if the server is not here, or nobody can be seen listening.
+    Raises Unknown if the server is on another machine, or if no listening process can be seen.
     """
     if not _is_here(address.host):
         raise Unknown(f"{address.host} is not this machine")
@@ -78,7 +78,7 @@ def listeners(address: Address) -> list[int]:
 
 
 def _is_here(host: str) -> bool:
-    """Whether a host name leads to this machine's loopback interface: other addresses may be forwarded elsewhere."""
+    """Whether a host name is this machine's loopback interface. Other addresses may be forwarded elsewhere."""
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host, None)}
         return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)

@@ -8,19 +8,19 @@ from html import escape
 from gateway.bench.report import summary
 from gateway.bench.rounds import Result
 
-#: Pixels.
+#: Sizes in pixels.
 WIDTH, HEIGHT, MARGIN, LEGEND = 1080, 420, 64, 40
 FONT = 12
 
-#: Told apart by colour-blind readers too: Okabe and Ito's palette.
+#: Okabe and Ito's palette, which colour-blind readers can tell apart, too.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
-#: Lines across the chart.
+#: Number of lines across the chart above zero.
 LINES = 5
 
 
 def plot(results: Sequence[Result]) -> str:
-    """The text of an SVG file."""
+    """The chart as the text of an SVG file."""
     names = list(dict.fromkeys(name for result in results for name in result.turns))
     rates = [
         {name: summary(turns, result.workload.counted).rate for name, turns in result.turns.items()}
@@ -66,7 +66,7 @@ def plot(results: Sequence[Result]) -> str:
 
 
 def _round_up(value: float) -> float:
-    """The next number that begins with 1, 2 or 5 and is zeros then."""
+    """The smallest number not below ``value`` that is 1, 2 or 5 times a power of ten, at least 1."""
     step = 1.0
     while True:
         for first in (1, 2, 5):

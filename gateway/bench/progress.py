@@ -1,4 +1,4 @@
-"""A line on the terminal that says how far a run is."""
+"""A progress bar on the terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import shutil
 import time
 from typing import TextIO
 
-#: Characters of the bar.
+#: Width of the bar, in characters.
 WIDTH = 24
 
 
 class Progress:
-    """The line is for terminals only."""
+    """A bar with the seconds that are left and a text. Other streams than terminals get notes only."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -22,26 +22,26 @@ class Progress:
         self._text = ""
 
     def expect(self, seconds: float) -> None:
-        """So much is still to come, besides what is known."""
+        """Add to the time that the run is expected to take."""
         self._expected += seconds
 
     def say(self, text: str) -> None:
-        """What is done now."""
+        """Set the text that says what is being done."""
         self._text = text
         self.show()
 
     def begin(self) -> None:
-        """Now a part of the expected time begins."""
+        """A part of the expected time begins now."""
         self._begun = time.monotonic()
 
     def done(self, seconds: float) -> None:
-        """It is over, and was that much."""
+        """The part that began is over; it took ``seconds`` of the expected time."""
         self._begun = None
         self._done += seconds
         self.show()
 
     def show(self) -> None:
-        """Write the line anew."""
+        """Write the line again."""
         if not self._on:
             return
         done = self._done + (time.monotonic() - self._begun if self._begun is not None else 0.0)
@@ -53,12 +53,12 @@ class Progress:
         self._stream.flush()
 
     def note(self, text: str) -> None:
-        """Say something that stays, also when there is no terminal."""
+        """Print a line that stays, also if the stream is no terminal."""
         self.close()
         print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._on:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

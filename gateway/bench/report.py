@@ -1,4 +1,4 @@
-"""What came of a run: as a table, and as a document for programs."""
+"""The results of a run: as tables for people and as a document for programs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gateway.bench.rounds import Result, Server, Turn
 from gateway.bench.settings import Settings
 from gateway.bench.stats import Latency, Spread, ratios
 
-#: Of the document; it grows with each change that breaks its readers.
+#: Version of the document. Raise it with each change that breaks programs that read it.
 FORMAT = 1
 
-#: Share of a core from which on a process of the client may have been what was measured.
+#: Share of a core above which a load process may itself have limited the result.
 TOO_BUSY = 0.7
 
 HEAD = (
@@ -34,7 +34,7 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Summary:
-    """All turns of a server with one workload. Rates per second, CPU in milliseconds; None is not known."""
+    """All turns of one server and workload. Rates are per second, CPU is in milliseconds; None means unknown."""
 
     rate: Spread
     message_rate: Spread
@@ -45,12 +45,12 @@ class Summary:
 
     @property
     def unavailable(self) -> int:
-        """Answers with 503."""
+        """Number of 503 answers."""
         return self.errors["503"]
 
     @property
     def other_errors(self) -> int:
-        """All that went wrong but that."""
+        """Number of all other errors."""
         return self.errors.total() - self.unavailable
 
 
@@ -66,7 +66,7 @@ def cpu_per_message(turn: Turn, kind: str) -> float | None:
 
 
 def latency(turns: Sequence[Turn], kind: str | None = None) -> Latency | None:
-    """Of the requests of a kind, or of all."""
+    """Latency of the requests of a kind, or of all kinds; None if there were none."""
     seconds = array("d")
     for turn in turns:
         for name, operation in turn.operations.items():
@@ -76,12 +76,12 @@ def latency(turns: Sequence[Turn], kind: str | None = None) -> Latency | None:
 
 
 def errors(turns: Sequence[Turn]) -> Counter[str]:
-    """What went wrong, by status, while warming up too."""
+    """Number of errors by status, including the warm-up."""
     return sum((operation.all_errors for turn in turns for operation in turn.operations.values()), Counter())
 
 
 def summary(turns: Sequence[Turn], counted: str) -> Summary:
-    """Of at least one turn."""
+    """The summary of at least one turn. ``counted``: kind of request whose messages are the throughput."""
     return Summary(
         Spread.of([turn.rate for turn in turns]),
         Spread.of([turn.messages(counted) / turn.seconds for turn in turns]),
@@ -99,7 +99,7 @@ def _spread(values: Sequence[float | None]) -> Spread | None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One server to another: above 1 is more requests, or more CPU, or a longer wait."""
+    """One server relative to another. Above 1 means more requests, more CPU or longer waits."""
 
     rate: Spread | None
     message_rate: Spread | None
@@ -108,7 +108,7 @@ class Comparison:
 
 
 def compare(result: Result, ours: str, theirs: str) -> Comparison:
-    """Round by round."""
+    """Compare two servers round by round."""
     counted = result.workload.counted
     a, b = result.turns[ours], result.turns[theirs]
 
@@ -128,7 +128,7 @@ def compare(result: Result, ours: str, theirs: str) -> Comparison:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown, aligned so that it can be read as it is: the first two columns to the left, numbers to the right."""
+    """A Markdown table, padded so that it reads well as plain text. The first two columns are left-aligned."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
@@ -142,7 +142,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def results_table(results: Sequence[Result]) -> str:
-    """A row for each server and workload, and one for each kind of request where there are several."""
+    """One row per server and workload, and one per kind of request if a workload has several."""
     rows = []
     for result in results:
         for name, turns in result.turns.items():
@@ -170,7 +170,7 @@ def _kind_row(kind: str, turns: Sequence[Turn]) -> tuple[str, ...]:
 
 
 def ratios_table(results: Sequence[Result], pairs: Sequence[tuple[str, str]]) -> str:
-    """A row for each workload and pair of servers that both have done."""
+    """One row per workload and pair of servers, if both have run the workload."""
     rows = []
     for result in results:
         for ours, theirs in pairs:
@@ -183,7 +183,7 @@ def ratios_table(results: Sequence[Result], pairs: Sequence[tuple[str, str]]) ->
 
 
 def watched_table(results: Sequence[Result]) -> str:
-    """CPU milliseconds per message of other processes, such as the broker; empty if none were watched."""
+    """CPU milliseconds per message of other processes, like the broker; empty if none were watched."""
     all_turns = [turn for result in results for turns in result.turns.values() for turn in turns]
     names = sorted({name for turn in all_turns for name in turn.watched})
     rows = []
@@ -200,7 +200,7 @@ def _other_cpu(turn: Turn, name: str, kind: str) -> float | None:
 
 
 def notes(results: Sequence[Result]) -> list[str]:
-    """What a reader of the tables has to know: errors, and a client that was too busy."""
+    """Warnings for the reader of the tables: errors, and load processes that were too busy."""
     said = []
     for result in results:
         for name, turns in result.turns.items():
@@ -216,7 +216,7 @@ def notes(results: Sequence[Result]) -> list[str]:
 
 
 def client_cpu(results: Sequence[Result]) -> float:
-    """Share of a core that all processes of the client have used at the most."""
+    """Cores that all load processes together have used, in the turn with the highest use."""
     turns = [turn for result in results for turns in result.turns.values() for turn in turns]
     return max(turn.client_cpu / turn.seconds for turn in turns)
 
@@ -249,7 +249,7 @@ def _ratio(spread: Spread | None) -> tuple[str, str]:
 def document(
     results: Sequence[Result], servers: Sequence[Server], settings: Settings, pairs: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
-    """Everything but the single latencies. No headers: they may be credentials."""
+    """All results but the latencies of single requests. Without headers, because they may hold credentials."""
     return {
         "format": FORMAT,
         "marconi": __version__,

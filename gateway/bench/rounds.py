@@ -1,4 +1,4 @@
-"""The run: servers measured in turns, so that what changes on the machine meanwhile meets all of them alike."""
+"""Runs a measurement. Servers take turns, so that changes on the machine affect all of them alike."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gateway.bench.cpu import Meter
-from gateway.bench.load import Crew, LoadFailed, Operation, Outcome, Task, Window
+from gateway.bench.cpu import CPUMeter
+from gateway.bench.driver import Task, Window
+from gateway.bench.outcome import Operation, Outcome
+from gateway.bench.processes import LoadFailed, ProcessPool
 from gateway.bench.progress import Progress
 from gateway.bench.settings import Settings
 from gateway.bench.wire import Address
@@ -24,51 +26,51 @@ from gateway.bench.workloads import (
     random_body,
 )
 
-#: Seconds from handing a task out to its begin: time for all processes to get it.
-LEAD = 0.1
+#: Seconds between handing out tasks and their start, so that all processes start at the same time.
+START_DELAY = 0.1
 
-#: Seconds between two turns, for what a server still does after its answers.
-REST = 0.5
+#: Seconds between two turns, so that a server can finish work that goes on after its answers.
+SETTLE_TIME = 0.5
 
-#: Connections that prepare and clean up.
-HANDS = 4
+#: Number of connections that create, fill and delete queues.
+SETUP_CONNECTIONS = 4
 
-#: Seconds that one call may take while queues are prepared and removed: a full one takes some servers long.
-PATIENCE = 120.0
+#: Timeout in seconds of requests that create, fill and delete queues. Some servers are slow with a full queue.
+SETUP_TIMEOUT = 120.0
 
-#: Seconds between two looks at the clock while waiting.
-STEP = 0.2
+#: Seconds between two checks of the clock while waiting.
+POLL_INTERVAL = 0.2
 
 
 class BenchFailed(Exception):
-    """There is nothing to measure; the text says why."""
+    """The server can't be measured; the text says why."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """What is measured. ``meter``: of its CPU time, None if that can't be read.
+    """A server to measure. ``headers``: sent with each request. ``meter``: None if its CPU time can't be read.
 
-    ``headers`` are sent with each request. ``dialect``: how it does what it can do, if it does not speak the API.
+    ``dialect``: for a server that does not speak the API, its own version of each job that it can do.
     """
 
     name: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    meter: Meter | None = None
+    meter: CPUMeter | None = None
     dialect: Mapping[Job, Job] | None = None
 
     def suits(self, workload: Workload) -> bool:
-        """Whether it can do the work."""
+        """Whether the server can run the workload."""
         return self.dialect is None or all(job in self.dialect for job, _ in workload.roles)
 
     def own(self, job: Job) -> Job | None:
-        """How it does that, None if it doesn't."""
+        """The server's version of a job; None if it can't do it."""
         return job if self.dialect is None else self.dialect.get(job)
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One measurement. ``cpu``: seconds of the server's, ``watched``: of other processes'; ``seconds``: its length."""
+    """One measurement. ``seconds``: its length. ``cpu``, ``watched``: CPU seconds of the server and of others."""
 
     seconds: float
     operations: Mapping[str, Operation]
@@ -81,21 +83,21 @@ class Turn:
 
     @property
     def requests(self) -> int:
-        """Those that went well."""
+        """Number of successful requests."""
         return sum(len(operation.seconds) for operation in self.operations.values())
 
     @property
     def rate(self) -> float:
-        """Requests per second that went well."""
+        """Successful requests per second."""
         return self.requests / self.seconds
 
     def requests_of(self, kind: str) -> int:
-        """Those of a kind that went well."""
+        """Number of successful requests of a kind."""
         operation = self.operations.get(kind)
         return len(operation.seconds) if operation else 0
 
     def messages(self, kind: str) -> int:
-        """Moved by requests of a kind."""
+        """Number of messages moved by requests of a kind."""
         operation = self.operations.get(kind)
         return operation.messages if operation else 0
 
@@ -104,7 +106,7 @@ class Turn:
 class Result:
     """All turns of one workload, by server, in the order of the rounds.
 
-    ``prepared``: messages that were put into queues before, for each server.
+    ``prepared``: number of messages put into the queues before the first turn, by server.
     """
 
     workload: Workload
@@ -118,16 +120,16 @@ def run(
     workloads: Sequence[Workload],
     settings: Settings,
     progress: Progress,
-    watched: Mapping[str, Meter] | None = None,
+    watched: Mapping[str, CPUMeter] | None = None,
     keep: bool = False,
 ) -> list[Result]:
     """Measure all servers with all workloads that suit them.
 
-    ``watched``: other processes whose CPU time is read, by a name for them. ``keep``: leave the queues.
-    BenchFailed or LoadFailed if that is not possible; a server that answers with errors is no reason.
+    ``watched``: meters of other processes by name. ``keep``: don't delete the queues. Raises BenchFailed or LoadFailed
+    if nothing can be measured; error answers during a turn are counted and raise nothing.
     """
-    with Crew(settings.processes) as crew:
-        bench = _Bench(crew, settings, progress, watched or {})
+    with ProcessPool(settings.processes) as pool:
+        bench = _Bench(pool, settings, progress, watched or {})
         progress.expect(sum(
             settings.seconds for workload in workloads for server in servers if server.suits(workload)
         ))
@@ -138,17 +140,17 @@ def run(
 
 
 class _Bench:
-    """What stays the same for a whole run."""
+    """A run: its processes, settings and meters."""
 
-    def __init__(self, crew: Crew, settings: Settings, progress: Progress, watched: Mapping[str, Meter]):
-        self._crew = crew
+    def __init__(self, pool: ProcessPool, settings: Settings, progress: Progress, watched: Mapping[str, CPUMeter]):
+        self._pool = pool
         self._settings = settings
         self._progress = progress
         self._watched = watched
         self._body = random_body(settings.body_size)
 
     def measure(self, workload: Workload, servers: Sequence[Server], keep: bool) -> Result:
-        """All rounds of a workload. In every second round the servers come in the opposite order."""
+        """Run all rounds of a workload. Every second round takes the servers in reverse order."""
         name = f"bench-{workload.name}-{uuid.uuid4().hex[:8]}"
         queues = [f"{name}-{number}" for number in range(self._settings.queues)]
         idle = [f"{name}-idle-{number}" for number in range(self._settings.idle_queues)]
@@ -162,8 +164,8 @@ class _Bench:
                 for server in servers if number % 2 == 0 else reversed(servers):
                     self._progress.say(f"{workload.name} {server.name} round {number + 1}/{self._settings.rounds}")
                     turns[server.name].append(self._turn(workload, server, queues))
-        except BaseException:  # Ctrl-C as well
-            self._crew.restart()
+        except BaseException:  # including Ctrl-C
+            self._pool.restart()
             raise
         finally:
             if not keep:
@@ -173,12 +175,12 @@ class _Bench:
 
     def _clean(self, workload: Workload, server: Server, queues: Sequence[str]) -> None:
         self._progress.say(f"{workload.name} {server.name}: removing queues")
-        outcome = self._by_hand(server, delete_queues, queues)
+        outcome = self._set_up(server, delete_queues, queues)
         if outcome.first_error:
             self._progress.note(f"{server.name}: queues are left: {outcome.first_error}")
 
     def _prepare(self, workload: Workload, server: Server, queues: Sequence[str], idle: Sequence[str]) -> int:
-        """Make and fill the queues; how many messages were posted. BenchFailed if the server doesn't do that."""
+        """Create and fill the queues. Returns the number of messages posted. Raises BenchFailed if that fails."""
         claimed = self._settings.claimed
         filled = 0
         for job, names, amount in (
@@ -187,26 +189,26 @@ class _Bench:
             (fill_queues, idle, 1),
             (hold_messages, queues if claimed else (), claimed),
         ):
-            outcome = self._by_hand(server, job, names, amount)
+            outcome = self._set_up(server, job, names, amount)
             if outcome.first_error:
                 raise BenchFailed(f"{server.name} can't be prepared: {outcome.first_error}")
             filled += outcome.operation("fill").all_messages
         return filled
 
-    def _by_hand(self, server: Server, job: Job, queues: Sequence[str], amount: int = 0) -> Outcome:
-        """Let some connections do something until they are done, if the server can do it."""
+    def _set_up(self, server: Server, job: Job, queues: Sequence[str], amount: int = 0) -> Outcome:
+        """Run a job to its end on SETUP_CONNECTIONS connections; an empty outcome if the server can't do it."""
         own = server.own(job)
         if own is None or not queues:
             return Outcome()
         now = time.monotonic()
-        self._begin(server, ((own, HANDS),), queues, 1, Window(now, now, math.inf), PATIENCE, amount)
-        while not self._crew.poll(STEP):
+        self._begin(server, ((own, SETUP_CONNECTIONS),), queues, 1, Window(now, now, math.inf), SETUP_TIMEOUT, amount)
+        while not self._pool.poll(POLL_INTERVAL):
             self._progress.show()
-        return self._crew.finish()
+        return self._pool.finish()
 
     def _turn(self, workload: Workload, server: Server, queues: Sequence[str]) -> Turn:
         settings = self._settings
-        begin = time.monotonic() + LEAD
+        begin = time.monotonic() + START_DELAY
         window = Window(begin, begin + settings.warm_up, begin + settings.warm_up + settings.duration)
         self._progress.begin()
         roles = [(own, count) for job, count in workload.roles if (own := server.own(job))]
@@ -215,11 +217,11 @@ class _Bench:
         start, before = time.monotonic(), self._read(server)
         self._wait_until(window.end)
         end, after = time.monotonic(), self._read(server)
-        # The processes count inside the window; here the clock may be read some milliseconds after each of its ends.
+        # The load counts exactly inside the window; CPU time is read here up to some milliseconds after each end.
         scale = settings.duration / (end - start)
-        outcome = self._crew.finish()
+        outcome = self._pool.finish()
         self._progress.done(settings.warm_up + settings.duration)
-        time.sleep(REST)
+        time.sleep(SETTLE_TIME)
         used = {name: (after[name] - before[name]) * scale for name in before}
         return Turn(
             settings.duration, outcome.operations, used.pop("", None), used,
@@ -236,7 +238,7 @@ class _Bench:
         timeout: float,
         amount: int = 0,
     ) -> None:
-        """Spread the connections over the processes."""
+        """Distribute the connections over the processes, and start them."""
         address = Address.of(server.url)
         common = Client(
             0, 1, address.prefix, self._head(server, address), tuple(queues), batch, self._body, amount
@@ -244,9 +246,9 @@ class _Bench:
         clients = [
             (job, replace(common, index=index, count=count)) for job, count in roles for index in range(count)
         ]
-        size = len(self._crew)
+        size = len(self._pool)
         parts = [clients[number::size] for number in range(size)]
-        self._crew.begin([Task(address, tuple(part), window, timeout) for part in parts if part])
+        self._pool.begin([Task(address, tuple(part), window, timeout) for part in parts if part])
 
     def _head(self, server: Server, address: Address) -> bytes:
         headers = {
@@ -263,13 +265,13 @@ class _Bench:
     def _wait_until(self, when: float) -> None:
         while (left := when - time.monotonic()) > 0:
             self._progress.show()
-            if self._crew.poll(0):
-                self._crew.finish()  # says what has happened, if it knows
+            if self._pool.poll(0):
+                self._pool.finish()  # raises LoadFailed if a process has failed
                 raise LoadFailed("the load ended too early")
-            time.sleep(min(left, STEP))
+            time.sleep(min(left, POLL_INTERVAL))
 
     def _read(self, server: Server) -> dict[str, float]:
-        """CPU seconds by name, the server's under an empty one."""
+        """CPU seconds by name; the server's have an empty name."""
         read = {name: meter.seconds() for name, meter in self._watched.items()}
         if server.meter is not None:
             read[""] = server.meter.seconds()

@@ -1,4 +1,4 @@
-"""How to measure."""
+"""Settings of a measurement."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 import os
 from dataclasses import dataclass, field
 
-#: Processes of the client at the most by default: one drives some ten thousand requests per second.
+#: Maximum of the default number of load processes. One drives about ten thousand requests per second.
 MAX_PROCESSES = 4
 
 
 def default_processes() -> int:
-    """As many as there are cores, up to a few."""
+    """One per core, up to MAX_PROCESSES."""
     return min(MAX_PROCESSES, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Times in seconds, ``body_size`` in bytes; amounts are messages in each queue."""
+    """Times are in seconds, ``body_size`` in bytes; ``backlog`` and ``claimed`` are messages per queue."""
 
     duration: float = 10.0
     warm_up: float = 2.0
@@ -42,5 +42,5 @@ class Settings:
 
     @property
     def seconds(self) -> float:
-        """Of one workload on one server, in all."""
+        """Duration of one workload on one server, all rounds together."""
         return self.rounds * (self.warm_up + self.duration)

@@ -1,4 +1,4 @@
-"""Numbers out of numbers."""
+"""Statistics of measurements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some rounds, with the lowest and the highest."""
+    """The median, the lowest and the highest value of some rounds."""
 
     median: float
     low: float
@@ -18,13 +18,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of at least one value."""
+        """From at least one value."""
         return cls(median(values), min(values), max(values))
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds: percentiles by nearest rank, and the largest."""
+    """Percentiles by nearest rank, and the maximum, in milliseconds."""
 
     p50: float
     p95: float
@@ -33,7 +33,7 @@ class Latency:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Latency | None:
-        """None if there are none."""
+        """From durations in seconds; None if there are none."""
         if not seconds:
             return None
         ordered = sorted(seconds)
@@ -41,11 +41,11 @@ class Latency:
 
 
 def percentile(ordered: Sequence[float], part: float) -> float:
-    """The smallest value that at least ``part`` percent of the values do not exceed; ``ordered`` has at least one."""
+    """The smallest value that at least ``part`` percent of the values do not exceed; ``ordered`` is not empty."""
     return ordered[max(0, math.ceil(part / 100 * len(ordered)) - 1)]
 
 
 def ratios(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Spread | None:
-    """Round by round, as what disturbs one round disturbs both; None if no round has both numbers."""
+    """Ratios of the same round, because a disturbance slows both servers. None if no round has both numbers."""
     found = [a / b for a, b in zip(ours, theirs, strict=True) if a is not None and b]
     return Spread.of(found) if found else None

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as a load generator needs it: one connection, one request at a time, and as little work as possible."""
+"""A minimal HTTP/1.1 client: one request at a time per connection, with as little CPU time as possible."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-#: Seconds until a connection must stand.
+#: Seconds that connecting, or sending a request, may take.
 CONNECT_TIMEOUT = 5.0
 
-#: Bytes that are asked for at once: a page of twenty messages of 1 KiB fits.
+#: Bytes read at once: enough for a page of twenty messages of 1 KiB.
 RECEIVE = 65536
 
-#: Bytes of an answer's head at the most; what is longer is no HTTP.
+#: Maximum length of an answer's head in bytes. A longer one is not HTTP.
 MAX_HEAD = 65536
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class BadAddress(ValueError):
-    """Not a URL that can be measured; the text says why."""
+    """The URL can't be measured; the text says why."""
 
 
 class BadAnswer(Exception):
-    """What came is no HTTP answer, or ended too early."""
+    """The data is no HTTP answer, or the connection ended too early."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is, taken from its URL."""
+    """Address of a server, from its URL."""
 
     host: str
     port: int
@@ -40,7 +40,7 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> Address:
-        """From ``http[s]://host[:port][/prefix]``; BadAddress if it is anything else."""
+        """From ``http[s]://host[:port][/prefix]``. Raises BadAddress for anything else."""
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -57,14 +57,14 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """As in the Host header."""
+        """Host and port for the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS["https" if self.tls else "http"] else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer. ``closes``: the server ends the connection with it."""
+    """A complete answer. ``closes``: the server closes the connection after it."""
 
     status: int
     body: bytes
@@ -72,40 +72,40 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an address leads: what a socket needs."""
+class SocketAddress:
+    """A resolved address: what a socket needs to connect."""
 
     family: int
-    target: tuple[str | int, ...]
+    address: tuple[str | int, ...]
 
     @classmethod
-    def of(cls, address: Address) -> Place:
-        """The first place of a name that accepts a connection; OSError if there is none within CONNECT_TIMEOUT."""
+    def of(cls, address: Address) -> SocketAddress:
+        """The first address of a host that accepts a connection. Raises OSError if none does in CONNECT_TIMEOUT."""
         with socket.create_connection((address.host, address.port), CONNECT_TIMEOUT) as probe:
             return cls(probe.family, probe.getpeername())
 
 
 class Connection:
-    """A keep-alive connection that makes nobody wait.
+    """A non-blocking keep-alive connection.
 
-    Once it can be written to, ``establish`` it and ``send``; when there is something to read, ``receive``.
+    When it becomes writable, call ``establish`` and ``send``; when it becomes readable, call ``receive``.
     """
 
     established = False
 
-    def __init__(self, address: Address, place: Place):
-        """Begin to connect; OSError if that fails at once."""
+    def __init__(self, address: Address, target: SocketAddress):
+        """Begin to connect. Raises OSError if that fails at once."""
         self._address = address
-        self.socket = socket.socket(place.family, socket.SOCK_STREAM)
+        self.socket = socket.socket(target.family, socket.SOCK_STREAM)
         self.socket.setblocking(False)
         self._buffer = bytearray()
-        code = self.socket.connect_ex(place.target)
+        code = self.socket.connect_ex(target.address)
         if code not in (0, errno.EINPROGRESS):
             self.socket.close()
             raise OSError(code, os.strerror(code))
 
     def establish(self) -> None:
-        """OSError if it could not connect. TLS is negotiated here, which takes its time."""
+        """Finish connecting, with TLS if needed, which blocks. Raises OSError if the connection failed."""
         code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code))
@@ -123,7 +123,7 @@ class Connection:
         self.socket.close()
 
     def send(self, request: bytes) -> None:
-        """Send a whole request; OSError if the connection is gone, or takes nothing for CONNECT_TIMEOUT."""
+        """Send a whole request. Raises OSError if the connection is lost or blocked for CONNECT_TIMEOUT."""
         try:
             sent = self.socket.send(request)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -134,9 +134,9 @@ class Connection:
             self.socket.setblocking(False)
 
     def receive(self) -> Answer | None:
-        """Read what is there; the answer once it is complete.
+        """Read the data that has arrived. Returns the answer once it is complete, None until then.
 
-        OSError or BadAnswer if the connection is of no more use.
+        Raises OSError or BadAnswer if the connection can't be used any more.
         """
         while True:
             try:
@@ -154,9 +154,9 @@ class Connection:
 
 
 def parse(data: bytes | bytearray, ended: bool = False) -> Answer | None:
-    """The answer that ``data`` is, None while it is incomplete. ``ended``: the connection is, nothing more will come.
+    """The answer in ``data``, None while it is incomplete. ``ended``: the connection has ended, no more data follows.
 
-    The framing is that of RFC 9112, section 6.3. BadAnswer if it is broken.
+    Framing follows RFC 9112, section 6.3. Raises BadAnswer if it is violated.
     """
     end = data.find(b"\r\n\r\n")
     if end < 0:
@@ -194,7 +194,7 @@ def parse(data: bytes | bytearray, ended: bool = False) -> Answer | None:
 
 
 def _dechunk(data: bytes) -> bytes | None:
-    """The body out of its chunks, None while the last one is missing (RFC 9112, section 7.1)."""
+    """The body from its chunks (RFC 9112, section 7.1); None while the last chunk is missing."""
     body: list[bytes] = []
     at = 0
     while (end := data.find(b"\r\n", at)) >= 0:

@@ -1,4 +1,4 @@
-"""What the connections do: each is a generator that yields requests and gets answers, for ever or until it is done."""
+"""What the connections do. Each job is a generator that yields requests and gets replies, endlessly or to its end."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ import orjson
 
 from gateway.bench.wire import Answer
 
-#: Seconds that a client waits that has found nothing to claim or to list.
+#: Seconds that a client waits if there was nothing to claim or list.
 EMPTY_PAUSE = 0.01
 
-#: Seconds that a client waits after an answer that it did not expect.
+#: Seconds that a client waits after an error.
 ERROR_PAUSE = 0.1
 
-#: Messages in each queue that is listed.
+#: Minimum number of messages in each queue of a list workload.
 LISTED = 100
 
-#: Messages of one post while queues are filled: what every server of the API allows by default.
+#: Messages per post while queues are filled. Every server of the API allows that many by default.
 FILL_BATCH = 20
 
-#: Seconds: of a claim, longer than the work on it; the shortest that the API knows is 60.
+#: Body of a claim. Its TTL in seconds is longer than the work on it; the API's minimum is 60.
 CLAIM = orjson.dumps({"ttl": 300, "grace": 60})
 
-#: The same, of messages that stay claimed while others are worked on.
+#: Body of a claim that must last for the whole run.
 LONG_CLAIM = orjson.dumps({"ttl": 3600, "grace": 60})
 
-#: Connections of the five standard workloads: as they were when Zaqar was first measured.
+#: Connections of the standard workloads. Don't change them: results stay comparable with the first ones of Zaqar.
 CONNECTIONS, CYCLE_CONNECTIONS = 8, 4
 
 
 @dataclass(frozen=True)
 class Request:
-    """``kind``: what it counts as. ``expected``: statuses; all others are errors.
+    """A request. ``kind``: what it counts as. ``expected``: statuses that are no errors.
 
-    ``messages``: how many it moves, or what reads the messages out of an answer.
+    ``messages``: the number of messages that it moves, or a function that reads them from the answer.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a generator gets: ``status`` is 0 if no answer came. ``items``: the messages in it."""
+    """What a generator gets. ``status``: 0 if there was no answer. ``items``: the messages in the answer."""
 
     ok: bool
     status: int
@@ -70,7 +70,7 @@ Steps = Generator[Request | Pause, Reply, None]
 
 @dataclass(frozen=True)
 class Client:
-    """What a connection knows. ``head``: the header lines that every request has; ``index``: which one of ``count``."""
+    """Parameters of a connection, number ``index`` of ``count``. ``head``: header lines of every request."""
 
     index: int
     count: int
@@ -79,36 +79,36 @@ class Client:
     queues: tuple[str, ...]
     batch: int
     body: bytes
-    #: Messages that all connections together put into each queue, or claim in each, while it is prepared.
+    #: Messages that all connections together put into each queue, or claim from it, before the first turn.
     amount: int = 0
 
     def request(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        """The bytes of a request; ``path`` below the server's root."""
+        """The bytes of a request. ``path`` follows the server's prefix."""
         start = f"{method} {self.prefix}{path} HTTP/1.1\r\n".encode()
         if body is None:
             return b"%b%b\r\n" % (start, self.head)
         return b"%b%bContent-Length: %d\r\n\r\n%b" % (start, self.head, len(body), body)
 
     def turns(self) -> itertools.cycle[str]:
-        """Its queues for ever; each connection begins with another one."""
+        """Its queues in an endless cycle. Each connection begins with another queue."""
         at = self.index % len(self.queues)
         return itertools.cycle(self.queues[at:] + self.queues[:at])
 
     @property
     def share(self) -> int:
-        """Its part of ``amount``."""
+        """This connection's part of ``amount``."""
         return self.amount // self.count + (self.index < self.amount % self.count)
 
 
-#: What a connection does.
+#: A function that makes the generator of a connection.
 Job = Callable[[Client], Steps]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """``roles``: what is done, by how many connections. ``counted``: the kind whose messages are the throughput.
+    """``roles``: jobs with their numbers of connections. ``counted``: kind of request whose messages are counted.
 
-    ``backlog``: messages in each queue before it begins.
+    ``batch``: messages per request. ``backlog``: messages in each queue at the start.
     """
 
     name: str
@@ -119,23 +119,23 @@ class Workload:
 
     @property
     def connections(self) -> int:
-        """All of them."""
+        """Number of connections of all roles."""
         return sum(count for _, count in self.roles)
 
     def with_connections(self, connections: int) -> Workload:
-        """The same with another number of connections, if all of them do the same."""
+        """The same workload with another number of connections; it must have a single role."""
         ((steps, _),) = self.roles
         return replace(self, roles=((steps, connections),))
 
 
 def random_body(size: int) -> bytes:
-    """A JSON text of ``size`` bytes, at least 2, which does not compress to nothing; always the same."""
+    """A JSON string of ``size`` bytes (at least 2) that compresses badly. The same size gives the same text."""
     letters = random.Random(size).choices(string.ascii_letters + string.digits, k=size - 2)  # nosec B311
     return b'"%b"' % "".join(letters).encode()
 
 
 def messages_of(body: bytes) -> Sequence[object]:
-    """The messages of a listing, a claim or a pop."""
+    """The messages in the answer to a list, a claim or a pop."""
     found: Sequence[object] = orjson.loads(body)["messages"]
     return found
 
@@ -165,7 +165,7 @@ def list_first(client: Client) -> Steps:
 
 
 def list_on(client: Client) -> Steps:
-    """List page after page with markers, and wait for more at the end."""
+    """List page after page, and poll for new messages at the end."""
     markers = {
         queue: f"/v2/queues/{queue}/messages?echo=true&include_claimed=true&limit={client.batch}"
         for queue in client.queues
@@ -215,7 +215,7 @@ def cycle(client: Client) -> Steps:
 
 
 def pop(client: Client) -> Steps:
-    """Post a batch, and take as many out in one step."""
+    """Post a batch, and pop as many messages in one request."""
     body = _post_body(client, client.batch)
     for queue in client.turns():
         data = client.request("POST", f"/v2/queues/{queue}/messages", body)
@@ -227,13 +227,13 @@ def pop(client: Client) -> Steps:
 
 
 def make_queues(client: Client) -> Steps:
-    """Make its part of the queues."""
+    """Create this connection's part of the queues."""
     for queue in client.queues[client.index::client.count]:
         yield Request("make", client.request("PUT", f"/v2/queues/{queue}", b"{}"), (201, 204))
 
 
 def fill_queues(client: Client) -> Steps:
-    """Post its share of ``amount`` messages to each queue."""
+    """Post this connection's share of ``amount`` messages to each queue."""
     for queue in client.queues:
         left = client.share
         while left > 0:
@@ -246,7 +246,7 @@ def fill_queues(client: Client) -> Steps:
 
 
 def hold_messages(client: Client) -> Steps:
-    """Claim its share of ``amount`` messages of each queue, and keep them."""
+    """Claim this connection's share of ``amount`` messages in each queue, and keep the claims."""
     client = replace(client, batch=FILL_BATCH)
     for queue in client.queues:
         left = client.share
@@ -258,14 +258,14 @@ def hold_messages(client: Client) -> Steps:
 
 
 def delete_queues(client: Client) -> Steps:
-    """Delete its part of the queues, with what is in them."""
+    """Delete this connection's part of the queues."""
     for queue in client.queues[client.index::client.count]:
         reply = yield Request("remove", client.request("DELETE", f"/v2/queues/{queue}"), (204,))
         if not reply.ok:
             return
 
 
-#: name: what is done, connections, what counts
+#: Kinds of workload by name: job, connections, and the kind of request whose messages count.
 KINDS: dict[str, tuple[Job, int, str]] = {
     "post": (post, CONNECTIONS, "post"),
     "list": (list_first, CONNECTIONS, "list"),
@@ -273,12 +273,12 @@ KINDS: dict[str, tuple[Job, int, str]] = {
     "pop": (pop, CONNECTIONS, "pop"),
 }
 
-#: What is measured when nothing else is asked for.
+#: Workloads that are measured by default.
 STANDARD = ("post-1", "post-20", "list-20", "cycle-1", "cycle-20")
 
 
 def named(name: str) -> Workload:
-    """The workload ``post-20`` and the like; ValueError if there is none of that name."""
+    """The workload of a name like ``post-20``. Raises ValueError if there is none."""
     found = re.fullmatch(r"([a-z]+)-([1-9][0-9]*)", name)
     if not found or found[1] not in KINDS:
         raise ValueError(f"no workload {name!r}: there are {', '.join(f'{kind}-N' for kind in KINDS)}, N messages each")
@@ -289,7 +289,7 @@ def named(name: str) -> Workload:
 
 
 def mix(producers: int, claimers: int, listers: int, batch: int) -> Workload:
-    """Producers, claimers and listers of the same queues, at least one of them."""
+    """A workload of producers, claimers and listers of the same queues; at least one of the numbers is not 0."""
     roles = tuple(
         (steps, count)
         for steps, count in ((post, producers), (claim_and_delete, claimers), (list_on, listers)) if count
@@ -302,7 +302,7 @@ def mix(producers: int, claimers: int, listers: int, batch: int) -> Workload:
 
 
 def reply_to(request: Request, answer: Answer) -> Reply:
-    """What the generator gets for an answer; ``ok`` only if it is one that was expected, and can be read."""
+    """The reply for an answer. ``ok``: its status was expected, and its body can be read."""
     if answer.status not in request.expected:
         return Reply(False, answer.status, answer.body, ())
     if callable(request.messages) and answer.body:

@@ -1,39 +1,35 @@
-"""The core as a whole: one bridge, one side-store, and what works on them."""
+"""The core as a whole: its parts, and how they are put together."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from bridges.base import Bridge
-from gateway.core.bridging import AccessRules
+from gateway.config.limits import Limits
 from gateway.core.claims import Claims
 from gateway.core.dead_letters import DeadLetters
+from gateway.core.foreign.access import AccessRules
+from gateway.core.foreign.binding import Binder
 from gateway.core.housekeeping import Housekeeper
 from gateway.core.ids import IdMaker
-from gateway.core.landing import Landing
-from gateway.core.limits import Limits
 from gateway.core.messages import Messages
-from gateway.core.metadata import MetadataRules
-from gateway.core.publishing import Publishing
-from gateway.core.queues import Queues
-from gateway.core.quotas import QueueQuota
+from gateway.core.pool import DEFAULT_MAX_BODY, DEFAULT_POOL, Pool
+from gateway.core.queues.admin import QueueAdmin
+from gateway.core.queues.directory import Directory
+from gateway.core.queues.known import KnownQueues
+from gateway.core.queues.metadata import MetadataRules
+from gateway.core.queues.quotas import QueueQuota
 from gateway.core.seal import Seal
 from gateway.core.sealing import Sealing
-from gateway.metrics import BRIDGE_CALLS, STORE_CALLS, timed
 from storage.base import SideStore
 
 #: No queue may be bridged.
 NOTHING_ALLOWED = AccessRules([], admin_mode=False)
 
-#: Bytes of a native message's body at the most, unless the operator says otherwise.
-DEFAULT_MAX_BODY = 1024 * 1024
-
 
 class Core:
-    """Everything behind the HTTP layer. ``bridge`` and ``store`` belong to it: close() closes them.
+    """Everything that the HTTP layer calls. ``bridge`` and ``store`` belong to it: close() closes them.
 
-    ``access``: what may be bridged; ``max_body``: bytes of a native message's body at the most;
-    ``max_queues``: queues of a project at the most, 0 for any number.
+    ``access``: what may be bridged; ``max_body``: largest body of a native message in bytes; ``max_queues``: how many
+    queues a project may have, 0 for any number.
     """
 
     def __init__(
@@ -46,31 +42,34 @@ class Core:
         max_body: int = DEFAULT_MAX_BODY,
         max_queues: int = 0,
     ):
-        self.bridge: Any = timed(bridge, BRIDGE_CALLS)
-        self.store: Any = timed(store, STORE_CALLS)
         self.limits = limits
-        ids = IdMaker()
+        self.ids = IdMaker()
         seal = seal or Seal()
-        sealing = Sealing(seal, self.store)
-        rules = MetadataRules(limits, can_encrypt=bool(seal.key), can_bridge=bridge.reaches_foreign)
-        quota = QueueQuota(max_queues, self.store) if max_queues else None
-        self.queues = Queues(self.bridge, self.store, rules, access, quota)
-        publishing = Publishing(self.bridge, self.store)
-        landing = Landing(self.bridge, self.store, ids, max_body, sealing)
-        dead_letters = DeadLetters(self.store, self.queues, publishing, ids)
-        self.claims = Claims(self.store, self.queues, landing, dead_letters, limits)
-        self.messages = Messages(
-            self.store, self.queues, publishing, landing, self.claims, limits, ids, sealing
-        )
-        self._housekeeper = Housekeeper(self.bridge, self.store, self._tend)
+        sealing = Sealing(seal)
+        self.pool = Pool(DEFAULT_POOL, bridge, store, self.ids, sealing, max_body)
+        queue_store = self.pool.store
+        rules = MetadataRules(limits, can_encrypt=bool(seal.key), can_bridge=self.pool.can_adopt)
+        quota = QueueQuota(max_queues, queue_store) if max_queues else None
+        known = KnownQueues(self.pool, queue_store, rules)
+        self._binder = Binder(queue_store, known.describe)
+        self.queues = QueueAdmin(queue_store, known, rules, access, quota, self._binder)
+        self.directory = Directory(queue_store, known, self.queues, self._binder)
+        dead_letters = DeadLetters(self.directory, self.ids)
+        self.claims = Claims(self.directory, dead_letters, sealing, limits)
+        self.messages = Messages(self.directory, dead_letters, limits, self.ids, sealing)
+        self._housekeeper = Housekeeper(self.pool, self._binder.tend if self.pool.can_adopt else None)
 
-    def _tend(self) -> None:
-        if self.bridge.reaches_foreign:
-            self.queues.binder.tend()
+    def now(self) -> int:
+        """Milliseconds since the epoch on the clock that all gateways share. Never blocks."""
+        now: int = self.pool.store.now()
+        return now
+
+    def stop(self) -> None:
+        """End what works by itself; calls are still answered."""
+        self._housekeeper.close()
+        self._binder.close()
 
     def close(self) -> None:
         """End the housekeeping and give all connections back."""
-        self._housekeeper.close()
-        self.queues.binder.close()
-        self.bridge.close()
-        self.store.close()
+        self.stop()
+        self.pool.close()

@@ -9,11 +9,11 @@ from uuid import uuid4
 from bridges.errors import BridgeError, BrokerRefused, MessageTooLarge, QueueFull, QueueMissing
 from gateway.core.errors import Busy, QuotaExceeded
 from gateway.core.ids import IdMaker, made_at
-from gateway.core.publishing import Publishing
-from gateway.core.queues import QueueInfo, Queues
-from gateway.metrics import MESSAGES
-from storage.base import Claim, Message, SideStore
+from gateway.core.queues.directory import Directory
+from gateway.core.queues.info import QueueInfo
+from gateway.observe.metrics import MESSAGES
 from storage.errors import QueueGone
+from storage.model import Claim, Message
 
 LOG = logging.getLogger(__name__)
 
@@ -24,10 +24,8 @@ HOLD = 60
 class DeadLetters:
     """Moves messages to their dead-letter queue."""
 
-    def __init__(self, store: SideStore, queues: Queues, publishing: Publishing, ids: IdMaker):
-        self._store = store
-        self._queues = queues
-        self._publishing = publishing
+    def __init__(self, directory: Directory, ids: IdMaker):
+        self._directory = directory
         self._ids = ids
 
     def sort_out(self, info: QueueInfo, free: list[Message]) -> list[Message]:
@@ -39,7 +37,7 @@ class DeadLetters:
         dead = [message for message in free if message.claims >= most]
         if dead:
             try:
-                letters = self._queues.ensure(info.project, target)
+                letters = self._directory.ensure(info.project, target)
             except QuotaExceeded:
                 LOG.warning("queue %s: its dead-letter queue would be one more than the project may have", info.key)
                 return free
@@ -62,9 +60,9 @@ class DeadLetters:
 
     def _move(self, info: QueueInfo, dead: list[Message], target: QueueInfo) -> None:
         # Claimed first, so that of two gateways only one moves a message; deleted last, so that none is lost.
-        now = self._store.now()
+        now = info.pool.store.now()
         hold = Claim(f"dead-letter-{uuid4().hex}", HOLD, now + HOLD * 1000, now + 2 * HOLD * 1000)
-        ours = self._store.claim(info.key, dead, hold)
+        ours = info.pool.store.landed.claim(info.key, dead, hold)
         if not ours:
             return
         ttl = info.settings.dead_letter_ttl
@@ -78,14 +76,14 @@ class DeadLetters:
             )
             for message in ours
         ]
-        if self._store.now() >= hold.expires:
+        if info.pool.store.now() >= hold.expires:
             return  # this process was stopped meanwhile, and they are free for others
         try:
-            self._publishing.publish(target, letters)
+            target.pool.publishing.publish(target, letters)
         except (QueueMissing, QueueGone):
-            target = self._queues.restore(target.project, target.name)
+            target = self._directory.restore(target.project, target.name)
             if target.settings.bridging is not None:
                 raise Busy("the dead-letter queue has just been bridged; try again") from None
-            self._publishing.publish(target, letters)
-        self._store.delete_claimed(info.key, [message.id for message in ours], [hold.id])
+            target.pool.publishing.publish(target, letters)
+        info.pool.store.landed.delete_claimed(info.key, [message.id for message in ours], [hold.id])
         MESSAGES.labels("dead-lettered").inc(len(ours))

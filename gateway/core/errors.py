@@ -1,4 +1,4 @@
-"""What the core raises; gateway/api/errors.py maps each class to a status."""
+"""What the core raises; gateway/web/errors.py maps each class to a status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Message and claim ids: UUID version 7 (RFC 9562, section 5.7), so that an id tells when it was made."""
+"""Message and claim ids: UUID version 7 (RFC 9562, section 5.7), so that an id tells when it was created."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOREIGN_IDS = UUID("6f1b3a52-2f0c-5d5e-9a54-6d6172636f6e")
 #: Random bytes that are asked for in one go: each system call lets go of the GIL.
 NOISE = 4096
 
-#: The first digit of the fourth part: two random bits behind the variant's (RFC 9562, 4.1).
+#: The first digit of the fourth part: two random bits after the variant's (RFC 9562, 4.1).
 _VARIANT = {f"{digit:x}": "89ab"[digit & 3] for digit in range(16)}
 
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
@@ -31,7 +31,7 @@ class IdMaker:
         self._noise = b""
 
     def make(self, now: int, count: int = 1) -> list[str]:
-        """``count`` ids for the time ``now`` (ms). The 12 bits behind the time count up (RFC 9562, 6.2, method 1)."""
+        """``count`` ids for the time ``now`` (ms). The 12 bits after the time count up (RFC 9562, 6.2, method 1)."""
         with self._lock:
             first = max(now << 12, self._last + 1)
             self._last = first + count - 1
@@ -49,7 +49,7 @@ def _format(stamp: int, noise: str) -> str:
 
 
 def made_at(id_: str) -> int | None:
-    """When one of our ids was made (ms since the epoch), or None for an id that is not of our kind."""
+    """When one of our ids was created (ms since the epoch), or None for an id that is not of our kind."""
     if not _UUID7.match(id_):
         return None
     return int(id_[:8] + id_[9:13], 16)

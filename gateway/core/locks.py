@@ -6,12 +6,13 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 from gateway.core.errors import Busy
 
 
 class _Waiter:
-    """Somebody in the line; ``granted`` is set by whoever lets it in, under the lock's mutex."""
+    """Somebody in the line; ``granted`` is set by the thread that lets it in, under the lock's mutex."""
 
     __slots__ = ("alone", "granted")
 
@@ -66,7 +67,7 @@ class SharedLock:
             if waiter.granted.is_set():  # in the very last moment
                 return
             self._line.remove(waiter)
-            self._admit()  # who stood behind it may fit in with those inside
+            self._admit()  # the next in the line may fit in with those inside
         raise Busy("other requests have kept this queue busy for too long")
 
     def _admit(self) -> None:
@@ -79,3 +80,24 @@ class SharedLock:
             else:
                 self._sharers += 1
             self._line.popleft().granted.set()
+
+
+class SharedLocks:
+    """A SharedLock for each key, as long as somebody uses it."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, SharedLock] = WeakValueDictionary()
+        self._mutex = threading.Lock()
+
+    def get(self, key: str) -> SharedLock:
+        """The lock for a key."""
+        with self._mutex:
+            lock = self._locks.get(key)
+            if lock is None:
+                lock = self._locks[key] = SharedLock()
+            return lock
+
+    def is_owned(self, key: str) -> bool:
+        """Does somebody hold the lock for a key alone?"""
+        lock = self._locks.get(key)
+        return lock is not None and lock.owned

@@ -12,11 +12,14 @@ from hashlib import sha256
 
 from bridges.base import Batch, Bridge, Envelope
 from bridges.errors import BridgeError, PropertiesTooLarge
-from gateway.core.foreign import ROUTING_HEADERS, Poison
-from gateway.core.queues import QueueInfo, poison_name
-from gateway.metrics import MESSAGES
-from storage.base import Message, SideStore
+from gateway.core.foreign.bodies import Poison
+from gateway.core.foreign.properties import ROUTING_HEADERS
+from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.names import poison_name
+from gateway.observe.metrics import MESSAGES
+from storage.base import SideStore
 from storage.errors import Unstorable
+from storage.model import Message
 
 LOG = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ def land_storable(
     landing: Sequence[tuple[Message, Envelope]],
     land: Callable[[str, Sequence[Message]], set[str]],
 ) -> tuple[set[str], dict[str, Aside]]:
-    """Land messages; the ids left out, and by id those that can never be stored. ``land``: SideStore.land.
+    """Land messages; the ids left out, and by id those that can never be stored. ``land``: LandedStore.land.
 
     These keep none of the others from landing.
     """
@@ -58,7 +61,8 @@ def land_storable(
     except Unstorable as error:
         LOG.warning("queue %s: storing its messages one by one: %s", key, error)
     # The first try may have stored some of them. Nobody else gives a message the same position.
-    stored = {message.id: message.seq for message in store.get_messages(key, [message.id for message in messages])}
+    ids = [message.id for message in messages]
+    stored = {message.id: message.seq for message in store.landed.get_messages(key, ids)}
     left_out: set[str] = set()
     refused: dict[str, Aside] = {}
     for message, envelope in landing:
@@ -108,13 +112,14 @@ class PoisonQueues:
         for moved, (envelope, reason) in enumerate(poison):
             try:
                 if not self._was_put_aside(info, envelope):
-                    self._put_aside(info, envelope, reason)
+                    self.put_aside(info, envelope, reason)
             except BridgeError as error:
                 LOG.warning("queue %s: poison stays in the queue, as it can't be put aside: %s", info.key, error)
                 return moved, error
         return len(poison), None
 
-    def _put_aside(self, info: QueueInfo, envelope: Envelope, reason: str) -> None:
+    def put_aside(self, info: QueueInfo, envelope: Envelope, reason: str) -> None:
+        """Copy a message to the queue for poison, with the reason in a header. Raises BridgeError."""
         aside = poison_name(info.project, info.name)
         LOG.warning("queue %s: a message goes to %s: %s", info.key, aside, reason)
         headers = {key: value for key, value in envelope.headers.items() if key not in ROUTING_HEADERS}

@@ -6,13 +6,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from bridges.base import Bridge, Envelope
-from gateway.core.landing import CLIENT_HEADER
-from gateway.core.queues import QueueInfo
-from gateway.core.seal import CIPHER, CIPHER_HEADER, KEY_HEADER
-from storage.base import Message, SideStore
+from bridges.base import Bridge
+from gateway.core.envelopes import envelope_of
+from gateway.core.queues.info import QueueInfo
+from storage.base import SideStore
+from storage.model import Message
 
 #: Queues whose newest post this process remembers, for statistics.
 REMEMBERED_POSTS = 10_000
@@ -31,12 +30,12 @@ class Publishing:
         """Put messages at the end of a queue: into the broker, or without one into the side-store.
 
         Returns when they are safe there. Raises QueueMissing or QueueGone, and puts nothing anywhere then, when the
-        queue was deleted by another gateway or lost by the broker: see Queues.restore.
+        queue was deleted by another gateway or lost by the broker: see Directory.restore.
         """
         if not self._bridge.has_backlog:
-            self._store.append(info.key, messages)
+            self._store.landed.append(info.key, messages)
             return
-        self._bridge.publish(info.broker, [_envelope(message) for message in messages])
+        self._bridge.publish(info.broker, [envelope_of(message) for message in messages])
         with self._newest_lock:
             self._newest[info.key] = replace(messages[-1], body=b"")  # statistics show none
             self._newest.move_to_end(info.key)
@@ -53,22 +52,3 @@ class Publishing:
         """The messages of the queue with this key are gone."""
         with self._newest_lock:
             self._newest.pop(key, None)
-
-
-def _envelope(message: Message) -> Envelope:
-    headers: dict[str, Any] = {CLIENT_HEADER: message.client}
-    content_type = "application/json"
-    if message.encrypted:
-        headers[CIPHER_HEADER] = CIPHER
-        key = message.key.partition("?")[0]
-        if key:
-            headers[KEY_HEADER] = key
-        content_type = "application/octet-stream"
-    return Envelope(
-        body=message.body,
-        message_id=message.id,
-        ttl=message.expires - message.posted,
-        timestamp=message.posted // 1000,
-        content_type=content_type,
-        headers=headers,
-    )

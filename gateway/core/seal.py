@@ -12,14 +12,10 @@ from hashlib import sha256
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from storage.base import Ring
+from storage.model import Ring
 
-#: AMQP header that names the cipher of a sealed body, and its value.
-CIPHER_HEADER = "marconi-cipher"
+#: The cipher, as messages name it.
 CIPHER = "AES-256-GCM"
-
-#: AMQP header with the id of the key that a body is sealed with. Messages of earlier versions have none.
-KEY_HEADER = "marconi-cipher-key"
 
 #: What the id of a key looks like. The letter keeps SQLite from taking it for a number.
 KEY_ID = re.compile(r"k[0-9a-f]{15}\Z")
@@ -29,8 +25,8 @@ KEY_SIZE = 32
 NONCE_SIZE = 12
 
 
-class NotOpened(ValueError):
-    """A sealed body that this gateway can't open. ``damaged``: no gateway can, as far as this one can tell."""
+class NotUnsealed(ValueError):
+    """A sealed body that this gateway can't unseal. ``damaged``: no gateway can, as far as this one can tell."""
 
     def __init__(self, reason: str, *, damaged: bool):
         super().__init__(reason)
@@ -43,9 +39,9 @@ def key_id(key: bytes) -> str:
 
 
 class Seal:
-    """Seals bodies with ``key``, and opens those sealed with it or one of ``others`` (32 bytes each).
+    """Seals bodies with ``key``, and unseals those sealed with it or one of ``others`` (32 bytes each).
 
-    What is sealed opens only under the same ``context``. Without a key nothing can be sealed.
+    Unsealing needs the ``context`` of the sealing. Without a key nothing can be sealed.
     """
 
     def __init__(self, key: bytes | None = None, others: Sequence[bytes] = ()):
@@ -56,29 +52,28 @@ class Seal:
         #: What the side-store has to know of the keys.
         self.ring = Ring(sha256(",".join(sorted(ids)).encode()).hexdigest()[:8], ids)
 
-    def close(self, body: bytes, context: str) -> bytes:
+    def seal(self, body: bytes, context: str) -> bytes:
         """Nonce and ciphertext of a body."""
         nonce = os.urandom(NONCE_SIZE)
         return nonce + self._ciphers[self.key].encrypt(nonce, body, context.encode())
 
-    def open(self, sealed: bytes, context: str, key: str = "") -> bytes:
-        """The body again; ``key``: id of the key that it is sealed with, if that is known. Raises NotOpened."""
-        return self.unseal(sealed, context, key)[1]
-
     def unseal(self, sealed: bytes, context: str, key: str = "") -> tuple[str, bytes]:
-        """Like open; with the id of the key that has opened it."""
+        """The id of the key that opens it, and the body again. Raises NotUnsealed.
+
+        ``key``: id of the key that it is sealed with, if that is known.
+        """
         if key and key not in self._ciphers:
-            raise NotOpened(f"it is encrypted with key {key}, which this gateway does not have", damaged=False)
+            raise NotUnsealed(f"it is encrypted with key {key}, which this gateway does not have", damaged=False)
         if not self._ciphers:
-            raise NotOpened("it is encrypted, and this gateway has no encryption key", damaged=False)
+            raise NotUnsealed("it is encrypted, and this gateway has no encryption key", damaged=False)
         for id_ in [key] if key else self._ciphers:
             try:
                 return id_, self._ciphers[id_].decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], context.encode())
             except (InvalidTag, ValueError):  # ValueError: it is too short to have a nonce
                 continue
         if key:
-            raise NotOpened(f"it is not what key {key} has encrypted for this message", damaged=True)
-        raise NotOpened("none of the encryption keys of this gateway opens it", damaged=True)
+            raise NotUnsealed(f"it is not what key {key} has encrypted for this message", damaged=True)
+        raise NotUnsealed("none of the encryption keys of this gateway opens it", damaged=True)
 
 
 def read_seal(key: str | None, others: Sequence[str]) -> Seal:

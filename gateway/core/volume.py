@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from bridges.base import Bridge
 from bridges.errors import BridgeError
-from gateway.core.queues import broker_name
-from storage.base import SideStore, split_name
+from gateway.core.pool import Pool
+from gateway.core.queues.names import broker_name
 from storage.errors import StoreError
+from storage.model import split_name
 
 #: Seconds for asking the broker how much waits in each queue: one question takes less than a millisecond.
 PATIENCE = 1.0
@@ -21,15 +21,15 @@ PAGE = 500
 UNKNOWN: dict[str, int | None] = {"free": None, "claimed": None, "total": None}
 
 
-def message_volume(bridge: Bridge, store: SideStore) -> dict[str, Any]:
+def message_volume(pool: Pool) -> dict[str, Any]:
     """Messages of all projects: free, claimed, and in total, which has the delayed ones too.
 
     What waits in the broker is free. If there are more queues than the broker can be asked about in PATIENCE seconds,
     the rest is left out.
     """
     try:
-        landed = store.volume()
-        waiting = _waiting(bridge, store) if bridge.has_backlog else 0
+        landed = pool.store.landed.volume()
+        waiting = _waiting(pool) if pool.bridge.has_backlog else 0
     except (BridgeError, StoreError):
         return UNKNOWN
     return {
@@ -39,13 +39,13 @@ def message_volume(bridge: Bridge, store: SideStore) -> dict[str, Any]:
     }
 
 
-def _waiting(bridge: Bridge, store: SideStore) -> int:
+def _waiting(pool: Pool) -> int:
     deadline = time.monotonic() + PATIENCE
     waiting, after = 0, ""
-    while keys := store.queue_keys(after, PAGE):
+    while keys := pool.store.catalogue.queue_keys(after, PAGE):
         for key in keys:
             if time.monotonic() > deadline:
                 return waiting
-            waiting += bridge.depth(broker_name(*split_name(key)))
+            waiting += pool.bridge.depth(broker_name(*split_name(key)))
         after = keys[-1]
     return waiting

@@ -1,4 +1,4 @@
-"""The side-store in MongoDB: through its driver, and for the commands of the hot path past it."""
+"""The side-store in MongoDB: through its driver, and directly to the primary for the commands of the hot path."""
 
 from storage.mongodb.store import MongoDBStore
 

@@ -46,7 +46,7 @@ def nested(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-#: Values as orjson gives them: what gets past gateway.api.body.
+#: Values as orjson gives them: what gets past gateway.web.body.
 parsed = nested(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=40)

@@ -19,14 +19,15 @@ from hypothesis import strategies as st
 from bridges.amqp import AMQPBridge
 from bridges.amqp.uri import read_uri
 from bridges.errors import BridgeError, BridgeMisconfigured
-from gateway.api.errors import answer
-from gateway.auth.base import Unauthenticated
-from gateway.auth.basic import BasicAuth, read_users
-from gateway.core.bridging import AccessRules, parse
+from gateway.access.auth.base import Unauthenticated
+from gateway.access.auth.basic import BasicAuth, read_users
+from gateway.config.drivers import BRIDGES, SIDE_STORES, UnknownScheme, create_driver
 from gateway.core.errors import Forbidden
+from gateway.core.foreign.access import AccessRules
+from gateway.core.foreign.bridging import parse
 from gateway.core.seal import read_key
-from gateway.drivers import BRIDGES, SIDE_STORES, UnknownScheme, make
-from gateway.masking import without_password
+from gateway.observe.masking import without_password
+from gateway.web.errors import answer
 from storage.errors import StoreError, StoreMisconfigured
 from storage.mongodb import MongoDBStore
 from storage.sqlite import SQLiteStore
@@ -80,7 +81,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 @given(uris("mongodb").filter(lambda uri: "+srv" not in uri))
 def test_mongodb_uri_is_understood_or_refused(uri: str) -> None:
     with contextlib.suppress(StoreMisconfigured):
-        MongoDBStore(uri, SimpleNamespace(timeout=1.0, max_pool_size=1)).close()
+        MongoDBStore(uri, SimpleNamespace(timeout=1.0, max_pool_size=1, direct=True)).close()
 
 
 @fuzzed
@@ -101,7 +102,7 @@ def test_no_complaint_about_a_uri_shows_its_password(scheme: str, user: str, one
     uri = f"{scheme}://{user}:{one}{SECRET}{other}@{host}"
     try:
         if scheme == "mongodb":
-            MongoDBStore(uri, SimpleNamespace(timeout=1.0, max_pool_size=1)).close()
+            MongoDBStore(uri, SimpleNamespace(timeout=1.0, max_pool_size=1, direct=True)).close()
         elif scheme == "sqlite":
             SQLiteStore(uri, SimpleNamespace(timeout=1.0)).close()
         else:
@@ -162,7 +163,7 @@ def test_no_piece_of_a_password_is_in_errors_logs_or_warnings(
                 options = SimpleNamespace(**{option.dest: option.default for option in kind.OPTS})
                 options.timeout = 0.1
                 try:
-                    driver = make(group, f"{scheme}://user:{written}@{rest}", options)
+                    driver = create_driver(group, f"{scheme}://user:{written}@{rest}", options)
                 except (BridgeError, StoreError, UnknownScheme) as error:
                     said.write(f"{error}\n")
                     logging.getLogger("test").error("x", exc_info=error)

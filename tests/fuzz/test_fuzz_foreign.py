@@ -19,20 +19,26 @@ from amqp.serialization import loads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridges.amqp.bridge import _envelope
-from bridges.amqp.encoder import encode
-from bridges.amqp.frames import Frame, readable
-from bridges.amqp.tables import mended
+from bridges.amqp.dialects import DIALECTS
+from bridges.amqp.wire.decoder import decode
+from bridges.amqp.wire.encoder import encode
+from bridges.amqp.wire.frames import Frame, readable
+from bridges.amqp.wire.tables import mended
 from bridges.base import Envelope
 from bridges.errors import PropertiesTooLarge
-from gateway.api import render
-from gateway.core import compressions, foreign, oslo
-from gateway.core.bridging import parse
+from bridges.memory import MemoryBridge
+from gateway.api.v2 import render
 from gateway.core.core import Core
-from gateway.core.foreign import Poison
-from gateway.core.queues import QueueInfo
+from gateway.core.envelopes import EnvelopeReader
+from gateway.core.foreign import compressions, oslo
+from gateway.core.foreign.bodies import Poison, to_json
+from gateway.core.foreign.bridging import parse
+from gateway.core.foreign.properties import native_envelope
+from gateway.core.poison import PoisonQueues
+from gateway.core.queues.info import QueueInfo
+from gateway.core.seal import Seal
+from gateway.core.sealing import Sealing
 from tests.fuzz.fuzzing import deep, fuzzed, json_texts, near, parsed, texts
-from tests.memory_bridge import MemoryBridge
 
 FRAME_MAX = 131072
 MAX_BODY = 100_000
@@ -151,7 +157,7 @@ def received(properties: bytes, body: bytes, exchange: bytes = b"", key: bytes =
     if body:
         handle((3, 1, body))
     (message,) = got
-    return _envelope(message)
+    return decode(message, DIALECTS["RabbitMQ"])
 
 
 def bridged(info: QueueInfo, **more: Any) -> QueueInfo:
@@ -164,13 +170,12 @@ def bridged(info: QueueInfo, **more: Any) -> QueueInfo:
 
 def shown(core: Core, info: QueueInfo, envelope: Envelope) -> Any:
     """The message as an answer shows it. Raises Poison."""
-    landing = core.messages._landing
-    landing._max_body = MAX_BODY
-    message = landing.message(info, envelope, core.store.now())
-    answer = orjson.dumps({"messages": [render.message("/v2/queues/q", message, core.store.now(), checksum=True)]})
-    render.edge("/v2/queues/q", message, core.store.now())
-    core.store.purge(info.key)
-    assert core.store.land(info.key, [message]) == set()
+    reader = EnvelopeReader(core.ids, MAX_BODY, Sealing(Seal()))
+    message = reader.message(info, envelope, core.now())
+    answer = orjson.dumps({"messages": [render.message("/v2/queues/q", message, core.now(), checksum=True)]})
+    render.edge("/v2/queues/q", message, core.now())
+    core.pool.store.landed.purge(info.key)
+    assert core.pool.store.landed.land(info.key, [message]) == set()
     assert message.expires >= message.posted or envelope.ttl is not None and envelope.ttl < 0
     return json.loads(answer)["messages"][0]
 
@@ -187,7 +192,7 @@ def test_every_message_is_shown_or_put_aside(
         try:
             shown(core, queue, envelope)
         except Poison:
-            core.messages._landing._poison._put_aside(queue, envelope, "reason")
+            PoisonQueues(core.pool.bridge).put_aside(queue, envelope, "reason")
         assert time.monotonic() - start < 2
     try:
         encode(1, "", "marconi-poison.p.q", [envelope], FRAME_MAX)
@@ -343,12 +348,12 @@ def test_gzip_data_of_many_pieces_takes_no_time() -> None:
     bomb = Envelope(gzip.compress(b"") * 50_000, content_encoding="gzip")
     start = time.monotonic()
     with pytest.raises(Poison, match="pieces"):
-        foreign.to_json(bomb, 8 * 1024 * 1024)
+        to_json(bomb, 8 * 1024 * 1024)
     assert time.monotonic() - start < 2
 
 
 def test_poison_with_as_many_headers_as_a_frame_holds_is_put_aside(core: Core, info: QueueInfo) -> None:
-    bridge = core.bridge
+    bridge = core.pool.bridge
     limited: list[Envelope] = []
 
     def publish(queue: str, envelopes: list[Envelope]) -> None:
@@ -356,8 +361,7 @@ def test_poison_with_as_many_headers_as_a_frame_holds_is_put_aside(core: Core, i
         limited.extend(envelopes)
 
     bridge.deposit = publish
-    core.messages._landing._bridge = bridge
-    core.messages._landing._poison._put_aside(info, Envelope(b"1", headers={"a": "b" * (FRAME_MAX - 60)}), "a reason")
+    PoisonQueues(bridge).put_aside(info, Envelope(b"1", headers={"a": "b" * (FRAME_MAX - 60)}), "a reason")
     assert [dict(envelope.headers) for envelope in limited] == [{"marconi-reason": "a reason"}]
 
 
@@ -375,7 +379,7 @@ posted = st.fixed_dictionaries({}, optional={
 @given(near(posted, st.dictionaries(st.text(max_size=5), parsed)), near(parsed, inner), st.booleans())
 def test_what_is_posted_to_a_target_can_be_sent_or_is_refused(wanted: dict[str, Any], body: Any, notify: bool) -> None:
     try:
-        envelope = foreign.envelope(orjson.dumps(body), wanted, notify, "p")
+        envelope = native_envelope(orjson.dumps(body), wanted, notify, "p")
     except ValueError:
         return
     data = encode(1, "e", "k", [envelope], FRAME_MAX)
@@ -405,12 +409,12 @@ def test_what_is_shown_can_be_posted_back_and_is_shown_so_again(
     kept = {name: value for name, value in message["properties"].items() if name in SETTABLE}
     event = message["body"]
     try:
-        envelope = foreign.envelope(json.dumps(event).encode(), kept, False, "p")
+        envelope = native_envelope(json.dumps(event).encode(), kept, False, "p")
     except ValueError:
         return
     if isinstance(event, str) and "json" not in str(kept.get("content_type", "json")).lower():
-        plain = foreign.envelope(json.dumps(event).encode(), {"content_type": "text/plain"}, False, "p")
-        event = json.loads(foreign.to_json(plain, MAX_BODY))  # text that is JSON was JSON text in quotes
+        plain = native_envelope(json.dumps(event).encode(), {"content_type": "text/plain"}, False, "p")
+        event = json.loads(to_json(plain, MAX_BODY))  # text that is JSON was JSON text in quotes
     again = shown(core, queue, envelope)
     if isinstance(event, dict) and event.keys() == {"base64", "content_type"}:
         again["body"]["content_type"] = event["content_type"]  # without one it is application/octet-stream
@@ -421,11 +425,11 @@ def test_what_is_shown_can_be_posted_back_and_is_shown_so_again(
 def test_headers_that_nest_too_deeply_are_refused() -> None:
     for levels in (40, 250, 900):
         with pytest.raises(ValueError, match="deep"):
-            foreign.envelope(b"1", {"headers": orjson.loads(deep(levels))}, False, "p")
+            native_envelope(b"1", {"headers": orjson.loads(deep(levels))}, False, "p")
 
 
 def test_headers_of_posts_are_not_all_remembered() -> None:
-    from bridges.amqp import encoder
+    from bridges.amqp.wire import encoder
 
     encoder._string_table.cache_clear()
     encode(1, "e", "k", [Envelope(b"1", headers={"a": "x" * 100_000})], FRAME_MAX)
@@ -447,7 +451,7 @@ def test_a_batch_with_one_unreadable_message_lands_the_others(
     core: Core, bridge: MemoryBridge, info: QueueInfo
 ) -> None:
     bridge.publish(info.broker, [Envelope(b"1"), Envelope(b"2", readable=False), Envelope(b"3")])
-    assert [m.body for m in core.messages.claim(info, None, None, 10)] == [b"1", b"3"]
+    assert [m.body for m in core.claims.create(info, None, None, 10)] == [b"1", b"3"]
     assert bridge.depth(info.broker.replace("marconi.", "marconi-poison.", 1)) == 1
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
-from gateway.parser import Parser
+from gateway.server.parser import Parser
 from tests.fuzz.fuzzing import fuzzed
 
 MAX_BODY = 300

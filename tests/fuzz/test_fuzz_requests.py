@@ -12,18 +12,21 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 from werkzeug.test import EnvironBuilder
 
-from gateway.api import body, query
-from gateway.api.call import Service, accepts_json, admit, check_queue_name
-from gateway.api.errors import answer
-from gateway.auth.base import Unauthenticated
-from gateway.auth.noauth import NoAuth
-from gateway.conf import load
+from gateway.access.auth.base import Unauthenticated
+from gateway.access.auth.noauth import NoAuth
+from gateway.access.policy import Policy
+from gateway.api.v2.operations import OPERATIONS
+from gateway.app import list_rules
+from gateway.config.limits import Limits
+from gateway.config.reader import load
 from gateway.core.core import Core
 from gateway.core.errors import CoreError, InvalidInput
-from gateway.core.limits import Limits
-from gateway.core.metadata import MetadataRules
-from gateway.core.queues import broker_name, queue_key
-from gateway.policy import Policy
+from gateway.core.queues.metadata import MetadataRules
+from gateway.core.queues.names import broker_name, queue_key
+from gateway.web import body, query
+from gateway.web.admission import accepts_json, admit, check_queue_name
+from gateway.web.context import Service
+from gateway.web.errors import answer
 from tests.fuzz.fuzzing import deep, fuzzed, headers, json_texts, near, parsed, texts, unicode_texts
 
 RULES = MetadataRules(Limits(), can_encrypt=True, can_bridge=True)
@@ -46,7 +49,7 @@ def test_a_body_is_json_with_numbers_that_can_be_kept_or_refused(data: bytes) ->
     try:
         value = body.parse(data)
     except InvalidInput as error:
-        json.loads(answer(error)[1])
+        orjson.dumps(answer(error)[1])
         return
     if len(data) < 1000:  # not so deep that looking at it is a recursion error
         assert all(math.isfinite(n) for n in numbers(value))
@@ -74,18 +77,22 @@ def test_a_query_is_read_or_refused(pairs: list[tuple[str, str]], name: str) -> 
         try:
             read(args, name)
         except InvalidInput as error:
-            json.loads(answer(error)[1])
+            orjson.dumps(answer(error)[1])
     (link,) = query.next_link("/v2/queues", args, "m")
     assert link["href"].isprintable() and link["href"].isascii()
 
 
-POLICY = Policy(load(config_files=[]))
+POLICY = Policy(load(config_files=[]), list_rules())
+
+#: An operation with a rule, and one without.
+LIST = next(operation for operation in OPERATIONS if operation.name == "queues:get_all")
+HOME = next(operation for operation in OPERATIONS if operation.rule is None)
 
 
 def service(**options: Any) -> Service:
-    usual = {"core": None, "auth": NoAuth(None), "signing_key": "secret", "admin_mode": True, "enable_checksum": False,
-             "policy": POLICY, "client_id_uuid_safe": True, "client_id_length": (10, 36), "request_rate": None,
-             "byte_rate": None}
+    usual = {"core": None, "operations": OPERATIONS, "auth": NoAuth(None), "signing_key": "secret", "admin_mode": True,
+             "enable_checksum": False, "policy": POLICY, "client_id_uuid_safe": True, "client_id_length": (10, 36),
+             "request_rate": None, "byte_rate": None}
     return Service(**(usual | options))
 
 
@@ -104,10 +111,10 @@ def test_headers_are_admitted_or_refused(environ: dict[str, str], uuid_safe: boo
     usual = {"HTTP_CLIENT_ID": "0" * 32, "HTTP_X_PROJECT_ID": "p", "HTTP_ACCEPT": "*/*"}
     request = Request({**EnvironBuilder().get_environ(), **usual, **environ})
     try:
-        call = admit(service(client_id_uuid_safe=uuid_safe), request, "queues:get_all")
+        call = admit(service(client_id_uuid_safe=uuid_safe), request, LIST)
     except (CoreError, Unauthenticated) as error:
-        status, data, fields = answer(error)
-        assert 400 <= status < 500 and json.loads(data)
+        status, document, fields = answer(error)
+        assert 400 <= status < 500 and orjson.dumps(document)
         assert all(value.isprintable() for value in fields.values())
         return
     assert call.project.isascii() and call.project.isprintable() and 1 <= len(call.project) <= 256
@@ -120,19 +127,19 @@ def test_a_project_with_an_odd_space_is_not_the_one_without(space: str) -> None:
     environ = {**EnvironBuilder().get_environ(), "HTTP_CLIENT_ID": "0" * 32}
     for project in (f"p{space}", f"{space}p"):
         with pytest.raises(InvalidInput):
-            admit(service(), Request({**environ, "HTTP_X_PROJECT_ID": project}), None)
+            admit(service(), Request({**environ, "HTTP_X_PROJECT_ID": project}), HOME)
 
 
 def test_long_headers_are_not_remembered() -> None:
-    from gateway.api import call
+    from gateway.web import admission
 
-    call.client_id.cache_clear()
-    call._accepts_json.cache_clear()
+    admission.client_id.cache_clear()
+    admission._accepts_json.cache_clear()
     environ = {**EnvironBuilder().get_environ(), "HTTP_X_PROJECT_ID": "p"}
     with pytest.raises(InvalidInput):
         long = {"HTTP_ACCEPT": "*/*" + " " * 60_000, "HTTP_CLIENT_ID": "0" * 60_000}
-        admit(service(), Request({**environ, **long}), None)
-    assert call.client_id.cache_info().currsize == call._accepts_json.cache_info().currsize == 0
+        admit(service(), Request({**environ, **long}), HOME)
+    assert admission.client_id.cache_info().currsize == admission._accepts_json.cache_info().currsize == 0
 
 
 @fuzzed
@@ -180,7 +187,7 @@ def test_metadata_is_kept_or_refused(value: dict[str, Any]) -> None:
     try:
         kept = RULES.check(value)
     except CoreError as error:
-        json.loads(answer(error)[1])
+        orjson.dumps(answer(error)[1])
         return
     RULES.resolve(kept)
     orjson.dumps({"queues": [{"metadata": RULES.show(kept)}]})
@@ -200,7 +207,7 @@ def test_a_patch_is_applied_or_refused(operations: Any) -> None:
     try:
         patched = RULES.patch({"key": 1}, operations)
     except CoreError as error:
-        json.loads(answer(error)[1])
+        orjson.dumps(answer(error)[1])
         return
     assert RULES.check(patched) == patched
 
@@ -223,8 +230,8 @@ def test_a_source_has_so_many_binding_keys_at_the_most() -> None:
 
 
 def test_what_is_remembered_of_posts_has_no_bodies(core: Core) -> None:
-    from gateway.core.messages import Post
+    from gateway.core.messages.post import Post
 
     core.messages.post("p", "q", "c", [Post(b"1" * 10_000)], 10_000)
-    newest = core.messages._publishing.newest(core.queues.ensure("p", "q"))
+    newest = core.pool.publishing.newest(core.directory.ensure("p", "q"))
     assert newest is not None and newest.body == b""

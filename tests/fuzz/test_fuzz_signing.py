@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.signing import EXPIRES, covers, sign
+from gateway.access.signing import EXPIRES, covers, sign
 from tests.fuzz.fuzzing import fuzzed, headers
 
 KEY = "secret"

@@ -1,0 +1,187 @@
+"""RabbitMQ, 3.10 to 4.3.
+
+AMQP 0-9-1 has no way to ask what somebody else's queue or exchange is, so RabbitMQ is made to refuse a declaration that
+never can be: the text of its refusal tells the first thing that differs. Where the gateway's user may not declare at
+all, a queue's first message tells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import amqp
+from amqp.exceptions import AccessRefused, AMQPNotImplementedError, NotFound, PreconditionFailed, ResourceLocked
+
+from bridges.amqp import queues
+from bridges.amqp.dialects.base import Dialect
+from bridges.errors import QueueMissing, SourceUnreadable
+from bridges.foreign import Binding
+
+if TYPE_CHECKING:
+    from bridges.amqp.connection import Connection
+    from bridges.amqp.fetcher import Fetcher
+
+#: Times that a message may go back to a quorum queue. Without a limit RabbitMQ puts what goes back at the end of the
+#: queue, with one in its old place (RabbitMQ documentation, "Quorum Queues", repeated requeues); RabbitMQ 4's default
+#: of 20 would drop messages after that many crashes. So: a limit that is never reached.
+DELIVERY_LIMIT = 1_000_000
+
+#: Header that RabbitMQ adds to messages of quorum queues: from 4.0 on only to those that have come back.
+DELIVERY_COUNT = "x-delivery-count"
+
+#: A type of queues that there is not: with it a declaration can neither fit a queue nor make one.
+NO_TYPE = "marconi-asks"
+TYPE = "x-queue-type"
+
+#: An alternate exchange must be a name: with a number a declaration can neither fit an exchange nor make one.
+NO_ALTERNATE = {"alternate-exchange": 1}
+
+#: RabbitMQ's refusal of a declaration, 3.10 to 4.3: what differs, and how it is. A long name cuts the end off.
+DIFFERENCE = re.compile(
+    r"inequivalent arg '(?P<name>[\w-]+)' for (?:queue|exchange) '"
+    r"(?:.* but current is (?:the value )?(?:none|'(?P<value>.*?)')(?: of type '(?P<type>\w+)')?$)?",
+    re.DOTALL,
+)
+
+#: Differences of a queue by which it may end with its last consumer or its connection.
+LIFETIMES = ("durable", "auto_delete", "exclusive")
+
+#: Arguments of a queue that RabbitMQ may name one after the other: it knows about twenty.
+MAX_ARGUMENTS = 25
+
+#: Times that a queue's first message is looked at while others take them.
+LOOKS = 3
+
+
+class RabbitMQ(Dialect):
+    """Quorum or classic queues, which the gateway declares as its operator wants."""
+
+    # RabbitMQ 4.3 counts acquisitions besides, streams give a place.
+    delivery_headers = frozenset({DELIVERY_COUNT, "x-acquired-count", "x-stream-offset"})
+
+    def deliveries(self, headers: Mapping[str, Any]) -> int:
+        count = headers.get(DELIVERY_COUNT)
+        return count if isinstance(count, int) else 0  # a classic queue passes anybody's header on
+
+    def queue_arguments(self, queue_type: str) -> dict[str, Any]:
+        arguments: dict[str, Any] = {TYPE: queue_type}
+        if queue_type == "quorum":
+            arguments["x-delivery-limit"] = DELIVERY_LIMIT
+        return arguments
+
+    def may_consume(self, fetcher: Fetcher, queue: str) -> bool | None:
+        """As in Dialect. A refusal in words that are not known is a no: gets end nobody's queue."""
+        try:
+            if queues.depth(fetcher, queue) is None:
+                raise QueueMissing(queue)
+            return _may_consume(fetcher, queue)
+        except NotFound as error:
+            fetcher.channel_reopened()
+            if self.is_down(error):
+                raise
+            raise QueueMissing(queue) from error  # deleted meanwhile
+        except ResourceLocked as error:
+            fetcher.channel_reopened()
+            raise queues.locked(queue) from error
+
+    def check_exchange(self, connection: Connection, binding: Binding) -> None:
+        """As in Dialect. RabbitMQ tells only users whom it lets declare exchanges of that name."""
+        try:
+            connection.channel.exchange_declare(
+                binding.exchange, binding.type, auto_delete=False, arguments=NO_ALTERNATE
+            )
+        except AccessRefused:
+            connection.channel_reopened()
+        except PreconditionFailed as error:
+            connection.channel_reopened()
+            difference = DIFFERENCE.search(str(error))
+            if difference is not None and difference["name"] == "type":
+                real = f"{difference['value']}, not" if difference["value"] else "not of type"
+                raise SourceUnreadable(f"exchange {binding.exchange} is {real} {binding.type}") from error
+
+
+def _may_consume(fetcher: Fetcher, queue: str) -> bool | None:
+    arguments: dict[str, Any] = {TYPE: NO_TYPE}
+    for _ in range(MAX_ARGUMENTS):
+        try:
+            fetcher.channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
+        except AccessRefused:
+            fetcher.channel_reopened()
+            return _is_quorum(fetcher, queue)
+        except PreconditionFailed as error:
+            fetcher.channel_reopened()
+            difference = DIFFERENCE.search(str(error))
+        else:  # a product of that name which takes any type
+            return False
+        if difference is None:
+            if queues.depth(fetcher, queue) is None:
+                raise QueueMissing(queue)
+            return False
+        name, value = difference["name"], difference["value"]
+        if name in LIFETIMES:
+            return False
+        if name == TYPE and "but current is" in difference[0]:
+            if value == "stream":
+                raise _stream(queue)
+            return True
+        if name == TYPE or value is None or name in arguments:
+            break
+        # One of its other arguments, which is named before the type: once it fits the next one is named.
+        arguments[name] = _typed(value, difference["type"])
+    try:
+        _first(fetcher, queue)  # tells a stream from all others
+    except ResourceLocked:
+        fetcher.channel_reopened()  # a quorum queue with a single active consumer
+    else:
+        fetcher.give_back()
+    return True
+
+
+def _typed(value: str, kind: str | None) -> Any:
+    """The value of an argument from RabbitMQ's text."""
+    if kind == "bool":
+        return value == "true"
+    return int(value) if value.lstrip("-").isdecimal() and kind != "longstr" else value
+
+
+def _is_quorum(fetcher: Fetcher, queue: str) -> bool | None:
+    """Is it a quorum queue? They alone count how often a message has come back, so that the count rises by a look.
+
+    The count's header may also have been sent by a producer, who has got the message from another queue.
+    """
+    for _ in range(LOOKS):
+        try:
+            first = _first(fetcher, queue)
+            if first is None:
+                return None
+            fetcher.restore(queue, 1)
+            if first.delivery_info["redelivered"] and DELIVERY_COUNT not in (first.headers or {}):
+                return False
+            again = _first(fetcher, queue)
+        except ResourceLocked:
+            fetcher.channel_reopened()
+            return True  # with a single active consumer they take no gets
+        if again is None:
+            return None
+        fetcher.restore(queue, 1)
+        if again.delivery_info["redelivered"]:
+            return _count(again) > _count(first)
+    return None
+
+
+def _first(fetcher: Fetcher, queue: str) -> amqp.Message | None:
+    try:
+        return fetcher.channel.basic_get(queue)
+    except AMQPNotImplementedError as error:
+        raise _stream(queue) from error
+
+
+def _count(message: amqp.Message) -> int:
+    count = (message.headers or {}).get(DELIVERY_COUNT, 0)
+    return count if isinstance(count, int) else 0
+
+
+def _stream(queue: str) -> SourceUnreadable:
+    return SourceUnreadable(f"queue {queue} is a stream, which has no messages to take")

@@ -1,0 +1,264 @@
+"""A connection that fetches: by a consumer or by gets, and gives back what is not acknowledged.
+
+A get takes one round trip for each message, a consumer three or four for all. So a fetch of several messages registers
+a consumer with credit (basic.qos) for as many as wait. Three things make that more than it seems.
+
+**Late deliveries.** A quorum queue has a consumer's messages sent by the replica on the consumer's node, and a replica
+is a little behind the leader. After LEADER_PATIENCE the fetch asks for the queue's depth: the leader answers after what
+it has sent itself, so if it is the one that sends, that is all. If messages are missing still, the replica may send
+them, and the fetch waits REPLICA_PATIENCE. ``_complete_at_once`` remembers the queues whose consumers got everything at
+once last time: there missing messages mean that others were faster, and the fetch does not wait.
+
+**Open credit.** A consumer that got less than it asked for (``_credit_is_open``) is owed messages: the broker may still
+assign some to it, or has done so. If the replica on this node is broken they never come, and nobody else gets them
+until the channel closes. So before anything else is read from that queue the credit is withdrawn (``_withdraw_credit``)
+by giving back everything on the channel, and the fetch goes on by gets, which the leader answers. If these then find
+several messages, the consumer was passed over (``consumer_was_passed_over``): the bridge fetches from that queue by
+gets for some seconds, because another consumer would take messages and give them back once more, which changes their
+order.
+
+**Giving back.** All that is given back goes by closing the channel: see give_back. A quorum queue has it in its place a
+little later, and a fetch before that would get the messages after it. So restore waits until the depth shows it, for
+GIVEN_BACK seconds at the longest; for CREDIT_GIVEN_BACK where perhaps there was nothing to give back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import amqp
+import kombu
+from amqp.exceptions import NotFound
+from cachetools import LRUCache
+
+from bridges.amqp.connection import Connection
+from bridges.amqp.queues import depth
+from bridges.errors import QueueMissing
+
+#: Seconds after which the queue's leader is asked whether that was all: from itself the messages come at once.
+LEADER_PATIENCE = 0.002
+
+#: Least seconds that a consumer's messages are waited for which a replica may send.
+REPLICA_PATIENCE = 0.05
+
+#: Longest wait in seconds until what was given back is in its place, and seconds between two looks at that.
+GIVEN_BACK = 0.1
+GIVEN_BACK_LOOK = 0.005
+
+#: Longest wait in seconds where perhaps nothing was given back, because others were faster to take the messages.
+CREDIT_GIVEN_BACK = 0.02
+
+#: Where the brokers of a cluster are slow to agree, these waits last so many times what one round trip took.
+ROUND_TRIPS = 4
+
+#: Number of queues of which a fetcher remembers whether a consumer got everything at once.
+QUEUES_REMEMBERED = 1000
+
+
+class Fetcher(Connection):
+    """Holds the messages of one fetch at a time, until they are acknowledged or given back."""
+
+    def __init__(self, candidates: Sequence[kombu.Connection], timeout: float, until: float):
+        #: Did the last fetch's consumer get nothing of what gets then found?
+        self.consumer_was_passed_over = False
+        self._complete_at_once: LRUCache[str, bool] = LRUCache(QUEUES_REMEMBERED)
+        self._consumers_so_far = 0
+        self._last_tag = 0
+        super().__init__(candidates, timeout, until)
+
+    def _open_channel(self) -> None:
+        super()._open_channel()
+        self.channel_reopened()
+        self._credit_is_open = False
+
+    def channel_reopened(self) -> None:
+        self._prefetch = 0
+        self._consumer: str | None = None
+
+    # -- fetching -----------------------------------------------------------------------------------------------
+
+    def fetch(self, queue: str, limit: int, consume: bool = True) -> list[amqp.Message]:
+        """Up to ``limit`` deliveries of what waits in the queue; by gets alone without ``consume``.
+
+        Sets ``consumer_was_passed_over``. Raises QueueMissing, and what a connection raises.
+        """
+        self.consumer_was_passed_over = False
+        expected = 1
+        if limit > 1:
+            # Never more credit than there are messages: what is published later would be assigned to it too, and be
+            # overtaken when the consumer ends and it goes back.
+            waiting = depth(self, queue)
+            if waiting is None:
+                raise QueueMissing(queue)
+            # A get even for none: while a quorum queue has no leader RabbitMQ says 0, but a get waits for one.
+            limit = max(1, min(limit, waiting))
+            expected = self.dialect.expected(limit, waiting)
+        try:
+            deliveries: list[amqp.Message] = []
+            if limit > 1 and consume:
+                self._consume(queue, limit, expected, deliveries.append)
+            if not deliveries:
+                credit_was_open = self._credit_is_open
+                self._withdraw_credit(queue)
+                # Only a get says for certain that there is nothing: a quorum queue that recovers may give a consumer
+                # nothing yet, though messages wait.
+                self._get(queue, limit, deliveries.append)
+                self.consumer_was_passed_over = credit_was_open and len(deliveries) > 1
+        except NotFound as error:
+            self.channel_reopened()
+            if self.dialect.is_down(error):
+                raise
+            raise QueueMissing(queue) from error
+        return self._fetched(deliveries)
+
+    def fetch_foreign(self, queue: str, limit: int, consume: bool) -> list[amqp.Message]:
+        """As fetch, from somebody else's queue: as a consumer that stands in line with others, or by gets.
+
+        Quorum queues give back in order only what one consumer had, and take no gets with a single active consumer.
+        """
+        deliveries: list[amqp.Message] = []
+        if not consume:
+            self._get(queue, limit, deliveries.append)
+        elif waiting := depth(self, queue):
+            limit = min(limit, waiting)
+            self._consume(queue, limit, self.dialect.expected(limit, waiting), deliveries.append)
+            if not deliveries:
+                self._withdraw_credit(queue)
+        return self._fetched(deliveries)
+
+    def look(self, queue: str, limit: int, waiting: int, consume: bool, see: Callable[[amqp.Message], None]) -> None:
+        """Show ``see`` what fetch_foreign would take, one by one, and give it back.
+
+        It asks for ``limit`` messages even if fewer are ``waiting``: what is given back anyway need not be counted.
+        When ``see`` raises, the rest is on its way and the fetcher is of no use any more.
+        """
+        if consume:
+            seen = self._consume(queue, limit, self.dialect.expected(limit, waiting), see)
+        else:
+            seen = self._get(queue, limit, see)
+        if seen:
+            self.restore(queue, seen)
+        else:
+            self._withdraw_credit(queue)
+
+    def _fetched(self, deliveries: list[amqp.Message]) -> list[amqp.Message]:
+        if deliveries:
+            self._last_tag = deliveries[-1].delivery_tag
+        return deliveries
+
+    def _get(self, queue: str, limit: int, take: Callable[[amqp.Message], None]) -> int:
+        """Give ``take`` up to ``limit`` messages, got one by one; returns how many."""
+        for taken in range(limit):
+            if (message := self.channel.basic_get(queue)) is None:
+                return taken
+            take(message)
+        return limit
+
+    def _consume(self, queue: str, limit: int, expected: int, take: Callable[[amqp.Message], None]) -> int:
+        """Give ``take`` what is ready, up to ``limit``; returns how many. ``expected``: do not wait for more.
+
+        The consumer stays until its messages are acknowledged or given back: when its node dies RabbitMQ 3.10 gives
+        back what a consumer has, but not what a cancelled one has, be it delivered yet or not. As long as it has
+        ``limit`` messages it gets no others.
+        """
+        if self._prefetch != limit:
+            self.channel.basic_qos(0, limit, False)
+            self._prefetch = limit
+        # A new tag each time: to a quorum queue the same one is the same consumer again, and the acknowledgements of
+        # the last fetch, which may still be on their way, would give it credit for more than ``limit``.
+        self._consumers_so_far += 1
+        tag = f"marconi-{self._consumers_so_far}"
+        taken = 0
+
+        def deliver(message: amqp.Message) -> None:
+            nonlocal taken
+            taken += 1
+            take(message)
+
+        # Deliveries may come right after the consume-ok, before basic_consume would register the callback.
+        self.channel.callbacks[tag] = deliver
+        start = time.monotonic()
+        self.channel.basic_consume(queue, consumer_tag=tag, callback=deliver)
+        self._consumer = tag
+        round_trip = time.monotonic() - start
+        others_were_faster = (
+            self._complete_at_once.pop(queue, False) and ROUND_TRIPS * round_trip < REPLICA_PATIENCE
+        )
+
+        def wait(patience: float) -> None:
+            deadline = time.monotonic() + patience
+            while taken < expected and (left := deadline - time.monotonic()) > 0:
+                with suppress(TimeoutError):
+                    self._amqp.drain_events(timeout=left)
+
+        wait(LEADER_PATIENCE)
+        if taken < expected:
+            depth(self, queue)  # the leader answers after what it has sent
+        self._complete_at_once[queue] = taken >= expected
+        if not others_were_faster:
+            wait(max(REPLICA_PATIENCE, ROUND_TRIPS * round_trip))
+        self._credit_is_open = taken < limit
+        return taken
+
+    def _withdraw_credit(self, queue: str) -> None:
+        """Give back what the last consumer is still owed, if anything, and wait a moment for it to be in its place."""
+        if self._credit_is_open:
+            self.restore(queue, 1, CREDIT_GIVEN_BACK)
+
+    # -- ending -------------------------------------------------------------------------------------------------
+
+    def ack(self) -> None:
+        """Acknowledge all that was fetched last."""
+        self._end_consumer()
+        self.channel.basic_ack(self._last_tag, multiple=True)
+        if self._credit_is_open:
+            self.give_back()
+
+    def ack_some(self, queue: str, places: Sequence[int], count: int) -> None:
+        """Acknowledge those at ``places``, from 0 on, of the ``count`` fetched last; the others go back."""
+        self._end_consumer()
+        for place in places:  # the broker numbers what it sends over a channel one by one
+            self.channel.basic_ack(self._last_tag - count + 1 + place)
+        self.restore(queue, count - len(places))
+
+    def _end_consumer(self) -> None:
+        if self._consumer is not None and not self._credit_is_open:
+            # It has all it was to get. Before the acknowledgement, which would let it have more; the broker does one
+            # after the other.
+            self.channel.basic_cancel(self._consumer, nowait=True)
+            self.channel.callbacks.pop(self._consumer)
+            self._consumer = None
+
+    def restore(self, queue: str, count: int, patience: float = GIVEN_BACK) -> None:
+        """Give back all that was fetched last, ``count`` messages, and wait a moment until they are in their place.
+
+        ``patience``: longest wait in seconds, unless the broker is slow to answer.
+        """
+        waiting = self.dialect.depth_when_back(depth(self, queue) or 0, count)
+        self.give_back()
+        self.await_depth(queue, waiting, patience)
+
+    def await_depth(self, queue: str, waiting: int, patience: float = GIVEN_BACK) -> None:
+        """Wait a moment until at least so many messages wait in the queue: ``patience`` seconds, or what it takes."""
+        start = time.monotonic()
+        enough = (depth(self, queue) or 0) >= waiting
+        deadline = start + max(patience, ROUND_TRIPS * (time.monotonic() - start))
+        while not enough and time.monotonic() < deadline:
+            time.sleep(GIVEN_BACK_LOOK)
+            enough = (depth(self, queue) or 0) >= waiting
+
+    def give_back(self) -> None:
+        """Give back all that was fetched last, to its place in the queue.
+
+        With the channel closed the broker does that. A nack would not do: quorum queues without a delivery limit, as
+        others may have declared them, put what is nacked at their end.
+        """
+        self.channel.close()
+        self._open_channel()
+
+    def round_trip(self) -> None:
+        """Ask the broker something harmless and wait for its answer."""
+        self._prefetch = 0
+        self.channel.basic_qos(0, 1, False)

@@ -1,0 +1,1 @@
+"""The OpenStack Messaging API, version 2."""

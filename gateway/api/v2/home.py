@@ -1,0 +1,67 @@
+"""What a client finds without knowing anything: the versions of the API, and the home document."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from gateway.web.call import JSON_HOME, Call
+from gateway.web.operations import Answer, Operation
+
+#: Places of the service whose documents are cached: one, unless it is mounted several times.
+PLACES = 16
+
+_VARIABLE = re.compile("{(.*?)}")
+
+
+def versions(base: str) -> Answer:
+    """``GET /``: the versions of the API; needs no headers. ``base``: what comes before ``/v2`` in links."""
+    return 300, _versions(base), {}
+
+
+@lru_cache(PLACES)
+def _versions(base: str) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps({
+        "versions": [{
+            "id": "2",
+            "status": "CURRENT",
+            "updated": "2026-11-23T00:00:00Z",
+            "media-types": [
+                {"base": "application/json", "type": "application/vnd.openstack.messaging-v2+json"},
+            ],
+            "links": [{"href": f"{base}/v2/", "rel": "self"}],
+        }],
+    }))
+
+
+def home(call: Call, operations: tuple[Operation, ...]) -> Answer:
+    """JSON home (draft-nottingham-json-home): operations by relation."""
+    return 200, _home(operations, call.base), {"Content-Type": JSON_HOME}
+
+
+@lru_cache(PLACES)
+def _home(operations: tuple[Operation, ...], base: str) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps({"resources": resources(operations, base)}))
+
+
+def resources(operations: tuple[Operation, ...], base: str = "") -> dict[str, Any]:
+    """The home document's resources, by relation, in the order of the table."""
+    relations: dict[str, list[Operation]] = {}
+    for operation in operations:
+        if operation.relation is not None:
+            relations.setdefault(operation.relation, []).append(operation)
+    return {relation: _resource(together, base) for relation, together in relations.items()}
+
+
+def _resource(together: list[Operation], base: str) -> dict[str, Any]:
+    """One relation: operations on one path."""
+    path = together[0].path
+    parameters = [parameter.name for operation in together for parameter in operation.parameters]
+    methods = [method for operation in together for method in (operation.method, *operation.more_methods)]
+    variables = {name: f"param/{name}" for name in (*_VARIABLE.findall(path), *parameters)}
+    template = base + path + ("{?" + ",".join(parameters) + "}" if parameters else "")
+    hints: dict[str, Any] = {"allow": methods, "formats": {"application/json": {}}}
+    return {"href-template": template, "href-vars": variables, "hints": hints}

@@ -1,0 +1,186 @@
+"""What requests say in query and body, as values for the handlers. All raise InvalidInput for what breaks a rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.api.v2 import sharing
+from gateway.core.errors import InvalidInput
+from gateway.core.ids import USABLE_ID
+from gateway.core.messages.post import Post
+from gateway.web import body, query
+from gateway.web.call import Call
+from gateway.web.errors import UnsupportedMediaType
+
+PATCH_TYPE = "application/openstack-messaging-v2.0-json-patch"
+
+#: Parameters of the list of queues that are not metadata filters.
+LIST_KEYS = frozenset({"limit", "marker", "detailed", "name", "with_count"})
+
+PURGE_TYPES = ("messages", "subscriptions")
+PURGE_KEYS = frozenset({"resource_types"})
+
+SHARE_PATHS = ("messages", "claims", "subscriptions")
+SHARE_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+SHARE_KEYS = frozenset({"paths", "methods", "expires"})
+
+
+# -- queues ---------------------------------------------------------------------------------------------------------
+
+
+def metadata(call: Call) -> dict[str, Any]:
+    """New metadata, None without a body."""
+    data = call.body()
+    body.check_size(data, call.core.limits.max_queue_metadata, "Queue metadata")
+    return {"metadata": body.parse_object(data) if data else None}
+
+
+def changes(call: Call) -> dict[str, Any]:
+    """A patch of metadata. Raises UnsupportedMediaType."""
+    data = call.body()
+    if call.content_type != PATCH_TYPE:
+        raise UnsupportedMediaType(f"Accept-Patch: {PATCH_TYPE}")
+    body.check_size(data, call.core.limits.max_queue_metadata, "A patch of queue metadata")
+    return {"changes": body.parse(data)}
+
+
+def queue_page(call: Call) -> dict[str, Any]:
+    """Which queues to list, and how."""
+    args = call.args
+    return {
+        "limit": query.limit(args, call.core.limits.max_queues_per_page),
+        "detailed": query.boolean(args, "detailed"),
+        "with_count": query.boolean(args, "with_count"),
+        "marker": args.get("marker", ""),
+        "name": args.get("name", ""),
+        "filters": {key: _filter_values(value) for key, value in args.items() if key not in LIST_KEYS},
+    }
+
+
+def _filter_values(text: str) -> list[Any]:
+    """What a filter's text may stand for: itself as a string, or the JSON value that it is."""
+    try:
+        return [text, body.parse(text.encode())]
+    except (InvalidInput, UnicodeEncodeError):
+        return [text]
+
+
+def purge(call: Call) -> dict[str, Any]:
+    """Types of what to remove from a queue."""
+    document = call.document()
+    body.check_keys(document, PURGE_KEYS)
+    types = document.get("resource_types", list(PURGE_TYPES))
+    if not isinstance(types, list) or any(kind not in PURGE_TYPES for kind in types):
+        raise InvalidInput(f"Resource types must be supported in the list {list(PURGE_TYPES)}", body.TITLE)
+    return {"types": types}
+
+
+def share(call: Call) -> dict[str, Any]:
+    """What to share: names below the queue, methods, until when, and where links of this caller begin."""
+    sharing.check(call)  # first: where nothing can be shared, the body does not matter
+    document = call.document()
+    body.check_keys(document, SHARE_KEYS)
+    return {
+        "base": call.base,
+        "names": _string_list(document, "paths", ["messages"], SHARE_PATHS),
+        "methods": _string_list(document, "methods", ["GET"], SHARE_METHODS),
+        "expires": document.get("expires"),
+    }
+
+
+def _string_list(document: dict[str, Any], key: str, default: list[str], allowed: tuple[str, ...]) -> list[str]:
+    values = document.get(key, default)
+    if not isinstance(values, list) or not values or any(value not in allowed for value in values):
+        raise InvalidInput(f"{key} must be a list of some of {', '.join(allowed)}", body.TITLE)
+    return values
+
+
+# -- messages -------------------------------------------------------------------------------------------------------
+
+
+def posts(call: Call) -> dict[str, Any]:
+    """Messages to post, and the bytes of the request. Raises TooFast."""
+    data = call.body()
+    if call.service.byte_rate is not None:
+        call.service.byte_rate.take(call.project, len(data))
+    messages = body.parse_object(data).get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidInput("'messages' must be a list of messages and not empty", body.TITLE)
+    return {"posts": [_post(message) for message in messages], "size": len(data)}
+
+
+def _post(message: Any) -> Post:
+    if not isinstance(message, dict):
+        raise InvalidInput("Each message must be a JSON object", body.TITLE)
+    if "body" not in message:
+        raise InvalidInput("Missing parameter body in a message", body.TITLE)
+    properties = message.get("properties")
+    if properties is not None and not isinstance(properties, dict):
+        raise InvalidInput("'properties' must be an object", body.TITLE)
+    return Post(
+        body.encode(message["body"]), body.integer(message, "ttl"), body.integer(message, "delay"), properties
+    )
+
+
+def messages_or_page(call: Call) -> dict[str, Any]:
+    """Ids of the messages to read, or which page of them."""
+    args = call.args
+    ids = query.strings(args, "ids")
+    if ids is not None:
+        return {"ids": _ids(call, ids)}
+    return {
+        "limit": query.limit(args, call.core.limits.max_messages_per_page),
+        "marker": args.get("marker"),
+        "echo": query.boolean(args, "echo"),
+        "claimed": query.boolean(args, "include_claimed"),
+        "delayed": query.boolean(args, "include_delayed"),
+    }
+
+
+def _ids(call: Call, ids: list[str]) -> list[str]:
+    """Those of the ids that a message may have."""
+    highest = call.core.limits.max_messages_per_page
+    if not 1 <= len(ids) <= highest:
+        raise InvalidInput(f"Name 1 to {highest} ids", query.TITLE)
+    return [id_ for id_ in ids if USABLE_ID.match(id_)]
+
+
+def claim_id(call: Call) -> dict[str, Any]:
+    """The claim that a message to delete is in, None without one."""
+    return {"claim_id": call.args.get("claim_id")}
+
+
+def ids_or_pop(call: Call) -> dict[str, Any]:
+    """Ids of messages to delete and the claims that they are in, or how many to pop."""
+    args = call.args
+    ids, pop = query.strings(args, "ids"), query.integer(args, "pop")
+    if (ids is None) == (pop is None):
+        raise InvalidInput("Give either ids or pop", query.TITLE)
+    if ids is None:
+        return {"pop": query.check_limit(pop, call.core.limits.max_messages_per_claim_or_pop, "pop")}
+    usable = _ids(call, ids)
+    claim_ids = query.strings(args, "claim_ids")
+    if call.core.limits.message_delete_with_claim_id and claim_ids is None:
+        raise InvalidInput("This service wants claim_ids together with ids", query.TITLE)
+    return {"ids": usable, "claim_ids": claim_ids}
+
+
+# -- claims ---------------------------------------------------------------------------------------------------------
+
+
+def claim(call: Call) -> dict[str, Any]:
+    """How long a claim lasts, in seconds, and how many messages it takes."""
+    document = call.document()
+    ttl, grace = body.integer(document, "ttl"), body.integer(document, "grace")
+    # openstacksdk sends the limit in the body.
+    limit = query.integer(call.args, "limit")
+    limit = body.integer(document, "limit") if limit is None else limit
+    return {
+        "ttl": ttl, "grace": grace, "limit": query.check_limit(limit, call.core.limits.max_messages_per_claim_or_pop),
+    }
+
+
+def renewal(call: Call) -> dict[str, Any]:
+    """How long a claim lasts from now on, in seconds."""
+    document = call.document()
+    return {"ttl": body.integer(document, "ttl"), "grace": body.integer(document, "grace")}

@@ -1,0 +1,1 @@
+"""The subcommands of ``marconi``, a module each; imported when they are chosen."""

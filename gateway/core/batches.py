@@ -1,0 +1,159 @@
+"""Batches: what was fetched from a broker is stored, each message once, and then acknowledged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from bridges.base import Batch, Bridge, Envelope
+from bridges.errors import BridgeError
+from gateway.core.envelopes import EnvelopeReader, is_ours
+from gateway.core.foreign.bodies import Poison
+from gateway.core.ids import IdMaker
+from gateway.core.poison import Aside, PoisonQueues, land_storable
+from gateway.core.queues.info import QueueInfo
+from gateway.observe.metrics import MESSAGES
+from storage.base import SideStore
+from storage.errors import LeaseLost
+from storage.model import Message
+
+LOG = logging.getLogger(__name__)
+
+
+class Batches:
+    """Ends batches: what is in them is in the side-store then, or on its way to a client."""
+
+    def __init__(self, bridge: Bridge, store: SideStore, ids: IdMaker, reader: EnvelopeReader):
+        self._store = store
+        self._ids = ids
+        self._reader = reader
+        self._poison = PoisonQueues(bridge)
+
+    def land(
+        self,
+        info: QueueInfo,
+        batch: Batch,
+        prepare: Callable[[Sequence[Message]], None],
+        land: Callable[[str, Sequence[Message]], set[str]],
+        taken_again: Callable[[], None] | None = None,
+    ) -> list[Message]:
+        """Store a batch, then acknowledge it (rule 2); the messages that are landed now.
+
+        ``prepare`` gives them their positions, ``land`` stores them: if that is done under a lease, ``taken_again``
+        takes it again when it was lost before.
+        """
+        with given_back(info, batch):
+            now = self._store.now()
+            landing, poison = self._messages(info, batch.envelopes, now)
+            messages = [message for message, _ in landing]
+            prepare(messages)
+            left_out, refused = self._stored(info, landing, prepare, land, taken_again)
+            namesakes = self._namesakes(info, [entry for entry in landing if entry[0].id in left_out])
+            if namesakes:
+                for (message, _), id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
+                    message.id = id_
+                left_out |= self._stored(info, namesakes, prepare, land, taken_again)[0]
+        self._settle(info, batch, [*poison, *refused.values()])
+        return [message for message in messages if message.id not in left_out and message.id not in refused]
+
+    def consume(self, info: QueueInfo, batch: Batch) -> list[Message]:
+        """The messages of a batch that live and have not landed before; the broker forgets all of it."""
+        with given_back(info, batch):
+            landing, poison = self._messages(info, batch.envelopes, self._store.now())
+            messages = [message for message, _ in landing]
+            ids = [message.id for message in messages]
+            known = self._store.landed.landed_or_deleted(info.key, ids) if ids else set()
+        self._settle(info, batch, poison)
+        return [message for message in messages if message.id not in known]
+
+    def _stored(
+        self,
+        info: QueueInfo,
+        landing: Sequence[tuple[Message, Envelope]],
+        prepare: Callable[[Sequence[Message]], None],
+        land: Callable[[str, Sequence[Message]], set[str]],
+        taken_again: Callable[[], None] | None,
+    ) -> tuple[set[str], dict[str, Aside]]:
+        """As land_storable; a lease that was lost is taken again."""
+        while True:
+            try:
+                return land_storable(self._store, info.key, landing, land)
+            except LeaseLost:
+                if taken_again is None:
+                    raise
+                taken_again()
+                prepare([message for message, _ in landing])
+
+    def _settle(self, info: QueueInfo, batch: Batch, poison: Sequence[Aside]) -> None:
+        """Acknowledge what is stored or on its way to a client. If that fails the broker delivers it again: what has
+        landed lands only once, and what was consumed comes twice, as after any crash. Raises the BridgeError if all of
+        it is poison that can't be put aside.
+        """
+        if poison:
+            self._poison.settle(info, batch, poison)
+            return
+        try:
+            info.bridge.settle(batch)
+        except BridgeError as error:
+            LOG.warning("queue %s: acknowledging %d messages failed: %s", info.key, len(batch.envelopes), error)
+
+    def _messages(
+        self, info: QueueInfo, envelopes: Sequence[Envelope], now: int
+    ) -> tuple[list[tuple[Message, Envelope]], list[Aside]]:
+        """The living messages in a batch, each id once, and the poison in it."""
+        landing: dict[str, tuple[Message, Envelope]] = {}
+        poison: list[Aside] = []
+        for envelope in envelopes:
+            try:
+                message = self._reader.message(info, envelope, now)
+            except Poison as error:
+                poison.append((envelope, str(error)))
+                continue
+            if message.id in landing:
+                other = landing[message.id][0]
+                again = message.encrypted or _comes_again(info, envelope)  # no two sealed bodies are alike
+                if is_ours(info, envelope) or (again and other.body == message.body):
+                    continue
+                message.id = self._ids.make(now)[0]
+            if message.expires > now:
+                landing[message.id] = (message, envelope)
+            else:
+                MESSAGES.labels("expired").inc()
+        return list(landing.values()), poison
+
+    def _namesakes(
+        self, info: QueueInfo, left_out: Sequence[tuple[Message, Envelope]]
+    ) -> list[tuple[Message, Envelope]]:
+        """Those of the messages left out that are others than the ones that have landed under their ids.
+
+        Ours have unique ids, so these are the same message again. A native producer may use an id twice, and that is
+        no reason to lose a message: its ids count only when the broker delivers again, and the body is the same.
+        """
+        foreign = [(message, envelope) for message, envelope in left_out if not is_ours(info, envelope)]
+        if not foreign:
+            return []
+        ids = [message.id for message, _ in foreign]
+        there = {m.id: m.body for m in self._store.landed.get_messages(info.key, ids)}
+        return [
+            (message, envelope) for message, envelope in foreign
+            if not (message.encrypted or _comes_again(info, envelope))
+            or there.get(message.id, message.body) != message.body
+        ]
+
+
+@contextmanager
+def given_back(info: QueueInfo, batch: Batch) -> Iterator[None]:
+    """Give a batch back if what is done for it fails."""
+    try:
+        yield
+    except BaseException:
+        info.bridge.requeue(batch)
+        raise
+
+
+def _comes_again(info: QueueInfo, envelope: Envelope) -> bool:
+    """Has the broker delivered this native message before? Of somebody else's queue that says nothing: it is what a
+    look at the queue, or another consumer, leaves behind. A crash makes a duplicate there rather than a loss.
+    """
+    return envelope.redelivered and not info.is_foreign

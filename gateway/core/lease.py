@@ -1,0 +1,89 @@
+"""The landing lease of a queue: its holder alone gives messages positions at the queue's end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from gateway.core.errors import Busy
+from storage.base import SideStore
+from storage.errors import StoreError
+from storage.landed import LEASE_MARGIN, LEASE_RETRY
+from storage.model import Message, number
+
+#: Seconds after which a lister renews its lease before it lands more.
+LEASE_USE = 2.0
+
+
+class LandingLease:
+    """A queue's lease, as one call takes, renews and releases it.
+
+    ``key`` is the queue's, ``owner`` the name that this process takes leases under.
+    """
+
+    __slots__ = ("_asked", "_key", "_last", "_owner", "_store", "taken")
+
+    def __init__(self, store: SideStore, key: str, owner: str):
+        self._store = store
+        self._key = key
+        self._owner = owner
+        #: The last position used, and when the lease was asked for or renewed (monotonic seconds).
+        self._last = 0
+        self._asked = 0.0
+        #: How often it was taken: more than once if it was lost in between.
+        self.taken = 0
+
+    def take(self, deadline: float) -> None:
+        """Wait for the lease. Raises Busy at the deadline (monotonic seconds), and QueueGone."""
+        while True:
+            self._asked = time.monotonic()
+            last = self._store.landed.acquire_lease(self._key, self._owner, self._seconds)
+            if last is not None:
+                self._last = last
+                self.taken += 1
+                return
+            if time.monotonic() > deadline:
+                raise Busy("another gateway has been landing messages of this queue for too long")
+            time.sleep(LEASE_RETRY)
+
+    @property
+    def is_due(self) -> bool:
+        """Must it be renewed before more is landed?"""
+        return time.monotonic() - self._asked > LEASE_USE
+
+    def renew(self) -> bool:
+        """Let it last for the landing of one more batch; False if it is lost."""
+        asked = time.monotonic()
+        renewed = self._store.landed.renew_lease(self._key, self._owner, self._seconds)
+        self._asked = asked
+        return renewed
+
+    def number(self, messages: Sequence[Message]) -> None:
+        """Give messages the next positions."""
+        self._last = number(messages, self._last, self._store.now())
+
+    def land(self, key: str, messages: Sequence[Message]) -> set[str]:
+        """SideStore.land under this lease. Raises LeaseLost."""
+        return self._store.landed.land(key, messages, owner=self._owner)
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Release it afterwards."""
+        try:
+            yield
+        except StoreError:
+            # A write whose outcome is unknown may still happen: nobody else lands before the lease is over.
+            raise
+        except BaseException:
+            self._release()
+            raise
+        self._release()
+
+    def _release(self) -> None:
+        self._store.landed.release_lease(self._key, self._owner, self._last)
+
+    @property
+    def _seconds(self) -> float:
+        """How long it lasts: a landing that begins within LEASE_USE is over before somebody else has it."""
+        return LEASE_USE + self._store.timeout + LEASE_MARGIN

@@ -1,0 +1,27 @@
+"""A message that a client posts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.core.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A message to post; ``ttl`` and ``delay`` (seconds) are None for the queue's defaults.
+
+    ``properties``: AMQP properties, for a queue that is bridged to a target.
+    """
+
+    body: bytes
+    ttl: int | None = None
+    delay: int | None = None
+    properties: dict[str, Any] | None = None
+
+
+def check_seconds(name: str, value: int, lowest: int, highest: int) -> None:
+    """Raises InvalidInput unless ``value`` (seconds) is in its range. ``name``: "ttl" or "delay"."""
+    if not lowest <= value <= highest:
+        raise InvalidInput(f"The {name} of a message must be from {lowest} to {highest} seconds, not {value}")

@@ -1,0 +1,1 @@
+"""Queues: which there are, where their messages are, and what their metadata says."""

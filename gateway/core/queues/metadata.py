@@ -1,0 +1,202 @@
+"""Queue metadata: the reserved keys that act, their checks and defaults, and JSON patches of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.config.limits import MIN_MESSAGE_TTL, Limits
+from gateway.core.errors import Conflict, InvalidInput
+from gateway.core.foreign import bridging
+
+QUEUE_NAME = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9_.-]{1,64}\Z")
+
+#: A JSON pointer (RFC 6901) to a key of the metadata, and no deeper.
+PATCH_PATH = re.compile(r"/metadata/(?:[^/~]|~[01])+\Z", re.DOTALL)
+
+BACKOFF_FUNCTIONS = ("linear", "arithmetic", "geometric", "exponential")
+
+#: Keys of ``_retry_policy`` that are whole numbers.
+RETRY_COUNTS = (
+    "retries_with_no_delay", "minimum_delay_retries", "minimum_delay", "maximum_delay", "maximum_delay_retries",
+)
+
+#: Largest value of counts that have no limit of their own: a signed 32-bit integer.
+MAX_COUNT = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A queue's reserved metadata, resolved: what acts. Times in seconds, sizes in bytes."""
+
+    default_ttl: int
+    default_delay: int
+    max_post_size: int
+    max_claim_count: int | None
+    dead_letter_queue: str | None
+    dead_letter_ttl: int | None
+    encrypt: bool
+    bridging: bridging.Bridging | None = None
+
+
+class MetadataRules:
+    """Checks and defaults that follow from the operator's limits.
+
+    ``can_encrypt``: is there a key; ``can_bridge``: is there a broker.
+    """
+
+    def __init__(self, limits: Limits, can_encrypt: bool, can_bridge: bool):
+        self._limits = limits
+        self._can_encrypt = can_encrypt
+        self._can_bridge = can_bridge
+        self._defaults: dict[str, Any] = {
+            "_max_messages_post_size": limits.max_messages_post_size,
+            "_default_message_ttl": limits.default_message_ttl,
+            "_default_message_delay": limits.default_message_delay,
+            "_dead_letter_queue": None,
+            "_dead_letter_queue_messages_ttl": None,
+            "_max_claim_count": None,
+            "_enable_encrypt_messages": False,
+        }
+        self._checks: dict[str, Callable[[Any], None]] = {
+            "_max_messages_post_size": _integer(1, limits.max_messages_post_size),
+            "_default_message_ttl": _integer(MIN_MESSAGE_TTL, limits.max_message_ttl),
+            "_default_message_delay": _integer(0, limits.max_message_delay),
+            "_dead_letter_queue": _queue_name,
+            "_dead_letter_queue_messages_ttl": _integer(MIN_MESSAGE_TTL, limits.max_message_ttl),
+            "_max_claim_count": _integer(1, MAX_COUNT),
+            "_enable_encrypt_messages": self._check_encryption,
+            "_flavor": _flavor,
+            "_retry_policy": _retry_policy,
+            bridging.KEY: self._check_bridge,
+        }
+
+    def check(self, metadata: Mapping[str, Any], *, encrypts: bool = False) -> dict[str, Any]:
+        """The metadata to store: reserved keys checked, those that are null left to their default.
+
+        ``encrypts``: the queue does already, so a gateway without a key may change the rest of its metadata.
+        """
+        kept = {}
+        for key, value in metadata.items():
+            check = self._checks.get(key)
+            if check is not None and not (encrypts and key == "_enable_encrypt_messages" and value is True):
+                if value is None:
+                    continue
+                try:
+                    check(value)
+                except ValueError as error:
+                    raise InvalidInput(f"Queue metadata {key}: {error}", "Invalid metadata") from error
+            kept[key] = value
+        if "target" in kept.get(bridging.KEY, {}):
+            for key in ("_enable_encrypt_messages", "_default_message_delay"):
+                if kept.get(key):
+                    raise InvalidInput(f"Queue metadata {key}: does not go with a bridge's target", "Invalid metadata")
+        try:
+            # Four levels deeper than it is: a page of queues must have room around it.
+            size = len(orjson.dumps([[[[kept]]]])) - 8
+        except TypeError as error:
+            raise InvalidInput("Queue metadata is nested too deeply", "Invalid metadata") from error
+        if size > self._limits.max_queue_metadata:
+            raise InvalidInput(
+                f"Queue metadata is too large: {size} bytes, at most {self._limits.max_queue_metadata} are allowed",
+                "Invalid metadata",
+            )
+        return kept
+
+    def show(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """The metadata as clients see it, with the reserved keys filled in."""
+        return {**self._defaults, **metadata}
+
+    def resolve(self, metadata: Mapping[str, Any]) -> Settings:
+        """What acts."""
+        full = self.show(metadata)
+        return Settings(
+            default_ttl=full["_default_message_ttl"],
+            default_delay=full["_default_message_delay"],
+            max_post_size=min(full["_max_messages_post_size"], self._limits.max_messages_post_size),
+            max_claim_count=full["_max_claim_count"],
+            dead_letter_queue=full["_dead_letter_queue"],
+            dead_letter_ttl=full["_dead_letter_queue_messages_ttl"],
+            encrypt=full["_enable_encrypt_messages"],
+            bridging=bridging.parse(full[bridging.KEY]) if full.get(bridging.KEY) is not None else None,
+        )
+
+    def patch(self, metadata: Mapping[str, Any], operations: Any) -> dict[str, Any]:
+        """The metadata after a list of add, remove and replace operations on ``/metadata/<key>``."""
+        if not isinstance(operations, list) or not operations:
+            raise InvalidInput("A patch is a list of operations and not empty", "Invalid metadata")
+        patched = dict(metadata)
+        for operation in operations:
+            op, key = _operation(operation)
+            there = key in patched or key in self._defaults
+            if op != "add" and not there:
+                raise Conflict(f"Can't {op} {key!r}: the queue's metadata has no such key")
+            if op == "remove":
+                patched.pop(key, None)  # a reserved key falls back to its default
+            elif "value" not in operation:
+                raise InvalidInput(f"Operation {op!r} needs a member 'value'", "Invalid metadata")
+            else:
+                patched[key] = operation["value"]
+        return self.check(patched, encrypts=metadata.get("_enable_encrypt_messages") is True)
+
+    def _check_bridge(self, value: Any) -> None:
+        if not self._can_bridge:
+            raise ValueError("this service has no broker whose queues could be bridged")
+        bridging.parse(value)
+
+    def _check_encryption(self, value: Any) -> None:
+        if not isinstance(value, bool):
+            raise ValueError("must be true or false")
+        if value and not self._can_encrypt:
+            raise ValueError("this service has no encryption key; ask its operator to set [encryption] key")
+
+
+def _operation(operation: Any) -> tuple[str, str]:
+    """``(op, key)`` of one operation of a patch (RFC 6902; the path is a JSON pointer, RFC 6901)."""
+    if not isinstance(operation, dict):
+        raise InvalidInput("Operations must be JSON objects", "Invalid metadata")
+    op, path = operation.get("op"), operation.get("path")
+    if op not in ("add", "remove", "replace"):
+        raise InvalidInput(f"Operation {op!r} is not one of add, remove, replace", "Invalid metadata")
+    if not isinstance(path, str) or not PATCH_PATH.match(path):
+        raise InvalidInput(f"Path {path!r} is not of the form /metadata/<key>", "Invalid metadata")
+    return op, path.removeprefix("/metadata/").replace("~1", "/").replace("~0", "~")
+
+
+def _integer(lowest: int, highest: int) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
+            raise ValueError(f"must be an integer from {lowest} to {highest}")
+
+    return check
+
+
+def _queue_name(value: Any) -> None:
+    if not isinstance(value, str) or not QUEUE_NAME.match(value):
+        raise ValueError("must be the name of a queue: 1 to 64 characters of A-Z a-z 0-9 _ - .")
+
+
+def _flavor(value: Any) -> None:
+    raise ValueError(f"there is no flavor {value!r}" if isinstance(value, str) else "must be the name of a flavor")
+
+
+def _retry_policy(value: Any) -> None:
+    if not isinstance(value, dict):
+        raise ValueError("must be an object")
+    for key, setting in value.items():
+        if key in RETRY_COUNTS:
+            _integer(0, MAX_COUNT)(setting)
+        elif key == "retry_backoff_function":
+            if setting not in BACKOFF_FUNCTIONS:
+                raise ValueError(f"{key} must be one of {', '.join(BACKOFF_FUNCTIONS)}")
+        elif key == "ignore_subscription_override":
+            if not isinstance(setting, bool):
+                raise ValueError(f"{key} must be true or false")
+        else:
+            raise ValueError(f"unknown key {key!r}")
+    if value.get("minimum_delay", 0) > value.get("maximum_delay", MAX_COUNT):
+        raise ValueError("minimum_delay is larger than maximum_delay")

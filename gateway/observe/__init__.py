@@ -1,0 +1,1 @@
+"""What operators see: metrics, logs, and no secrets in them."""

@@ -1,0 +1,1 @@
+"""HTTP/1.1 on waitress. Knows WSGI and no API."""

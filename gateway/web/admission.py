@@ -1,0 +1,131 @@
+"""Who calls, for which project, as which client, and whether that is allowed."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from werkzeug.wrappers import Request
+
+from gateway.access.auth.base import MAX_PROJECT, Identity, project_header
+from gateway.access.policy import ADMIN
+from gateway.access.signing import covers
+from gateway.core.errors import Forbidden, InvalidInput, NotFound
+from gateway.core.queues.metadata import QUEUE_NAME
+from gateway.environ import CALLER, base_of
+from gateway.web.call import JSON, MAX_CACHED, Call
+from gateway.web.context import Service
+from gateway.web.errors import NotAcceptable
+from gateway.web.operations import CLIENT, PROJECT, Operation
+
+#: Usual spellings of a UUID: with dashes or without, in braces or as a URN (RFC 9562, section 4).
+_UUID = re.compile(
+    r"(?:urn:uuid:)?\{?(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\}?\Z", re.I
+)
+
+#: What an Accept header may say to get JSON. The home document has a type of its own, which is JSON too.
+_JSON_RANGES = frozenset({"application/json", "application/json-home", "application/*", "*/*", "*"})
+
+#: Printable ASCII; a comma would be two headers folded into one.
+_PROJECT = re.compile(r"[\x20-\x2b\x2d-\x7e]+\Z")
+
+QUEUE_TITLE = "Invalid queue identification"
+
+
+def check_queue_name(name: str) -> None:
+    """Raises InvalidInput for what can't be the name of a queue."""
+    if not QUEUE_NAME.match(name):
+        raise InvalidInput("A queue's name is 1 to 64 characters of A-Z a-z 0-9 _ - ., and not . or ..", QUEUE_TITLE)
+
+
+def admit(service: Service, request: Request, operation: Operation) -> Call:
+    """Check what holds for every request, in the order that clients count on.
+
+    Accept, credentials, project, client, the policy's rule if the operation has one, and last the project's rate.
+    Raises CoreError, Unauthenticated, IdentityUnavailable.
+    """
+    environ = request.environ
+    accept = environ.get("HTTP_ACCEPT")
+    if accept is not None and not (_accepts_json if len(accept) <= MAX_CACHED else accepts_json)(accept):
+        raise NotAcceptable(f"Only {JSON} is served")
+    rule = None if operation.default_rule is None else operation.name
+    if "HTTP_URL_SIGNATURE" in environ:
+        identity = Identity(_signed_project(service, environ))
+        rule = None  # the signer was allowed what the signature covers
+    else:
+        identity = service.auth.identify(environ)
+    environ[CALLER] = identity, project_header(environ) or identity.project
+    project = _project(service, environ, identity) if PROJECT in operation.needs else ""
+    client = _client(service, environ) if CLIENT in operation.needs else ""
+    call = Call(service, project, client, identity, request)
+    if rule is not None and not call.allows(rule):
+        raise Forbidden(f"Your roles don't allow this ({rule})")
+    if service.request_rate is not None:
+        service.request_rate.take(call.project)
+    return call
+
+
+def _project(service: Service, environ: dict[str, Any], identity: Identity) -> str:
+    header = project_header(environ)
+    if not header:
+        if not identity.project:
+            raise InvalidInput("The X-Project-ID header is missing or empty", "Project-Id Missing")
+        return identity.project
+    usable = len(header) <= MAX_PROJECT and _PROJECT.match(header)
+    if header != identity.project and not (usable and service.policy.allows(ADMIN, identity, header)):
+        raise Forbidden("X-Project-ID names another project than yours")
+    if not usable:
+        raise InvalidInput(f"A project id is 1 to {MAX_PROJECT} printable ASCII characters, no commas", QUEUE_TITLE)
+    return header
+
+
+def _client(service: Service, environ: dict[str, Any]) -> str:
+    text = environ.get("HTTP_CLIENT_ID", "")
+    if not service.client_id_uuid_safe:
+        lowest, highest = service.client_id_length
+        if not lowest <= len(text) <= highest or not text.isprintable():
+            raise InvalidInput(f"The Client-ID header must be {lowest} to {highest} characters long")
+        return text
+    client = client_id(text) if len(text) <= MAX_CACHED else None
+    if client is None:
+        raise InvalidInput("The Client-ID header must be a UUID" if text else "The Client-ID header is missing")
+    return client
+
+
+@lru_cache(maxsize=4096)
+def client_id(text: str) -> str | None:
+    """A UUID in its usual spelling, from any spelling; None for other texts."""
+    return str(UUID(text)) if _UUID.match(text) else None
+
+
+def accepts_json(accept: str) -> bool:
+    """Does an Accept header admit JSON (RFC 9110, 12.5.1)?"""
+    for part in accept.split(","):
+        kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        refused = any(re.fullmatch(r"q\s*=\s*0(\.0*)?", parameter) for parameter in parameters)
+        if kind in _JSON_RANGES and not refused:
+            return True
+    return not accept.strip()
+
+
+_accepts_json = lru_cache(maxsize=1024)(accepts_json)
+
+
+def _signed_project(service: Service, environ: dict[str, Any]) -> str:
+    """The project that a pre-signed request is for. Raises NotFound for every fault, so that nothing can be guessed."""
+    project = environ.get("HTTP_X_PROJECT_ID", "")
+    if service.signing_key is None or not covers(
+        service.signing_key,
+        environ["HTTP_URL_SIGNATURE"],
+        environ.get("HTTP_URL_PATHS", "").split(","),
+        environ.get("HTTP_URL_METHODS", "").split(","),
+        project,
+        environ.get("HTTP_URL_EXPIRES", ""),
+        environ["REQUEST_METHOD"],
+        environ["PATH_INFO"],
+        base_of(environ),
+    ):
+        raise NotFound("There is nothing here for this signature")
+    return project

@@ -1,0 +1,61 @@
+"""What handlers know of a request, however it came: who asks, for which project, and what the service works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gateway.access.auth.base import AuthStrategy, Identity
+from gateway.access.policy import Policy
+from gateway.access.rate_limit import RateLimit
+from gateway.core.core import Core
+from gateway.core.queues.info import QueueInfo
+from gateway.web.operations import Operation
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the handlers work with; created once for a configuration."""
+
+    core: Core
+    operations: tuple[Operation, ...]
+    auth: AuthStrategy
+    policy: Policy
+    signing_key: str | None
+    admin_mode: bool
+    enable_checksum: bool
+    client_id_uuid_safe: bool
+    client_id_length: tuple[int, int]
+    request_rate: RateLimit | None
+    byte_rate: RateLimit | None
+
+
+@dataclass(slots=True)
+class Context:
+    """One admitted request. ``project`` and ``client`` are empty for an operation that needs none."""
+
+    service: Service
+    project: str
+    client: str
+    identity: Identity
+
+    @property
+    def core(self) -> Core:
+        """The core that answers."""
+        return self.service.core
+
+    def now(self) -> int:
+        """The side-store's time, in milliseconds since 1970."""
+        now: int = self.core.now()
+        return now
+
+    def allows(self, rule: str) -> bool:
+        """Does the policy let the caller do what a rule is for? Raises IdentityUnavailable."""
+        return self.service.policy.allows(rule, self.identity, self.project)
+
+    def on_queue(self, name: str, work: Callable[[QueueInfo], T], *, sure: bool = False) -> T | None:
+        """The result of ``work`` on a queue, None if there is no such queue; see Directory.on."""
+        return self.core.directory.on(self.project, name, work, sure=sure)

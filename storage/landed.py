@@ -1,0 +1,192 @@
+"""The interface of the landed store: messages that were taken from the broker, with their claims and the landing lease.
+
+A *tombstone* is the id of a message that must not land any more. The *landing lease* of a queue belongs to one gateway
+at a time: only its holder lands free messages, so that their positions appear in order.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from uuid import uuid4
+
+from storage.errors import LeaseLost, StoreUnavailable, Unstorable
+from storage.model import Claim, Clock, Message, Ring, Stats, number
+
+#: Seconds between two tries to get a lease that another gateway holds: shorter than one landing takes.
+LEASE_RETRY = 0.005
+
+#: Seconds that a lease outlives the operation it covers, so that a slow answer is not taken for a dead holder.
+LEASE_MARGIN = 3.0
+
+#: Seconds for which a queue that was seen counts as existing: a deleted queue can't be created again that soon.
+SEEN_FOR = 0.1
+
+
+class LandedStore(ABC):
+    """Landed messages, claims, tombstones and landing leases. Methods take the ``key`` of a queue's document as ``q``.
+
+    All methods are thread-safe. They raise StoreUnavailable within ``timeout``. It is one class because a claim, a
+    deletion and a landing each have to be one atomic change of the same messages.
+    """
+
+    def __init__(self, clock: Clock, timeout: float):
+        """``clock``: the side-store itself. ``timeout``: seconds that one call may take."""
+        self.clock = clock
+        self.timeout = timeout
+
+    # -- landing ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
+        """Take the queue's landing lease. Returns the last ``seq`` in use, or None if another owner holds the lease.
+
+        Raises QueueGone.
+        """
+
+    @abstractmethod
+    def renew_lease(self, q: str, owner: str, seconds: float) -> bool:
+        """Let the lease last ``seconds`` from now, if ``owner`` still holds it; False if not."""
+
+    @abstractmethod
+    def release_lease(self, q: str, owner: str, last: int) -> None:
+        """Give the lease back, if ``owner`` still holds it, and record the last ``seq`` used."""
+
+    @abstractmethod
+    def land(
+        self, q: str, messages: Sequence[Message], owner: str | None = None, seen: float | None = None
+    ) -> set[str]:
+        """Store messages durably with the ``seq`` they carry. Returns the ids that were left out.
+
+        Ids are left out that have landed before or that have a tombstone: both are safe to acknowledge to the broker.
+        Raises QueueGone if the queue has been deleted, and LeaseLost unless ``owner``, if given, holds the landing
+        lease at the moment of the write: positions that were taken under an expired lease must not appear. Raises
+        Unstorable if one of the messages can never be stored; the others may or may not be stored then.
+
+        ``seen``: when the caller began to look for the queue and found it (monotonic seconds), before it took these
+        messages from the broker. A store may skip its own check of the queue for SEEN_FOR seconds from then on.
+        """
+
+    def append(self, q: str, messages: Sequence[Message]) -> None:
+        """Land new messages at the end of the queue, in the order given; sets their ``seq``.
+
+        Readers by ``seq`` see them appear in that order, however many gateways append at once. Raises QueueGone.
+        """
+        owner = uuid4().hex
+        deadline = time.monotonic() + self.timeout
+        while True:
+            while (last := self.acquire_lease(q, owner, self.timeout + LEASE_MARGIN)) is None:
+                if time.monotonic() > deadline:
+                    raise StoreUnavailable("another gateway has held the queue's landing lease for too long")
+                time.sleep(LEASE_RETRY)
+            last = number(messages, last, self.clock.now())
+            try:
+                # If this fails the write may still happen: no other gateway lands before the lease expires.
+                self.land(q, messages, owner)
+            except LeaseLost:  # this process was stopped for longer than the lease
+                if time.monotonic() > deadline + self.timeout:
+                    raise StoreUnavailable("the queue's landing lease was lost again and again") from None
+                continue
+            except Unstorable:
+                self.release_lease(q, owner, last)
+                raise
+            self.release_lease(q, owner, last)
+            return
+
+    @abstractmethod
+    def tombstone(self, q: str, expires: Mapping[str, int]) -> set[str]:
+        """Record ids whose landing is to have no effect, each with the time (ms) until which that matters.
+
+        Returns the ids that have landed meanwhile and therefore got none: delete those.
+        """
+
+    @abstractmethod
+    def landed_or_deleted(self, q: str, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that land would leave out: they have landed, or have a tombstone. Raises QueueGone."""
+
+    # -- claims -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def find_free(self, q: str, limit: int, ring: Ring | None = None) -> tuple[list[Message], bool]:
+        """The oldest free messages, and whether the landing lease is held now.
+
+        Messages whose claim or delay is over are put back among the free ones first. When ``limit`` messages are
+        found the second value may be False without a look: the backlog is not needed then. Raises
+        QueueGone when there are fewer because the queue has been deleted.
+
+        ``ring`` leaves out the encrypted messages that its keys don't open, as far as their ``key`` tells: it names
+        another key, or this ring.
+        """
+
+    @abstractmethod
+    def claim(self, q: str, messages: Sequence[Message], claim: Claim) -> list[Message]:
+        """Claim those of the given free messages that are still free; returned as they are now."""
+
+    @abstractmethod
+    def get_claim(self, q: str, claim_id: str) -> list[Message]:
+        """The messages that a live claim holds, oldest first; empty when there is no such claim."""
+
+    @abstractmethod
+    def renew_claim(self, q: str, claim: Claim) -> bool:
+        """Restart a live claim with the given ttl and times; False when there is no such claim."""
+
+    @abstractmethod
+    def release_claim(self, q: str, claim_id: str) -> int:
+        """Free the claim's messages at once; returns how many."""
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def list_messages(
+        self,
+        q: str,
+        after: int,
+        limit: int,
+        *,
+        not_from: str | None = None,
+        claimed: bool = False,
+        delayed: bool = False,
+        ring: Ring | None = None,
+    ) -> Sequence[Message]:
+        """Up to ``limit`` messages with ``seq`` > ``after`` that have not expired, in that order.
+
+        Callers must not change them: calls of several threads may get the same ones.
+
+        ``not_from`` leaves out one client's messages; hidden ones are shown only on ``claimed`` or ``delayed``;
+        ``ring`` as for find_free.
+        """
+
+    @abstractmethod
+    def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
+        """Those of the ids that have landed and not expired, in any order."""
+
+    @abstractmethod
+    def newest(self, q: str) -> Message | None:
+        """The message that landed last, if it has not expired."""
+
+    @abstractmethod
+    def stats(self, q: str) -> Stats:
+        """Counts of the queue's messages, and the first and last of them by ``seq``."""
+
+    @abstractmethod
+    def volume(self) -> Stats:
+        """Counts of the messages of all queues; without ``oldest`` and ``newest``."""
+
+    # -- changing and deleting ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def mark(self, q: str, messages: Sequence[Message]) -> None:
+        """Store the ``key`` of encrypted messages; nothing happens to messages that are gone."""
+
+    @abstractmethod
+    def delete_unclaimed(self, q: str, ids: Sequence[str]) -> int:
+        """Delete those of the ids that no live claim holds; returns how many."""
+
+    @abstractmethod
+    def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
+        """Delete those of the ids that one of the given claims holds now; returns how many."""
+
+    @abstractmethod
+    def purge(self, q: str) -> None:
+        """Delete all landed messages and the tombstones."""

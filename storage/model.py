@@ -1,0 +1,144 @@
+"""What side-stores keep: messages, claims and queues, and how they are keyed, numbered and limited.
+
+A *queue key* (``q`` in drivers) is what the messages of a queue are kept under, see :class:`Queue`. A queue's *name*
+is ``"<project>/<queue>"``; the name of a queue has no slash, so the last slash separates the two parts.
+Times are integers, in milliseconds since the epoch on the side-store's own clock (:meth:`storage.base.SideStore.now`),
+so that several gateways agree on what has expired even when their own clocks differ.
+Sequence numbers (``seq``) are landing positions, see :func:`number`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+#: Bits of a landing position that distinguish gateways which land in the same microsecond.
+TAG_BITS = 10
+
+#: Bytes of metadata that a list of queues reads at once.
+MOST_METADATA = 2 * 1024 * 1024
+
+
+class Clock(Protocol):
+    """What tells the time; a side-store is the clock of its parts."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch. Never blocks."""
+
+
+@dataclass(slots=True)
+class Message:
+    """A landed message.
+
+    ``posted``, ``expires`` and ``hidden_until`` are in milliseconds; ``hidden_until`` 0 means free. A hidden message
+    with a ``claim`` is claimed, a hidden one without is delayed. ``claim_ttl`` is in seconds. ``properties`` are those
+    of a foreign message, where they are kept, as a JSON object. ``key`` says which key an ``encrypted`` body is sealed
+    with, as far as that is known: the id of a key, then ``?`` and the id of each ring that could not open the message.
+    Both parts may be missing.
+    """
+
+    id: str
+    posted: int
+    expires: int
+    body: bytes
+    client: str = ""
+    encrypted: bool = False
+    seq: int = 0
+    hidden_until: int = 0
+    claim: str | None = None
+    claim_ttl: int = 0
+    claims: int = 0
+    properties: bytes | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The keys that a gateway has: ``id`` of all of them together, and the id of each.
+
+    The id of a key has 16 characters, the first is a ``k``; the id of a ring has 8. Neither contains a ``?``.
+    """
+
+    id: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A right to some messages. It lasts ``ttl`` seconds, until ``expires`` (ms).
+
+    Its messages live until ``keep_until`` (ms) at least.
+    """
+
+    id: str
+    ttl: int
+    expires: int
+    keep_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue's document. ``version`` grows with every change of ``metadata`` (a JSON object as bytes).
+
+    ``key`` is what its messages are kept under. A queue that is deleted and created again has another key, so that
+    messages on their way to the old queue can't land in the new one.
+    """
+
+    name: str
+    metadata: bytes
+    version: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Numbers of landed messages that have not expired, by state, and the first and the last of them."""
+
+    free: int = 0
+    claimed: int = 0
+    delayed: int = 0
+    oldest: Message | None = None
+    newest: Message | None = None
+
+
+def number(messages: Iterable[Message], last: int, now: int, tag: int = 0) -> int:
+    """Give messages their landing positions after ``last``, at time ``now`` (ms); returns the last position used.
+
+    A position has a microsecond in the upper bits and ``tag`` in the lower TAG_BITS. The holder of the landing lease
+    has tag 0; claimers, who work at the same time without the lease, have a tag each, so that positions are unique.
+    """
+    position = max(now * 1000, (last >> TAG_BITS) + 1)
+    for message in messages:
+        message.seq = last = position << TAG_BITS | tag
+        position += 1
+    return last
+
+
+def within_bytes(queues: Iterable[Queue], most: int) -> list[Queue]:
+    """The first queue, and the following ones while all of them together have up to ``most`` bytes of metadata."""
+    taken: list[Queue] = []
+    size = 0
+    for queue in queues:
+        size += len(queue.metadata)
+        if taken and size > most:
+            break
+        taken.append(queue)
+    return taken
+
+
+def split_name(q: str) -> tuple[str, str]:
+    """Project and queue of ``<project>/<queue>``."""
+    project, _, name = q.rpartition("/")
+    return project, name
+
+
+def new_incarnation(now: int) -> str:
+    """A part of the key that distinguishes a queue from deleted ones of the same name; ``now`` in ms."""
+    return f"{now:x}{secrets.token_hex(4)}"
+
+
+def message_key(q: str, incarnation: str) -> str:
+    """The key of a queue's messages; queues of earlier versions of the gateway have no incarnation."""
+    return f"{q}/{incarnation}" if incarnation else q

@@ -1,0 +1,219 @@
+"""The landed store in MongoDB: claims, lists, deletions. How messages get there is in landing.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bson import DatetimeMS
+from pymongo import ASCENDING, DESCENDING, UpdateOne
+
+from storage.combining import Combiner
+from storage.errors import QueueGone
+from storage.model import Claim, Clock, Message, Ring, Stats
+from storage.mongodb.database import Database
+from storage.mongodb.documents import (
+    CLAIM,
+    CLAIM_TTL,
+    CLAIMS,
+    CLIENT,
+    EXPIRES,
+    FREED,
+    HIDDEN_UNTIL,
+    LANDED,
+    LEASE_FREE,
+    LEASE_HELD,
+    POSITION,
+    QUEUE,
+    SEALED,
+    keys,
+    lease_key,
+    opened_by,
+    to_message,
+)
+from storage.mongodb.landing import MongoDBLanding
+
+#: Seconds for counting the messages of all queues.
+VOLUME_SECONDS = 2.0
+
+
+class MongoDBLanded(MongoDBLanding):
+    """The second half of the landed store: what reads, claims, changes and removes messages."""
+
+    def __init__(self, database: Database, clock: Clock):
+        super().__init__(database, clock)
+        self._pages: Combiner[tuple[Any, ...], Sequence[Message]] = Combiner(self._list, self.timeout)
+
+    # -- claims -------------------------------------------------------------------------------------------------
+
+    def find_free(self, q: str, limit: int, ring: Ring | None = None) -> tuple[list[Message], bool]:
+        with self._calls():
+            while True:
+                now = self.clock.now()
+                documents = self._database.find(
+                    {
+                        QUEUE: q, HIDDEN_UNTIL: {"$gte": LEASE_FREE, "$lte": now}, EXPIRES: {"$gt": DatetimeMS(now)},
+                    } | opened_by(ring),
+                    limit, sort={HIDDEN_UNTIL: DESCENDING, POSITION: ASCENDING}, hint="visibility",
+                )
+                if not documents or documents[0][HIDDEN_UNTIL] <= 0:
+                    break
+                self._messages.update_many({QUEUE: q, HIDDEN_UNTIL: {"$gt": 0, "$lte": now}}, FREED)
+        leased = False
+        if documents and documents[-1][HIDDEN_UNTIL] < 0:
+            lease = documents.pop()
+            leased = lease[HIDDEN_UNTIL] == LEASE_HELD and lease["until"] > now
+        elif len(documents) < limit:
+            raise QueueGone(q)
+        return [to_message(d) for d in documents], leased
+
+    def claim(self, q: str, messages: Sequence[Message], claim: Claim) -> list[Message]:
+        wanted = {"_id": {"$in": keys(q, (m.id for m in messages))}}
+        with self._calls():
+            taken = self._messages.update_many(
+                wanted | {HIDDEN_UNTIL: 0},
+                {
+                    "$set": {HIDDEN_UNTIL: claim.expires, CLAIM: claim.id, CLAIM_TTL: claim.ttl},
+                    "$inc": {CLAIMS: 1},
+                    "$max": {EXPIRES: DatetimeMS(claim.keep_until)},
+                },
+            ).modified_count
+            if taken != len(messages):
+                return [to_message(d) for d in self._messages.find(wanted | {CLAIM: claim.id}).sort(POSITION)]
+        for message in messages:
+            message.hidden_until, message.claim, message.claim_ttl = claim.expires, claim.id, claim.ttl
+            message.claims += 1
+            message.expires = max(message.expires, claim.keep_until)
+        return list(messages)
+
+    def get_claim(self, q: str, claim_id: str) -> list[Message]:
+        with self._calls():
+            now = self.clock.now()
+            found = self._messages.find(
+                {CLAIM: claim_id, QUEUE: q, HIDDEN_UNTIL: {"$gt": now}, EXPIRES: {"$gt": DatetimeMS(now)}}
+            )
+            return [to_message(d) for d in found.sort(POSITION)]
+
+    def renew_claim(self, q: str, claim: Claim) -> bool:
+        with self._calls():
+            result = self._messages.update_many(
+                {CLAIM: claim.id, QUEUE: q, HIDDEN_UNTIL: {"$gt": self.clock.now()}},
+                {
+                    "$set": {HIDDEN_UNTIL: claim.expires, CLAIM_TTL: claim.ttl},
+                    "$max": {EXPIRES: DatetimeMS(claim.keep_until)},
+                },
+            )
+        return result.matched_count > 0
+
+    def release_claim(self, q: str, claim_id: str) -> int:
+        with self._calls():
+            return self._messages.update_many({CLAIM: claim_id, QUEUE: q}, FREED).matched_count
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def list_messages(
+        self,
+        q: str,
+        after: int,
+        limit: int,
+        *,
+        not_from: str | None = None,
+        claimed: bool = False,
+        delayed: bool = False,
+        ring: Ring | None = None,
+    ) -> Sequence[Message]:
+        call = (q, after, limit, not_from, claimed, delayed, ring)
+        return self._pages.do(call, key=call)
+
+    def _list(self, calls: Sequence[tuple[Any, ...]]) -> list[Sequence[Message]]:
+        """The same page for all threads that want it at this moment."""
+        q, after, limit, not_from, claimed, delayed, ring = calls[0]
+        with self._calls(self._pages.left):
+            now = self.clock.now()
+            visible: list[dict[str, Any]] = [{HIDDEN_UNTIL: {"$lte": now}}]
+            if claimed:
+                visible.append({CLAIM: {"$exists": True}})
+            if delayed:
+                visible.append({CLAIM: None})
+            query: dict[str, Any] = {
+                QUEUE: q, POSITION: {"$gt": after}, EXPIRES: {"$gt": DatetimeMS(now)}, "$or": visible,
+            }
+            query |= opened_by(ring)
+            if not_from is not None:
+                query[CLIENT] = {"$ne": not_from}
+            documents = self._database.find(query, limit, sort={POSITION: ASCENDING}, hint="position")
+        return [[to_message(d) for d in documents]] * len(calls)
+
+    def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
+        with self._calls():
+            query = {"_id": {"$in": keys(q, ids)}, EXPIRES: {"$gt": DatetimeMS(self.clock.now())}, **LANDED}
+            return [to_message(d) for d in self._database.find(query, len(ids))]
+
+    def newest(self, q: str) -> Message | None:
+        return self._edge(q, DESCENDING)
+
+    def _edge(self, q: str, order: int) -> Message | None:
+        with self._calls():
+            found = self._messages.find_one(
+                {QUEUE: q, EXPIRES: {"$gt": DatetimeMS(self.clock.now())}, **LANDED},
+                sort=[(POSITION, order)], hint="position",
+            )
+        return to_message(found) if found else None
+
+    def stats(self, q: str) -> Stats:
+        with self._calls():
+            return replace(self._counts({QUEUE: q}), oldest=self._edge(q, ASCENDING), newest=self.newest(q))
+
+    def volume(self) -> Stats:
+        # All documents are read: what takes longer than a health check may is not worth the server's time.
+        with self._calls(VOLUME_SECONDS):
+            return self._counts({})
+
+    def _counts(self, query: Mapping[str, Any]) -> Stats:
+        """Counts of the messages that a query finds and that have not expired."""
+        now = self.clock.now()
+        groups = self._messages.aggregate([
+            {"$match": {**query, EXPIRES: {"$gt": DatetimeMS(now)}, **LANDED}},
+            {"$group": {
+                "_id": {"$switch": {
+                    "branches": [
+                        {"case": {"$lte": [f"${HIDDEN_UNTIL}", now]}, "then": "free"},
+                        {"case": {"$eq": [{"$type": f"${CLAIM}"}, "string"]}, "then": "claimed"},
+                    ],
+                    "default": "delayed",
+                }},
+                "count": {"$sum": 1},
+            }},
+        ])
+        return Stats(**{group["_id"]: group["count"] for group in groups})
+
+    # -- changing and deleting ----------------------------------------------------------------------------------
+
+    def mark(self, q: str, messages: Sequence[Message]) -> None:
+        with self._calls():
+            self._messages.bulk_write(
+                [UpdateOne({"_id": f"{q}/{m.id}", **LANDED}, {"$set": {SEALED: m.key or True}}) for m in messages],
+                ordered=False,
+            )
+
+    def delete_unclaimed(self, q: str, ids: Sequence[str]) -> int:
+        return self._delete(
+            keys(q, ids), lambda now: {**LANDED, "$or": [{HIDDEN_UNTIL: {"$lte": now}}, {CLAIM: None}]}
+        )
+
+    def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
+        return self._delete(
+            keys(q, ids), lambda now: {HIDDEN_UNTIL: {"$gt": now}, CLAIM: {"$in": list(claims)}}
+        )
+
+    def _delete(self, keys_: list[str], condition: Callable[[int], dict[str, Any]]) -> int:
+        with self._calls():
+            one = len(keys_) == 1
+            return self._database.delete(
+                {"_id": keys_[0] if one else {"$in": keys_}, **condition(self.clock.now())}, one
+            )
+
+    def purge(self, q: str) -> None:
+        with self._calls():
+            self._messages.delete_many({QUEUE: q, "_id": {"$ne": lease_key(q)}})
