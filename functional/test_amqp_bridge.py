@@ -18,11 +18,10 @@ from bridges.amqp import AMQPBridge, fetching, vhosts
 from bridges.amqp.dialects.rabbitmq import RabbitMQ as Dialect
 from bridges.base import Envelope
 from bridges.errors import BridgeUnavailable, BrokerBlocked, OutcomeUnknown
-from bridges.suite import BridgeSuite, bodies, drain, envelopes
+from bridges.suite import BridgeSuite, bodies, drain, envelopes, together
 from functional.services.ports import free_port
 from functional.services.rabbitmq import RabbitMQ
 from functional.wait import wait_until
-from tests.threads import together
 
 #: Seconds for the broker to notice, count, or finish something.
 SETTLED = 15.0

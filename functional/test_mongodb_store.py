@@ -22,8 +22,7 @@ from gateway.core.poison import LARGEST
 from storage.errors import StoreUnavailable, Unstorable
 from storage.model import Message
 from storage.mongodb import MongoDBStore
-from storage.suite import HOUR, MINUTE, SideStoreSuite, add, created, new, new_claim, take
-from tests.threads import together
+from storage.suite import HOUR, MINUTE, SideStoreSuite, add, created, new, new_claim, take, together
 
 #: Milliseconds that a test may take between two looks at a clock.
 TOLERANCE = 5_000

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.ids import USABLE_ID, IdMaker, made_at, usable
-from tests.threads import together
+from storage.suite import together
 
 NOW = 1_700_000_000_000
 

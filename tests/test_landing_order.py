@@ -20,8 +20,9 @@ from gateway.core.seal import Seal
 from gateway.core.sealing import Sealing
 from gateway.core.taking import SLOW_FETCH
 from storage.model import Message
+from storage.suite import together
 from tests.test_landing import bodies, claim, land_free, native, posted
-from tests.threads import DEADLINE, in_background, together
+from tests.threads import DEADLINE, in_background
 
 #: Messages that one producer posts, and other gateways that list them meanwhile.
 STREAM = 120

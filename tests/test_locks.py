@@ -6,7 +6,8 @@ import pytest
 
 from gateway.core.errors import Busy
 from gateway.core.locks import SharedLock
-from tests.threads import DEADLINE, in_background, together
+from storage.suite import together
+from tests.threads import DEADLINE, in_background
 
 #: Seconds after which a lock that is not to be had is given up in these tests.
 SOON = 0.02

@@ -12,8 +12,8 @@ import pytest
 
 from storage.errors import StoreMisconfigured, StoreUnavailable
 from storage.sqlite import SQLiteStore
-from storage.suite import HOUR, SideStoreSuite, add, created, ids_of, listed, new, new_claim
-from tests.threads import DEADLINE, in_background, together
+from storage.suite import HOUR, SideStoreSuite, add, created, ids_of, listed, new, new_claim, together
+from tests.threads import DEADLINE, in_background
 
 #: PRAGMA synchronous, as SQLite numbers it.
 SYNCHRONOUS_FULL = 2
