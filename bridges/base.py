@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bridges.errors import QueueMissing
+
+if TYPE_CHECKING:
+    from bridges.consuming import Consumer, Delivery
 
 
 @dataclass(slots=True)
@@ -59,8 +62,18 @@ class Bridge(ABC):
     #: oslo.config options that this driver adds to the ``[bridge]`` section.
     OPTS: ClassVar[Sequence[Any]] = ()
 
-    #: False for a bridge without a broker: a post lands at once and there is nothing to fetch.
+    #: False for a bridge without a broker: posts go to the side-store at once, and there is nothing to fetch.
     has_backlog: ClassVar[bool] = True
+
+    #: Seconds that one call may take.
+    timeout: float = 5.0
+
+    #: Seconds after which the broker has got back what a client held that has died.
+    gives_back_after: float = 0.0
+
+    #: Of a bridge that is no :class:`~bridges.foreign.ForeignBridge`: its kind, and why no queue can be bridged on it.
+    #: Clients get to read it, after "Queue metadata _bridge: ".
+    cannot_adopt: ClassVar[str] = "the bridge of this service can't reach queues and exchanges of others"
 
     @abstractmethod
     def create(self, queue: str) -> None:
@@ -68,7 +81,11 @@ class Bridge(ABC):
 
     @abstractmethod
     def delete(self, queue: str) -> None:
-        """Remove the queue and the messages in it; nothing happens when there is none."""
+        """Remove the queue and the messages in it; nothing happens when there is none.
+
+        It ends the copying too: the copies stay, with what waits in them, as queues of their own. Repeat ``add_copy``
+        for each of them when the queue is created again.
+        """
 
     @abstractmethod
     def purge(self, queue: str) -> None:
@@ -78,13 +95,33 @@ class Bridge(ABC):
     def depth(self, queue: str) -> int:
         """About how many messages wait in the queue; 0 when there is none."""
 
+    def in_hand(self, queue: str) -> int | None:
+        """How many messages of the queue have been fetched by anybody and not been settled; None if nobody knows.
+
+        The queue of a broker that can't tell is kept for ``gives_back_after`` seconds and some more, once it is empty,
+        before it is deleted because it has moved to another pool.
+        """
+        return None
+
     @abstractmethod
-    def publish(self, queue: str, envelopes: Sequence[Envelope]) -> None:
+    def publish(self, queue: str, envelopes: Sequence[Envelope], copied: bool = False) -> None:
         """Return when the broker has confirmed every message, on a majority's disk where the queue is replicated.
 
-        Raises QueueMissing when there is no such queue, MessageTooLarge and QueueFull when the broker refuses, and
+        ``copied``: to all copies of the queue as well (``add_copy``), confirmed together with the queue.
+
+        Raises QueueMissing when there is no such queue, or, if ``copied``, perhaps when ``add_copy`` has not been
+        called since it was created: the caller creates the queue, repeats ``add_copy`` for each copy, and publishes
+        again, without ``copied`` if there are none. Raises MessageTooLarge and QueueFull when the broker refuses, and
         OutcomeUnknown when a confirm did not come in time.
         """
+
+    def publish_copies(self, queue: str, envelopes: Sequence[Envelope]) -> None:
+        """As ``publish`` with ``copied``, to the copies alone: there need be no such queue, and no copy.
+
+        Raises QueueMissing, perhaps, when ``add_copy`` has not been called, or not since ``delete(queue)``: the caller
+        repeats it for each copy. If there is none it names one that does not exist, without ``create``.
+        """
+        raise NotImplementedError("this bridge makes no copies of what is published")
 
     def deposit(self, queue: str, envelopes: Sequence[Envelope]) -> None:
         """As publish, to a queue that is created if there is none: for a caller who holds a batch meanwhile.
@@ -119,6 +156,29 @@ class Bridge(ABC):
         """
         self.requeue(batch)
 
+    def add_copy(self, queue: str, copy: str, create: bool = True) -> None:
+        """Create queue ``copy``; from now on ``publish(queue, …, copied=True)`` puts each message into it too.
+
+        Idempotent; ``queue`` need not exist yet, but repeat it after ``create``: a driver may have something to do in
+        both queues. A copy is a queue like others for all methods here. Without ``create``, ``copy`` is not created:
+        while there is none, ``publish`` goes on without it, and this is repeated once somebody has created it.
+        """
+        raise NotImplementedError("this bridge makes no copies of what is published")
+
+    def remove_copy(self, queue: str, copy: str, keep: bool = False) -> None:
+        """The opposite of ``add_copy``; deletes ``copy`` and what waits in it, unless it is to ``keep`` the queue.
+
+        Idempotent, whatever is missing.
+        """
+        raise NotImplementedError("this bridge makes no copies of what is published")
+
+    def consume(self, arrived: Callable[[Delivery], None]) -> Consumer:
+        """A consumer without queues yet, with connections of its own; ``arrived`` gets each message of those added.
+
+        It is independent of this bridge: the caller closes it.
+        """
+        raise NotImplementedError("this bridge hands out no messages by itself")
+
     @abstractmethod
     def ping(self) -> None:
         """Return when the broker answers and takes messages; raise BridgeUnavailable otherwise."""
@@ -128,7 +188,7 @@ class Bridge(ABC):
         """Give all connections back. The object is not used afterwards."""
 
     def connections(self) -> int:
-        """Connections open now, for the metrics."""
+        """Connections open now, those of consumers included, for the metrics."""
         return 0
 
     def fallbacks(self) -> int:

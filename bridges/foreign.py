@@ -1,31 +1,18 @@
 """Adopting queues and exchanges of others: what a bridge may do besides, for queues that are bridged (``_bridge``).
 
-The core asks once whether a bridge is a ForeignBridge. Without one no queue can be bridged, and nothing else changes.
+The core asks once whether a bridge is a ForeignBridge. Without one no queue can be bridged, and nothing else changes:
+the answer to a ``_bridge`` is Bridge.cannot_adopt then.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from bridges import bridging
 from bridges.base import Batch, Bridge, Envelope
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """How a queue is bound to an exchange of others, of a ``type``: by ``keys``, or for headers by ``arguments``.
-
-    ``declare``: create the exchange, ``durable`` or not, if it is missing.
-    """
-
-    exchange: str
-    keys: tuple[str, ...]
-    arguments: Mapping[str, Any]
-    type: str = ""
-    declare: bool = False
-    durable: bool = False
+from bridges.bridging import Binding, Bridging
 
 
 class ForeignBridge(Bridge):
@@ -33,6 +20,13 @@ class ForeignBridge(Bridge):
 
     What holds for Bridge's methods holds for these: they are thread-safe, and raise BridgeUnavailable in time.
     """
+
+    def parse_bridging(self, value: Any) -> Bridging:
+        """A ``_bridge`` from its JSON value. Raises ValueError that says what can't be bridged on this bridge.
+
+        This is for brokers that speak AMQP 0-9-1; no object is asked of the broker.
+        """
+        return bridging.parse(value)
 
     @abstractmethod
     def at(self, vhost: str | None) -> ForeignBridge:

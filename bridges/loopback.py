@@ -13,6 +13,7 @@ class LoopbackBridge(Bridge):
     """``loopback://``"""
 
     has_backlog: ClassVar[bool] = False
+    cannot_adopt: ClassVar[str] = "this service has a loopback bridge: without a broker there is nothing to bridge to"
 
     def __init__(self, uri: str, options: Any):
         if uri != "loopback://":
@@ -33,7 +34,7 @@ class LoopbackBridge(Bridge):
     def depth(self, queue: str) -> int:
         return 0
 
-    def publish(self, queue: str, envelopes: Sequence[Envelope]) -> None:
+    def publish(self, queue: str, envelopes: Sequence[Envelope], copied: bool = False) -> None:
         raise NotImplementedError("without a backlog there is nothing to publish to")
 
     def fetch(self, queue: str, limit: int) -> Batch:

@@ -9,6 +9,7 @@ from typing import Any
 
 from oslo_policy.policy import DocumentedRuleDefault
 
+from gateway.api.endpoints import ENDPOINTS
 from gateway.api.v2.operations import OPERATIONS
 from gateway.app import list_rules
 from gateway.config.options import list_opts
@@ -43,6 +44,7 @@ These sections hold options of libraries, too, or only those. The documentation 
 | `[DEFAULT]` | oslo.log | `debug`, `log_file`, `use_journal`, `default_log_levels` |
 | `[cors]` | oslo.middleware | see [security.md](security.md#browsers) |
 | `[keystone_authtoken]` | keystonemiddleware | see [operations.md](operations.md#keystone) |
+| `[trustee]` | keystoneauth1 | see [notifications.md](notifications.md#keystone-trusts) |
 | `[oslo_policy]` | oslo.policy | `policy_file`, `policy_dirs`: see [security.md](security.md#who-may-do-what) |
 """
 
@@ -60,9 +62,11 @@ def sections() -> list[tuple[str, list[Any]]]:
 def default(option: Any) -> str:
     """The default as written in a file; empty if there is none."""
     value = option.default
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{part}" for key, part in value.items())
     if isinstance(value, bool):
         return str(value).lower()
-    return ",".join(value) if isinstance(value, list) else "" if value is None else str(value)
+    return ",".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
 
 
 def form(option: Any) -> str:
@@ -127,7 +131,7 @@ def _policy_lines() -> Iterator[str]:
         yield "".join(f"# {line}\n" for line in lines) + f'#"{rule.name}": "{rule.check_str}"\n'
 
 
-#: The list of operations stands between these two lines of docs/api.md.
+#: The list of endpoints and operations stands between these two lines of docs/api.md.
 BEGIN, END = "<!-- operations: written by `make docs` -->\n", "<!-- end of operations -->\n"
 
 
@@ -142,8 +146,8 @@ def api() -> str:
 
 def _api_lines() -> Iterator[str]:
     yield "| method | path | |\n| --- | --- | --- |\n"
-    for operation in OPERATIONS:
-        yield f"| `{operation.method}` | `{operation.route}` | {operation.description} |\n"
+    for call in (*ENDPOINTS, *OPERATIONS):
+        yield f"| `{call.method}` | `{call.route}` | {call.description} |\n"
 
 
 #: The function that writes each file.

@@ -4,9 +4,9 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
+from functional.brokers import LEASE, Broker
 from functional.services.gateway import Options, merge
 from functional.services.mongodb import MongoDB
-from functional.services.rabbitmq import RabbitMQ
 
 #: What every test gateway has switched on. The key has the 32 bytes of AES-256.
 COMMON: Options = {
@@ -18,11 +18,17 @@ COMMON: Options = {
 
 @dataclass(frozen=True)
 class Deployment:
-    """A way to run the gateway: what carries the messages, what keeps the rest, how many workers."""
+    """A way to run the gateway: what carries the messages, what keeps the rest, how many workers.
+
+    One that is not `usual` is used only where `--deployment` names it. All tests run on those that matter most: the
+    embedded default, and what the gateway is for.
+    """
 
     bridge: str
     side_store: str
     workers: int = 1
+    usual: bool = True
+    matters_most: bool = False
 
     @property
     def name(self) -> str:
@@ -36,8 +42,8 @@ class Deployment:
 
     @property
     def needs_rabbitmq(self) -> bool:
-        """Whether a broker carries the messages."""
-        return self.bridge != "loopback"
+        """Whether RabbitMQ carries the messages, in queues of the type `bridge`."""
+        return self.bridge in ("quorum", "classic")
 
     @property
     def needs_mongodb(self) -> bool:
@@ -48,19 +54,22 @@ class Deployment:
 DEPLOYMENTS = {
     deployment.name: deployment
     for deployment in (
-        Deployment("loopback", "sqlite"),
+        Deployment("loopback", "sqlite", matters_most=True),
         Deployment("loopback", "mongodb"),
-        Deployment("quorum", "mongodb"),
+        Deployment("quorum", "mongodb", matters_most=True),
         Deployment("classic", "mongodb"),
         Deployment("quorum", "sqlite"),
         Deployment("quorum", "mongodb", workers=2),
+        Deployment("redis", "mongodb", usual=False),
+        Deployment("redis", "sqlite", usual=False),
+        Deployment("qpid", "mongodb", usual=False),
     )
 }
 
 
-def through(rabbitmq: RabbitMQ, queue_type: str = "quorum") -> Options:
-    """Options for messages in queues of `queue_type` on `rabbitmq`."""
-    return {"bridge": {"uri": rabbitmq.uri, "queue_type": queue_type}}
+def through(broker: Broker, queue_type: str = "quorum") -> Options:
+    """Options for messages on `broker`, in queues of `queue_type` if it is RabbitMQ."""
+    return {"bridge": {"uri": broker.uri, "queue_type": queue_type, "lease": LEASE}}
 
 
 def loopback() -> Options:

@@ -1,7 +1,7 @@
 """The whole gateway for a look around: `python -m functional.hybrid`.
 
-Starts a private RabbitMQ, a private MongoDB and a gateway on top of them, and removes every trace of them on
-Ctrl-C or SIGTERM.
+Starts a private broker, a private MongoDB and a gateway on top of them, and removes every trace of them on Ctrl-C or
+SIGTERM.
 """
 
 import argparse
@@ -9,15 +9,19 @@ import contextlib
 import signal
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from functional.deployments import COMMON, beside, through
 from functional.services.gateway import Gateway, find_command, merge
 from functional.services.mongodb import MongoDB, find_mongod
 from functional.services.ports import is_free
 from functional.services.process import Missing, Service, StartFailed
+from functional.services.qpid import Qpid, find_qpid
 from functional.services.rabbitmq import RabbitMQ, find_scripts
+from functional.services.redis import Redis, find_server
 
 #: The port that OpenStack's messaging service is known for.
 DEFAULT_PORT = 8888
@@ -25,10 +29,27 @@ DEFAULT_PORT = 8888
 S = TypeVar("S", bound=Service)
 
 
-def check(port: int) -> None:
+@dataclass(frozen=True)
+class Broker:
+    """A kind of broker: `find` raises Missing if it is not installed; `service` has its address as `uri`."""
+
+    label: str
+    find: Callable[[], object]
+    service: Callable[[], Any]
+
+
+#: By the name in `--broker`.
+BROKERS = {
+    "rabbitmq": Broker("RabbitMQ", find_scripts, RabbitMQ),
+    "qpid": Broker("Qpid Broker-J", find_qpid, Qpid),
+    "redis": Broker("Redis", find_server, Redis),
+}
+
+
+def check(broker: Broker, port: int) -> None:
     """Complain about everything that is in the way, before anything is started."""
     problems = []
-    for find in (find_scripts, find_mongod, find_command):
+    for find in (broker.find, find_mongod, find_command):
         try:
             find()
         except Missing as missing:
@@ -53,21 +74,21 @@ def started(label: str, service: S) -> S:
     return service
 
 
-def run(port: int) -> None:
+def run(broker: Broker, port: int) -> None:
     """Run all three until the gateway ends or somebody interrupts."""
     with contextlib.ExitStack() as stack:
-        rabbitmq = stack.enter_context(contextlib.closing(RabbitMQ()))
-        started("RabbitMQ", rabbitmq)
+        carrier = stack.enter_context(contextlib.closing(broker.service()))
+        started(broker.label, carrier)
         mongodb = stack.enter_context(contextlib.closing(MongoDB()))
         started("MongoDB", mongodb)
-        options = merge(COMMON, through(rabbitmq), beside(mongodb, "marconi"))
+        options = merge(COMMON, through(carrier), beside(mongodb, "marconi"))
         gateway = stack.enter_context(contextlib.closing(Gateway(options, port)))
         started("the gateway", gateway)
         stack.callback(gateway.stop)
         stack.callback(say, "stopping ...")
         say(
             f"\n  HTTP     {gateway.url}/v2/"
-            f"\n  AMQP     {rabbitmq.uri}"
+            f"\n  broker   {carrier.uri}"
             f"\n  MongoDB  {mongodb.uri}"
             f"\n  log      {gateway.log_path}"
             f"\n\nCtrl-C stops all of it."
@@ -89,12 +110,14 @@ def main() -> None:
     parser.add_argument(
         "--port", type=int, default=DEFAULT_PORT, help="HTTP port on 127.0.0.1 (default: %(default)s)"
     )
-    port = parser.parse_args().port
-    check(port)
+    parser.add_argument("--broker", choices=BROKERS, default="rabbitmq", help="(default: %(default)s)")
+    arguments = parser.parse_args()
+    broker = BROKERS[arguments.broker]
+    check(broker, arguments.port)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, leave)
     try:
-        run(port)
+        run(broker, arguments.port)
     except StartFailed as failure:
         sys.exit(str(failure))
 

@@ -6,12 +6,18 @@ set -eu
 # Tests run on a later RabbitMQ too, which lies beside the installed one.
 "$(dirname "$0")/unpack-rabbitmq.sh" "$(dirname "$0")/../var/rabbitmq-4"
 
+# And on Qpid Broker-J, which is fetched once.
+"$(dirname "$0")/fetch-qpid.sh" "$(dirname "$0")/../var/qpid-10.1.0"
+
 missing=""
 [ -x /usr/sbin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null 2>&1 || missing="rabbitmq-server"
 # Slow disks are simulated with it.
 command -v strace >/dev/null 2>&1 || missing="$missing strace"
 # A cache for tokens.
 command -v memcached >/dev/null 2>&1 || missing="$missing memcached"
+command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+# It is a program of its own in Debian's packages, and in others the server under another name.
+command -v redis-sentinel >/dev/null 2>&1 || missing="$missing redis-sentinel"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -153,6 +153,7 @@ def main() -> int:
     defaults = Settings()
     parser = argparse.ArgumentParser(prog="python -m functional.scaling", description=__doc__)
     parser.add_argument("--duration", type=float, default=defaults.duration, help="seconds of a turn (%(default)g)")
+    parser.add_argument("--warm-up", type=float, default=defaults.warm_up, help="seconds before a turn (%(default)g)")
     parser.add_argument("--rounds", type=int, default=defaults.rounds, help="turns of each case (%(default)s)")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="messages that wait (%(default)s)")
     parser.add_argument("--claimed", type=int, default=100_000, help="messages claimed at once (%(default)s)")
@@ -163,7 +164,7 @@ def main() -> int:
     asked = questions(options.backlog, options.claimed, options.queues)
     if unknown := set(options.questions) - set(names):
         parser.error(f"no such question: {', '.join(sorted(unknown))}")
-    settings = replace(defaults, duration=options.duration, rounds=options.rounds)
+    settings = replace(defaults, duration=options.duration, warm_up=options.warm_up, rounds=options.rounds)
     progress = Progress(sys.stderr)
     print(f"load of the machine before: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that the services end

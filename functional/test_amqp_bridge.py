@@ -14,11 +14,11 @@ import pika
 import pytest
 from pika.spec import BasicProperties
 
-from bridges.amqp import AMQPBridge, fetching, vhosts
+from bridges.amqp import AMQPBridge, fetcher, fetching, vhosts
 from bridges.amqp.dialects.rabbitmq import RabbitMQ as Dialect
 from bridges.base import Envelope
-from bridges.errors import BridgeUnavailable, BrokerBlocked, OutcomeUnknown
-from bridges.suite import BridgeSuite, bodies, drain, envelopes, together
+from bridges.errors import BridgeUnavailable, BrokerBlocked, OutcomeUnknown, QueueMissing
+from bridges.suite import BridgeSuite, bodies, consuming, drain, envelopes, together
 from functional.services.ports import free_port
 from functional.services.rabbitmq import RabbitMQ
 from functional.wait import wait_until
@@ -103,6 +103,29 @@ class AMQPSuite(BridgeSuite):
                 wait_until(lambda: consumers() == 0, SETTLED, "the consumer to go")
         assert bodies(drain(bridge, queue)) == ["g"]
 
+    def test_messages_that_came_too_late_for_a_batch_are_the_next_ones(
+        self, rabbitmq: RabbitMQ, bridge: AMQPBridge, queue: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A busy broker may be slow to deliver what it has assigned; another gateway fetches right after that."""
+
+        class Late(fetcher._Counted):
+            def __call__(self, message: Any) -> None:
+                if self.count < 4:
+                    super().__call__(message)
+
+        got: list[str] = []
+        with opened(rabbitmq.uri, queue_type=self.queue_type) as other:
+            other.publish(queue, envelopes(*map(str, range(70))))
+            for _ in range(10):
+                for each in bridge, other:
+                    with monkeypatch.context() as patched:
+                        patched.setattr(fetcher, "_Counted", Late)
+                        batch = each.fetch(queue, 7)
+                    got += bodies(batch.envelopes)
+                    each.settle(batch)
+        assert got == [str(number) for number in range(len(got))]
+        assert len(got) >= 40
+
     def test_queue_is_durable_and_of_the_configured_type(self, rabbitmq: RabbitMQ, queue: str) -> None:
         rows = rabbitmq.ctl("list_queues", "name", "type", "durable", "auto_delete", "--no-table-headers")
         assert f"{queue}\t{self.queue_type}\ttrue\tfalse" in rows.splitlines()
@@ -177,6 +200,59 @@ class AMQPSuite(BridgeSuite):
         again = wait_until(lambda: drain(bridge, queue), SETTLED, "the messages to be back")
         assert bodies(again) == ["a", "b"]
         assert all(envelope.redelivered for envelope in again)
+
+    def test_native_producer_reaches_queue_and_copies_by_the_exchange_of_the_queues_name(
+        self, bridge: AMQPBridge, queue: str, pika_connection: Connect
+    ) -> None:
+        copy = f"{queue}.1"
+        bridge.add_copy(queue, copy)
+        channel = pika_connection().channel()
+        channel.confirm_delivery()
+        channel.basic_publish(queue, "any", b"by the exchange")
+        channel.basic_publish("", queue, b"past it")
+        assert bodies(drain(bridge, queue)) == ["by the exchange", "past it"]
+        assert bodies(drain(bridge, copy)) == ["by the exchange"]
+        bridge.delete(queue)
+        for exchange in (queue, f"{queue}.~copies"):
+            with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="404"):
+                pika_connection().channel().exchange_declare(exchange, passive=True)
+        bridge.create(queue)
+        bridge.add_copy(queue, copy)
+        channel.basic_publish(queue, "", b"again")
+        assert bodies(drain(bridge, queue)) == bodies(drain(bridge, copy)) == ["again"]
+        bridge.remove_copy(queue, copy)
+
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_without_the_exchange_for_copies_nothing_is_enqueued(
+        self, bridge: AMQPBridge, queue: str, pika_connection: Connect, count: int
+    ) -> None:
+        bridge.add_copy(queue, f"{queue}.1")
+        pika_connection().channel().exchange_delete(f"{queue}.~copies")
+        for _ in range(2):
+            with pytest.raises(QueueMissing):
+                bridge.publish(queue, envelopes(*"abc"[:count]), copied=True)
+        bridge.add_copy(queue, f"{queue}.1")
+        bridge.publish(queue, envelopes("d"), copied=True)
+        assert bodies(drain(bridge, queue)) == bodies(drain(bridge, f"{queue}.1")) == ["d"]
+        bridge.remove_copy(queue, f"{queue}.1")
+
+    def test_consumer_whose_connection_is_killed_gets_the_unsettled_again(
+        self, rabbitmq: RabbitMQ, bridge: AMQPBridge, queue: str
+    ) -> None:
+        bridge.publish(queue, envelopes("a", "b", "c"))
+        with consuming(bridge, 2, queue) as inbox:
+            first, second = inbox.expect("a", "b")
+            inbox.consumer.settle(first)
+            inbox.wait(3)
+            rabbitmq.ctl("close_all_connections", "a test")
+            again = inbox.wait(5)[3:]
+            assert bodies([delivery.envelope for delivery in again]) == ["b", "c"]
+            assert all(delivery.envelope.redelivered for delivery in again)
+            inbox.consumer.settle(second)  # it came over the connection that is gone
+            inbox.consumer.settle(again[0])
+            bridge.publish(queue, envelopes("d"))
+            inbox.expect("a", "b", "c", "b", "c", "d")
+        assert bodies(drain(bridge, queue)) == ["c", "d"]
 
 
 class TestQuorumQueues(AMQPSuite):
@@ -336,6 +412,77 @@ def _client_ports(bridge: AMQPBridge) -> set[int]:
     """Local ports of the idle connections: they tell a connection from one that has replaced it."""
     idle = [*bridge._publishers._idle, *bridge._fetchers._idle]
     return {connection._amqp.transport.sock.getsockname()[1] for connection in idle}
+
+
+class TestConsumers:
+    """What a consumer keeps open, and what keeps it."""
+
+    MANY = 300
+
+    def test_many_queues_are_on_one_connection_that_is_kept_alive(self, rabbitmq: RabbitMQ) -> None:
+        def connections() -> list[str]:
+            return rabbitmq.ctl("list_connections", "pid", "timeout", "--no-table-headers").splitlines()
+
+        with opened(rabbitmq.uri, queue_type="classic", heartbeat=HEARTBEAT) as bridge:
+            names = [f"marconi.test.{uuid4().hex}" for _ in range(self.MANY)]
+            for name in names:
+                bridge.create(name)
+            bridge._fetchers.close()
+            before = set(connections())
+            with opened(rabbitmq.uri) as other, consuming(bridge, 1, *names) as inbox:
+                for name in names:
+                    other.publish(name, envelopes(name))
+                inbox.wait(self.MANY)
+                other._publishers.close()
+                wait_until(lambda: len(set(connections()) - before) == 1, SETTLED, "one connection to be left")
+                mine = set(connections()) - before
+                idle_since = time.monotonic()
+                wait_until(lambda: time.monotonic() - idle_since > IDLE, 2 * IDLE, "several heartbeats")
+                assert mine <= set(connections())
+                for delivery in inbox.arrived():
+                    inbox.consumer.settle(delivery)
+                wait_until(lambda: rabbitmq.ctl(
+                    "list_queues", "messages", "--no-table-headers"
+                ).split().count("0") >= self.MANY, SETTLED, "all to be settled")
+        with opened(rabbitmq.uri) as cleaner:
+            for name in names:
+                cleaner.delete(name)
+
+    def test_deleted_queue_harms_no_other_consumer(self, rabbitmq: RabbitMQ) -> None:
+        with opened(rabbitmq.uri) as bridge, made(bridge) as queue, made(bridge) as other:
+            bridge.publish(queue, envelopes("a"))
+            bridge.publish(other, envelopes("b"))
+            with consuming(bridge, 2, queue, other) as inbox:
+                inbox.wait(2)
+                bridge.delete(other)
+                bridge.publish(queue, envelopes("c"))
+                inbox.wait(3)
+                assert [delivery.envelope.redelivered for delivery in inbox.arrived()] == [False] * 3
+                for delivery in inbox.arrived():  # one of which is of the deleted queue
+                    inbox.consumer.settle(delivery)
+                bridge.publish(queue, envelopes("d", "e"))
+                inbox.wait(5)
+                assert not any(delivery.envelope.redelivered for delivery in inbox.arrived())
+
+    def test_dead_broker_is_passed_over_and_wrong_passwords_stay_secret(
+        self, rabbitmq: RabbitMQ, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        uri = rabbitmq.uri.replace("@", f"@127.0.0.1:{free_port()},")
+        with opened(rabbitmq.uri) as bridge, made(bridge) as queue, opened(uri) as partly_dead:
+            bridge.publish(queue, envelopes("a"))
+            with consuming(partly_dead, 1, queue) as inbox:
+                inbox.wait(1)
+        wrong = rabbitmq.uri.replace("guest:guest", "guest:wrong-one")
+        with opened(wrong) as refused, consuming(refused, 1, queue):
+            wait_until(lambda: "is tried again" in caplog.text, SETTLED, "the refusal")
+        assert "wrong-one" not in caplog.text
+
+    def test_large_bodies_arrive_whole(self, rabbitmq: RabbitMQ) -> None:
+        sent = [bytes([letter]) * (300 * 1024) for letter in b"abcdef"]
+        with opened(rabbitmq.uri) as bridge, made(bridge) as queue:
+            bridge.publish(queue, [Envelope(body) for body in sent])
+            with consuming(bridge, 10, queue) as inbox:
+                assert [delivery.envelope.body for delivery in inbox.wait(len(sent))] == sent
 
 
 class TestVirtualHosts:

@@ -4,6 +4,7 @@ import pytest
 import requests
 
 from functional.http import Api
+from functional.test_metrics import value_of
 
 TIMEOUT = 10
 
@@ -59,10 +60,15 @@ def test_blueprint_is_served_beside_the_api(serve, queue, fast):
             page = browser.get(f"{gateway.url}/pages/", timeout=TIMEOUT)
             assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
             assert page.text == f"<p>{visits} visits of /pages/</p>"
+            assert page.headers["X-Openstack-Request-Id"].startswith("req-")
         streamed = browser.get(f"{gateway.url}/pages/stream", timeout=TIMEOUT)
         assert streamed.text.split() == [str(number) for number in range(1000)]
         assert browser.get(f"{gateway.url}/pages//", timeout=TIMEOUT).json()["title"] == "Not found"
         assert browser.get(f"{gateway.url}/page", timeout=TIMEOUT).json()["title"] == "Not found"
+
+    shown = requests.get(f"{gateway.url}/metrics", timeout=TIMEOUT).text
+    assert value_of(shown, 'marconi_request_seconds_count{method="GET",route="/pages/",status="200"}') == 3
+    assert value_of(shown, 'marconi_request_seconds_count{method="GET",route="/pages/stream",status="200"}') == 1
 
     answer = Api(gateway.url).put(f"/v2/queues/{queue}")
     assert answer.status_code == 201

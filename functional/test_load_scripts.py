@@ -12,8 +12,8 @@ def run(*arguments):
 
 
 def test_scaling_compares_with_the_first_case():
-    done = run("functional.scaling", "--duration", "0.3", "--rounds", "1", "--backlog", "60", "--claimed", "40",
-               "--queues", "3", "backlog", "claimed", "queues")
+    done = run("functional.scaling", "--duration", "0.3", "--warm-up", "0.1", "--rounds", "1", "--backlog", "60",
+               "--claimed", "40", "--queues", "3", "backlog", "claimed", "queues")
 
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line[:1] == "|"]

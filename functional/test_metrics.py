@@ -27,7 +27,7 @@ def test_metrics_count_what_all_workers_have_done(start_gateway, queue, workers)
     assert value_of(text, 'marconi_messages_total{event="claimed"}') == 5
     posts = 'marconi_request_seconds_count{method="POST",route="/v2/queues/<queue>/messages",status="201"}'
     assert value_of(text, posts) == 10
-    assert value_of(text, 'marconi_side_store_call_seconds_count{call="append",outcome="ok"}') == 10
+    assert value_of(text, 'marconi_side_store_call_seconds_count{call="append",outcome="ok",pool="default"}') == 10
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -36,6 +36,6 @@ def test_connections_are_shown(start_gateway, queue, workers):
     post(api, queue, 1)
 
     def shown():
-        return value_of(api.get("/metrics").text, 'marconi_connections{peer="side-store"}')
+        return value_of(api.get("/metrics").text, 'marconi_connections{peer="side-store",pool="default"}')
 
     assert wait_until(shown, 15, "the next sample")

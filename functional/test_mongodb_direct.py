@@ -319,6 +319,7 @@ def test_everything_goes_through_the_driver_if_it_is_told_to(
     adopted(store, "p/q")
     use(store)
     use(store)
+    assert store.fallbacks() == direct_on
     store.close()
     assert direct == []
     said = [record.getMessage() for record in caplog.records if "driver" in record.getMessage()]
@@ -341,4 +342,5 @@ def test_outage_of_the_direct_way_is_said_once(
         " commands go through the driver until a connection can be made: refused",
         " commands go straight to the primary again",
     ]
+    assert store.fallbacks() == 1
     assert direct[:2] == ["hello", "insert"]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -19,9 +20,13 @@ from functional.services.mongodb import MongoDB
 from functional.services.ports import free_port
 from functional.wait import wait_until
 from gateway.core.poison import LARGEST
+from storage.base import SideStore
 from storage.errors import StoreUnavailable, Unstorable
-from storage.model import Message
+from storage.landed import SEEN_FOR
+from storage.model import DEFAULT_POOL, Message
 from storage.mongodb import MongoDBStore
+from storage.mongodb.documents import lease_key
+from storage.sqlite import SQLiteStore
 from storage.suite import HOUR, MINUTE, SideStoreSuite, add, created, new, new_claim, take, together
 
 #: Milliseconds that a test may take between two looks at a clock.
@@ -54,8 +59,27 @@ class TestMongoDBStore(SideStoreSuite):
     def store(self, shared_store: MongoDBStore) -> MongoDBStore:
         return shared_store
 
-    def lose_lease(self, store: MongoDBStore, q: str) -> None:
-        store._database.messages.delete_one({"_id": f"{q}/"})
+    def test_who_lands_while_a_find_pauses_is_seen(
+        self, store: MongoDBStore, q: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """MongoDB reads the messages, somebody lands one and gives the lease back, and then it reads the lease."""
+        assert store.landed.find_free(q, 10) == ([], False)
+        find, pauses = store.landed._database.find, [True]
+
+        def paused(*args: Any, **more: Any) -> list[dict[str, Any]]:
+            found = find(*args, **more)
+            if pauses.pop() if pauses else False:
+                assert [document["_id"] for document in found] == [lease_key(q)]
+                last = store.landed.acquire_lease(q, "lister", 60) or 0
+                store.landed.land(q, [new(store, "m", seq=last + 1024)], "lister")
+                store.landed.release_lease(q, "lister", last + 1024)
+                return find(*args, **more)[-1:]
+            return found
+
+        monkeypatch.setattr(store.landed._database, "find", paused)
+        messages, leased = store.landed.find_free(q, 10)
+        assert ([message.id for message in messages], leased) == (["m"], False)
+        assert pauses == []
 
     @pytest.mark.parametrize("field", ["body", "properties"])
     @pytest.mark.parametrize("others", [1, 4])
@@ -169,6 +193,7 @@ def watched(mongodb: MongoDB) -> Iterator[Watched]:
             add(store, q, *(f"m{number}" for number in range(CROWD)))
             take(store, q, new_claim(store), "m0", "m7")
             add(store, q, *(f"d{number}" for number in range(5)), hidden_until=store.now() + HOUR)
+        store.catalogue.put_record("pool", "pool-1", b"1")
         yield Watched(mongodb, store, name, recorder)
     store.close()
 
@@ -185,6 +210,15 @@ class TestIndexes:
         assert [key for key, _ in messages["claim"]["key"]] == ["c"]
         assert messages["expiry"]["key"] == [("e", 1)] and messages["expiry"]["expireAfterSeconds"] == 0
         assert queues["name"]["unique"] is True
+        assert [key for key, _ in queues["pools"]["key"]] == ["w", "_id"]
+        assert [key for key, _ in queues["moves"]["key"]] == ["_id", "n"]
+
+    def test_indexes_of_pools_and_moves_have_other_queues_alone(self, watched: Watched) -> None:
+        """Most queues are in the default pool and stay there: they cost these indexes nothing."""
+        with watched.connect() as client:
+            queues = client[watched.name].queues.index_information()
+        assert queues["pools"]["partialFilterExpression"] == {"w": {"$exists": True}}
+        assert queues["moves"]["partialFilterExpression"] == {"mv": {"$exists": True}}
 
     def test_server_removes_by_the_dates_that_are_stored(self, watched: Watched) -> None:
         """A TTL index ignores what is no date."""
@@ -202,8 +236,16 @@ class TestIndexes:
                 "position",
             ),
             (lambda store: store.landed.newest("p/q"), "position"),
+            (lambda store: store.landed.export("p/q", 0, 10), "position"),
+            (lambda store: store.landed.list_tombstones("p/q", "", 10), "_id_"),
+            (lambda store: store.catalogue.list_moving("p/a", 10), "moves"),
+            (lambda store: store.catalogue.list_in_pool("pool-1", "p/a", 10), "pools"),
+            (lambda store: store.catalogue.list_in_pool(DEFAULT_POOL, "p/a", 10), "_id_"),
+            (lambda store: store.catalogue.list_records("pool", "", 10), "_id_"),
         ],
-        ids=["free", "list", "list-all", "newest"],
+        ids=[
+            "free", "list", "list-all", "newest", "export", "tombstones", "moving", "pool", "default-pool", "records",
+        ],
     )
     def test_ordered_reads_come_sorted_from_their_index(
         self, watched: Watched, call: Callable[[MongoDBStore], Any], index: str
@@ -232,6 +274,15 @@ class TestIndexes:
             lambda store: store.catalogue.list_queues("p", "", 10),
             lambda store: store.catalogue.count_queues("p"),
             lambda store: store.catalogue.delete_queue("p/none"),
+            lambda store: store.catalogue.change_move("p/q", b"none", None),
+            lambda store: store.landed.remove("p/q", [new(store, "none")]),
+            lambda store: store.landed.open_queue("p/q"),
+            lambda store: store.landed.remove_queue("p/none"),
+            lambda store: store.landed.bind("p/q", "p/other"),
+            lambda store: store.landed.bound("p/q"),
+            lambda store: store.landed.unbind("p/q", "p/other"),
+            lambda store: store.landed.ready(["p/q", "p/none"]),
+            lambda store: store.catalogue.set_notifies("p/q"),
             lambda store: store.landed.release_lease("p/q", "us", store.landed.acquire_lease("p/q", "us", 1)),
         ],
     )
@@ -249,6 +300,41 @@ class TestIndexes:
             assert Plan(client[watched.name].command(_explained(updates[0]))).indexes == {"visibility"}
 
 
+class TestMoves:
+    """Messages that go to a store of another kind, and come back."""
+
+    def test_everything_comes_back_as_it_was(self, mongodb: MongoDB, tmp_path: Path) -> None:
+        stores: list[SideStore] = [
+            open_store(mongodb.database_uri("moves")),
+            SQLiteStore(f"sqlite:///{tmp_path}/moves.db", SimpleNamespace(timeout=5.0)),
+        ]
+        first, second = stores
+        q = created(first, f"{uuid4().hex}/q")
+        now = first.now()
+        add(first, q, "free", "claimed", client="c", properties=b"{}")
+        add(first, q, "delayed", hidden_until=now + HOUR, encrypted=True, key="kaaaaaaaaaaaaaa0?0123abcd")
+        take(first, q, new_claim(first, "ours", lasts=HOUR), "claimed")
+        first.landed.tombstone(q, {"dead": now + HOUR})
+        before = first.landed.export(q, 0, 10)
+        for source, target in ((first, second), (second, first)):
+            last = source.landed.acquire_lease(q, "mover", 60)
+            assert last is not None
+            source.landed.close_queue(q)
+            target.landed.open_queue(q, last)
+            target.landed.tombstone(q, dict(source.landed.list_tombstones(q, "", 10)))
+            target.landed.land(q, source.landed.export(q, 0, 10))
+            assert source.landed.remove(q, source.landed.export(q, 0, 10)) == set()
+            source.landed.remove_queue(q)
+            assert target.landed.export(q, 0, 10) == before
+            assert [m.id for m in target.landed.get_claim(q, "ours")] == ["claimed"]
+            assert target.landed.land(q, [new(target, "dead", seq=last + 1)]) == {"dead"}
+        time.sleep(SEEN_FOR)
+        first.maintain()
+        assert first.landed.export(q, 0, 10) == before
+        for store in stores:
+            store.close()
+
+
 class TestWrites:
     """What is written is on a majority's disk before a call returns."""
 
@@ -257,6 +343,8 @@ class TestWrites:
             store.ping()
             adopted(store, "p/w")
             store.catalogue.replace_metadata("p/w", b"{}", 1)
+            store.catalogue.set_notifies("p/w")
+            store.landed.bind("p/w", "p/other")
             store.landed.append("p/w", [new(store, "a"), new(store, "b")])
             take(store, "p/w", new_claim(store, "w"))
             store.landed.renew_claim("p/w", new_claim(store, "w"))
@@ -265,6 +353,13 @@ class TestWrites:
             store.landed.delete_unclaimed("p/w", ["b", "c"])
             store.landed.tombstone("p/w", {"dead": store.now() + HOUR})
             store.landed.purge("p/w")
+            store.catalogue.change_move("p/w", None, b"move", "pool-1")
+            store.catalogue.put_record("kind", "name", b"1")
+            store.catalogue.delete_record("kind", "name")
+            store.landed.remove("p/w", [new(store, "gone")])
+            store.landed.unbind("p/w", "p/other")
+            store.landed.close_queue("p/w")
+            store.landed.open_queue("p/w", 1)
             store.catalogue.delete_queue("p/w")
 
         writes = [c for c in watched.commands(all_writes) if WRITES & set(c)]
@@ -282,6 +377,8 @@ class TestWrites:
         assert len(watched.commands(lambda s: s.landed.claim("p/few", found, claim))) == 1
         assert len(watched.commands(lambda s: s.landed.delete_claimed("p/few", ["a"], ["few"]))) == 1
         assert len(watched.commands(lambda s: s.landed.list_messages("p/few", 0, 10))) == 1
+        assert len(watched.commands(lambda s: s.catalogue.get_queue("p/few"))) == 1
+        assert len(watched.commands(lambda s: s.catalogue.list_moving("", 10))) == 1
         seen = time.monotonic()
         (landing,) = watched.commands(lambda s: s.landed.land("p/few", [new(s, "c", seq=1)], seen=seen))
         # A document that is there already would make the server insert one by one.

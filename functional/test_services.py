@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+import pika
 import pika.exceptions
 import psutil
 import pytest
@@ -15,7 +16,9 @@ import pytest
 from functional.installed import require
 from functional.services.mongodb import MongoDB, MongoReplicaSet
 from functional.services.process import Service, StartFailed
+from functional.services.qpid import Qpid
 from functional.services.rabbitmq import RabbitMQ, shared_epmd
+from functional.services.redis import Redis, WatchedRedis
 from functional.wait import wait_until
 
 #: Seconds for processes to vanish once their owner is gone.
@@ -25,7 +28,7 @@ GONE_TIMEOUT = 15.0
 FAILOVER_TIMEOUT = 30.0
 
 
-@pytest.fixture(params=[RabbitMQ, MongoDB])
+@pytest.fixture(params=[RabbitMQ, MongoDB, Qpid, Redis], scope="module")
 def service(request: pytest.FixtureRequest) -> Iterator[Service]:
     with require(request.param) as running:
         yield running
@@ -47,9 +50,18 @@ def write(service: Service) -> None:
             channel.confirm_delivery()
             channel.basic_publish("", "kept", b"message")
         service.until_saved("kept")
+    elif isinstance(service, Qpid):
+        with service.connect() as connection:
+            channel = connection.channel()
+            channel.queue_declare("kept", durable=True)
+            channel.confirm_delivery()
+            channel.basic_publish("", "kept", b"message", pika.BasicProperties(delivery_mode=2))
     elif isinstance(service, MongoDB):
         with service.connect() as client:
             client.marconi.kept.insert_one({"_id": 1})
+    elif isinstance(service, Redis):
+        with service.connect() as redis:
+            redis.xadd("kept", {"body": "message"})
 
 
 def holds(service: Service) -> bool:
@@ -61,24 +73,30 @@ def holds(service: Service) -> bool:
         except pika.exceptions.AMQPError:  # 541 while the queue's leader is gone and no other is elected
             return False
         return bool(body == b"message")
+    if isinstance(service, Redis):
+        with service.connect() as redis:
+            return redis.xlen("kept") == 1
+    if isinstance(service, Qpid):
+        with service.connect() as connection:
+            return bool(connection.channel().basic_get("kept")[2] == b"message")
     assert isinstance(service, MongoDB)
     with service.connect() as client:
         return client.marconi.kept.count_documents({"_id": 1}) == 1
 
 
-@pytest.mark.parametrize("end", [Service.stop, Service.kill])
-def test_data_is_there_after_a_restart(service: Service, end: Callable[[Service], object]) -> None:
+def test_data_is_there_after_a_clean_stop_and_after_a_kill(service: Service) -> None:
     write(service)
-    end(service)
-    service.start()
-    assert holds(service)
-
-
-def test_stop_is_clean(service: Service) -> None:
     assert service.stop() == 0
+    service.start()
+    wait_until(lambda: holds(service), GONE_TIMEOUT, "the data")
+    service.kill()
+    service.start()
+    wait_until(lambda: holds(service), GONE_TIMEOUT, "the data")
 
 
-def test_paused_service_answers_again_when_resumed(service: Service) -> None:
+def test_paused_service_answers_again_when_resumed(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("functional.services.mongodb.CLIENT_TIMEOUT", 1000)
+    monkeypatch.setattr("functional.services.redis.CLIENT_TIMEOUT", 1)
     service.pause()
     assert not service.is_ready()
     service.resume()
@@ -87,7 +105,7 @@ def test_paused_service_answers_again_when_resumed(service: Service) -> None:
 
 def test_nothing_is_left_after_close() -> None:
     before = descendants()
-    services = [require(RabbitMQ).start(), require(MongoDB).start()]
+    services = [require(kind).start() for kind in (RabbitMQ, MongoDB, Qpid, Redis)]
     assert descendants() > before
     for service in services:
         service.close()
@@ -98,11 +116,15 @@ def test_nothing_is_left_after_close() -> None:
 def test_processes_die_with_their_owner(tmp_path: Path) -> None:
     require(RabbitMQ).close()  # skips if it is not installed
     require(MongoDB).close()
+    require(Qpid).close()
+    require(Redis).close()
     script = """
         import os, signal
         from functional.services.mongodb import MongoDB
+        from functional.services.qpid import Qpid
         from functional.services.rabbitmq import RabbitMQ, shared_epmd
-        services = RabbitMQ().start(), MongoDB().start(), shared_epmd()
+        from functional.services.redis import Redis
+        services = RabbitMQ().start(), MongoDB().start(), Qpid().start(), Redis().start(), shared_epmd()
         print(*(service.pid for service in services), *(service.folder for service in services), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """
@@ -110,7 +132,7 @@ def test_processes_die_with_their_owner(tmp_path: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(script)]
     owner = subprocess.run(command, env=temporary, stdout=subprocess.PIPE, text=True, timeout=120)
     assert owner.returncode == -signal.SIGKILL
-    pids = [int(word) for word in owner.stdout.split()[:3]]
+    pids = [int(word) for word in owner.stdout.split()[:5]]
     wait_until(lambda: not any(_runs(pid) for pid in pids), GONE_TIMEOUT, "all processes to end")
 
 
@@ -175,6 +197,14 @@ def test_replica_set_elects_another_primary() -> None:
         first.kill()
         second = wait_until(lambda: replica_set.primary, FAILOVER_TIMEOUT, "a new primary")
     assert second is not first
+
+
+def test_sentinels_make_a_replica_the_master() -> None:
+    with require(WatchedRedis) as watched:
+        for sentinel in watched.sentinels:
+            wait_until(lambda sentinel=sentinel: sentinel.knows(1, 2), FAILOVER_TIMEOUT, "the Sentinels to be ready")
+        watched.first.kill()
+        wait_until(lambda: watched.replicas[0].role == "master", FAILOVER_TIMEOUT, "a new master")
 
 
 def test_tests_run_on_the_rabbitmq_that_was_asked_for(rabbitmq: RabbitMQ, pytestconfig: pytest.Config) -> None:

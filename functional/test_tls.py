@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from bridges.base import Envelope
+from bridges.suite import consuming
 from functional.api.helpers import bodies, claim, post
 from functional.http import Api
 from functional.installed import require
@@ -16,6 +18,7 @@ from functional.services.certificates import Authority, Pair
 from functional.services.gateway import Gateway, Options, find_command, render
 from functional.services.mongodb import MongoDB
 from functional.services.rabbitmq import RabbitMQ
+from functional.test_amqp_bridge import made, opened
 from functional.wait import wait_until
 
 #: Seconds that a server's certificate lives that is to expire: MongoDB does not start with one that has.
@@ -81,6 +84,19 @@ def test_messages_go_over_tls(world: World, start_gateway: Callable[..., Gateway
     api = Api(start_gateway(**world.options()).url)
     post(api, queue, "over TLS")
     assert bodies(claim(api, queue)[1]) == ["over TLS"]
+
+
+def test_consumer_gets_and_settles_messages_over_tls(world: World) -> None:
+    options = {
+        name: str(value) if isinstance(value, Path) else value for name, value in world.options()["bridge"].items()
+    }
+    sent = [bytes([letter]) * (300 * 1024) for letter in b"abcdef"]
+    with opened(**options) as bridge, made(bridge) as queue, consuming(bridge, 2, queue) as inbox:
+        bridge.publish(queue, [Envelope(body) for body in sent])
+        for number in range(len(sent)):
+            inbox.consumer.settle(inbox.wait(number + 1)[number])
+        assert [delivery.envelope.body for delivery in inbox.arrived()] == sent
+        wait_until(lambda: bridge.depth(queue) == 0, SHORT, "all to be settled")
 
 
 def assert_failed(found: dict[str, str], bridge: str, side_store: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from oslo_policy.policy import RuleDefault
@@ -10,34 +12,54 @@ from gateway.access.audit import AuditLog
 from gateway.access.auth import create_strategy
 from gateway.access.policy import Policy, rules_for
 from gateway.access.rate_limit import RateLimit
-from gateway.api.v2.home import versions
+from gateway.access.signing import sign
+from gateway.access.trusts import KeystoneTrusts, create_trusts
+from gateway.api.endpoints import ENDPOINTS
 from gateway.api.v2.operations import OPERATIONS
 from gateway.config.consistency import check_settings
 from gateway.config.drivers import BRIDGES, SIDE_STORES, create_driver, installed_blueprints
 from gateway.config.limits import Limits
 from gateway.config.machine import check_trusted_proxy
+from gateway.config.notifications import Notifications
+from gateway.config.pool_drivers import create_pool_drivers
 from gateway.config.refused import REFUSALS, CannotServe, reason
 from gateway.core.core import Core
 from gateway.core.foreign.access import AccessRules
+from gateway.core.pools.record import PoolRecord
 from gateway.core.seal import read_seal
-from gateway.environ import base_of
-from gateway.observe import metrics
+from gateway.core.subscriptions.addresses import Rules
+from gateway.notify.notifier import Notifier
+from gateway.notify.own_addresses import own_addresses
+from gateway.notify.settings import DeliverySettings
+from gateway.notify.tester import Tester
 from gateway.web.browsers import allow_browsers
+from gateway.web.confirm_page import ConfirmPage
 from gateway.web.context import Service
 from gateway.web.errors import json_error
 from gateway.web.healthcheck import Healthcheck
-from gateway.web.operations import Answer
 from gateway.web.router import App
 from gateway.web.serving import Serving
 
 
 class Gateway:
-    """All that a configuration decides: see gateway.server.application.Application."""
+    """All that a configuration decides: see gateway.server.application.Application.
 
-    def __init__(self, conf: Any):
-        self._core = make_core(conf)
+    ``deliver``: does this process deliver notifications; None: as the configuration says.
+    """
+
+    def __init__(self, conf: Any, deliver: bool | None = None):
+        trusts = create_trusts(conf)
+        self._core = make_core(conf, trusts)
+        self._notifier: Notifier | None = None
         try:
-            self.app = make_app(conf, self._core)
+            self.app = make_app(conf, self._core, trusts)
+            tester = Tester(
+                self._core, DeliverySettings.from_options(conf),
+                partial(address_rules, conf, self._core.all_pools.records), trusts.token if trusts else None,
+            )
+            self._core.subscription_tests.send = tester.send
+            if conf.notification.deliver if deliver is None else deliver:
+                self._notifier = make_notifier(conf, self._core, trusts)
         except BaseException:
             self._core.close()
             raise
@@ -49,14 +71,17 @@ class Gateway:
         return json_error(title, description)
 
     def close(self) -> None:
-        """Close its connections to broker and side-store."""
+        """Close its connections to broker and side-store, once the deliveries under way have ended."""
+        if self._notifier is not None:
+            self._core.also_tend = None
+            self._notifier.close()
         self._core.close()
 
 
-def build(conf: Any) -> Gateway:
-    """Raises CannotServe if the configuration is refused."""
+def build(conf: Any, deliver: bool | None = None) -> Gateway:
+    """See Gateway. Raises CannotServe if the configuration is refused."""
     try:
-        return Gateway(conf)
+        return Gateway(conf, deliver)
     except REFUSALS as error:
         refusal = reason(error)
     # Not inside the except: a traceback would show what the reason leaves out.
@@ -68,7 +93,7 @@ def list_rules() -> list[RuleDefault]:
     return rules_for(OPERATIONS)
 
 
-def make_core(conf: Any) -> Core:
+def make_core(conf: Any, trusts: KeystoneTrusts | None = None) -> Core:
     """The core with the configured bridge and side-store. Raises what is wrong with the configuration."""
     check_settings(conf)
     check_trusted_proxy(conf.wsgi.trusted_proxy)
@@ -83,44 +108,62 @@ def make_core(conf: Any) -> Core:
         AccessRules(conf.bridging.allow, conf.admin_mode),
         conf.bridging.max_body,
         conf.quota.queues,
+        create_pool_drivers,
+        conf.wsgi.threads,
+        Notifications.from_options(conf),
+        partial(sign, conf.signed_url.secret_key) if conf.signed_url.secret_key else None,
+        trusts.delete if trusts else None,
     )
 
 
-def make_app(conf: Any, core: Core) -> App:
+def make_notifier(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> Notifier:
+    """What delivers notifications: it starts when there is a subscription. Raises what is wrong with the options."""
+    notifier = Notifier(
+        core, DeliverySettings.from_options(conf), partial(address_rules, conf, core.all_pools.records),
+        trusts.token if trusts else None,
+    )
+    core.also_tend = notifier.tend
+    core.subscription_records.told = notifier.start
+    return notifier
+
+
+def address_rules(conf: Any, read_pools: Callable[[], Iterable[PoolRecord]]) -> Rules:
+    """Where deliveries may go, by the pools there are now. Raises ValueError, and what ``read_pools`` raises."""
+    options = conf.notification
+    uris = [conf.bridge.uri, conf.side_store.uri, *(record.uri for record in read_pools())]
+    sockets = [(conf.wsgi.bind, conf.wsgi.port), (conf.metrics.bind or "localhost", conf.metrics.port)]
+    return Rules(
+        options.allowed_networks, options.trust_networks, options.denied_networks, options.allowed_ports,
+        own_addresses(uris, sockets),
+    )
+
+
+def make_app(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> App:
     """The WSGI application for a configuration (oslo.config) and a core. Raises what is wrong with the former."""
-    serving = Serving(make_service(conf, core), AuditLog(conf.audit) if conf.audit.file else None)
-    healthcheck = Healthcheck(core)
-
-    def add_root(app: App) -> None:
-        serving.add(app, "/", lambda request: versions(base_of(request.environ)))
-
-    def add_healthcheck(app: App) -> None:
-        serving.add(app, "/healthcheck", lambda request: healthcheck.answer(request.environ), exact=True)
-
-    def add_metrics(app: App) -> None:
-        serving.add(app, "/metrics", lambda request: _metrics(), exact=True)
-
-    app = App("marconi", max_body(conf), serving.refuse, conf.wsgi.prefix, conf.wsgi.fast_dispatch)
+    service = make_service(conf, core, trusts)
+    serving = Serving(service, AuditLog(conf.audit) if conf.audit.file else None)
+    app = App("marconi", max_body(conf), serving, conf.wsgi.prefix, conf.wsgi.fast_dispatch)
     serving.add_operations(app)
-    add_root(app)
-    add_healthcheck(app)
-    if conf.metrics.bind is None:
-        add_metrics(app)
+    serving.add_endpoints(app, [shown for shown in ENDPOINTS if conf.metrics.bind is None or not shown.private])
+    if service.signing_key is not None:
+        app.register_blueprint(ConfirmPage(service).blueprint())
     for blueprint in installed_blueprints():
         app.register_blueprint(blueprint)
     allow_browsers(app, conf)
-    app.monitor = App("marconi-metrics", 0, serving.refuse)
-    for add in (add_root, add_healthcheck, add_metrics):
-        add(app.monitor)
+    app.monitor = App("marconi-metrics", 0, serving)
+    serving.add_endpoints(app.monitor, ENDPOINTS)
     return app
 
 
-def make_service(conf: Any, core: Core) -> Service:
+def make_service(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> Service:
     """What the handlers work with. Raises what is wrong with the configuration."""
+    auth = create_strategy(conf)
+    core.confirmations.find_public_url = auth.find_public_url
     return Service(
         core=core,
-        operations=OPERATIONS,
-        auth=create_strategy(conf),
+        healthcheck=Healthcheck(core),
+        operations=tuple(call for call in OPERATIONS if conf.admin_mode or not call.admin_mode),
+        auth=auth,
         policy=Policy(conf, list_rules()),
         signing_key=conf.signed_url.secret_key or None,
         admin_mode=conf.admin_mode,
@@ -129,16 +172,12 @@ def make_service(conf: Any, core: Core) -> Service:
         client_id_length=(conf.min_length_client_id, conf.max_length_client_id),
         request_rate=_rate(conf.quota.requests_per_second, "requests"),
         byte_rate=_rate(conf.quota.bytes_per_second, "bytes"),
+        trusts=trusts,
     )
 
 
 def _rate(rate: int, unit: str) -> RateLimit | None:
     return RateLimit(rate, unit) if rate else None
-
-
-def _metrics() -> Answer:
-    data, content_type = metrics.render()
-    return 200, data, {"Content-Type": content_type}
 
 
 def max_body(conf: Any) -> int:

@@ -51,6 +51,10 @@ class SideStore(ABC):
         """Number of open connections, for the metrics."""
         return 0
 
+    def fallbacks(self) -> int:
+        """How often this process had to leave a fast way of the driver for a slower one, for the metrics."""
+        return 0
+
     def prepare(self) -> None:
         """Called once at the start. Raises StoreMisconfigured for what can't get better by itself."""
         return None

@@ -1,10 +1,11 @@
-"""The interface of the catalogue: what the service knows. Queues, marks of bridged queues, and locks."""
+"""The interface of the catalogue: what the service knows. Queues, marks of bridged queues, records, and locks."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
-from storage.model import MOST_METADATA, Queue
+from storage.model import DEFAULT_POOL, MOST_METADATA, Queue, Record
 
 
 class Catalogue(ABC):
@@ -23,16 +24,28 @@ class Catalogue(ABC):
         """
 
     @abstractmethod
+    def renew_lock(self, name: str, owner: str, seconds: float) -> bool:
+        """Let the lock last ``seconds`` from now, if ``owner`` still holds it; False if not."""
+
+    @abstractmethod
     def unlock(self, name: str, owner: str, after: float = 0.0) -> None:
         """Give the lock up in ``after`` seconds, if ``owner`` still holds it."""
 
     # -- queues -------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def create_queue(self, q: str, metadata: bytes | None) -> bool:
+    def create_queue(
+        self, q: str, metadata: bytes | None, pool: str = DEFAULT_POOL, copies: Sequence[str] = ()
+    ) -> bool:
         """Create the queue's document; True if it is new. An existing one gets ``metadata`` unless that is None.
 
-        Messages can land under its key from now on, even if that was impossible before.
+        ``copies``: of the subscriptions that the queue has from the start. With any the document of a new queue
+        ``notifies``, and a key that is opened here is bound to them as it is opened, see LandedStore.open_queue.
+
+        ``pool`` counts for a new queue alone. The key of a new queue is opened in this side-store. That of an existing
+        one is opened too, even if landing was impossible before, while the queue is in the default pool and has no
+        move; otherwise its messages may have left this side-store for good. Landed stores of other pools open keys by
+        LandedStore.open_queue.
         """
 
     @abstractmethod
@@ -44,8 +57,19 @@ class Catalogue(ABC):
         """Store new metadata if the document still has ``version``; False if not."""
 
     @abstractmethod
+    def set_notifies(self, q: str, notifies: bool = True) -> bool:
+        """Record that the queue has subscriptions, or none; False if there is no such queue. It may be repeated.
+
+        No other change of the queue takes it back, and its ``version`` stays. It ends with the queue: one that is
+        created again has none of it.
+        """
+
+    @abstractmethod
     def delete_queue(self, q: str) -> None:
-        """Remove the document and all landed messages. Messages on their way can't land any more."""
+        """Remove the document and, of this side-store, all landed messages. Messages on their way can't land any more.
+
+        What other pools have of the queue is removed by LandedStore.remove_queue.
+        """
 
     @abstractmethod
     def list_queues(
@@ -67,6 +91,50 @@ class Catalogue(ABC):
     @abstractmethod
     def queue_keys(self, after: str, limit: int) -> list[str]:
         """Up to ``limit`` names ``<project>/<queue>`` of all projects, in order, after ``after``."""
+
+    # -- pools --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def change_move(self, q: str, before: bytes | None, move: bytes | None, pool: str | None = None) -> bool:
+        """Replace what is recorded of the queue's move if that is still ``before``, and set its pool if one is given.
+
+        Both change at once. None is no move. True also if everything is already as wanted: a call may be repeated
+        after StoreUnavailable. Each ``move`` must contain something unique, so that nobody else wants the same one.
+        False if something else is recorded, or if there is no such queue; then nothing has changed.
+        """
+
+    @abstractmethod
+    def list_moving(self, after: str, limit: int) -> list[str]:
+        """Up to ``limit`` names ``<project>/<queue>`` of queues that have a move, in order, after ``after``.
+
+        Costs next to nothing when there are none.
+        """
+
+    @abstractmethod
+    def list_in_pool(self, pool: str, after: str, limit: int) -> list[str]:
+        """Up to ``limit`` names ``<project>/<queue>`` of the queues in a pool, in order, after ``after``."""
+
+    # -- records ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def put_record(self, kind: str, name: str, data: bytes, version: int | None = None) -> bool:
+        """Store a record; False if the condition of ``version`` does not hold, and then nothing has changed.
+
+        ``version`` None: insert or replace it. 0: insert it, if there is none. Otherwise replace it, if it still has
+        that version. ``kind`` is a word of letters.
+        """
+
+    @abstractmethod
+    def get_record(self, kind: str, name: str) -> Record | None:
+        """A record; None if there is none of that kind and name."""
+
+    @abstractmethod
+    def list_records(self, kind: str, after: str, limit: int) -> list[Record]:
+        """Up to ``limit`` records of a kind by name, after the name ``after``."""
+
+    @abstractmethod
+    def delete_record(self, kind: str, name: str) -> bool:
+        """Remove a record; False if there was none. Its versions are not used again."""
 
     # -- queues that read from an exchange of other applications -------------------------------------------------
 

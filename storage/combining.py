@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from storage.errors import StoreError, StoreUnavailable
 
-#: Part of the timeout that work gets even if its thread has already waited for all of it.
+#: Share of the timeout that work gets even if its thread has spent the whole timeout waiting.
 AT_LEAST = 0.1
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Combiner(Generic[T, R]):
         self._most = most
         self._mutex = threading.Lock()
         self._own = threading.local()
-        #: Threads that wait, by key; a key exists while a thread does a batch of it.
+        #: Waiting threads by key. A key exists while a thread works on a batch for it.
         self._lines: dict[Hashable, list[_Ticket[T, R]]] = {}
 
     @property

@@ -7,24 +7,27 @@ at a time: only its holder lands free messages, so that their positions appear i
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
+from storage.copying import CopyingStore
 from storage.errors import LeaseLost, StoreUnavailable, Unstorable
-from storage.model import Claim, Clock, Message, Ring, Stats, number
+from storage.model import MOST_EXPORTED, Claim, Clock, Message, Ring, Stats, number
 
-#: Seconds between two tries to get a lease that another gateway holds: shorter than one landing takes.
+#: Seconds between two attempts to get a lease that another gateway holds. A landing takes longer than this.
 LEASE_RETRY = 0.005
 
-#: Seconds that a lease outlives the operation it covers, so that a slow answer is not taken for a dead holder.
+#: A lease lasts this many seconds longer than the operation's timeout, so that a slow holder is not taken for a dead
+#: one.
 LEASE_MARGIN = 3.0
 
-#: Seconds for which a queue that was seen counts as existing: a deleted queue can't be created again that soon.
+#: For this many seconds a queue that was seen counts as existing. A deleted queue can't be created again within that
+#: time.
 SEEN_FOR = 0.1
 
 
-class LandedStore(ABC):
+class LandedStore(CopyingStore):
     """Landed messages, claims, tombstones and landing leases. Methods take the ``key`` of a queue's document as ``q``.
 
     All methods are thread-safe. They raise StoreUnavailable within ``timeout``. It is one class because a claim, a
@@ -35,6 +38,33 @@ class LandedStore(ABC):
         """``clock``: the side-store itself. ``timeout``: seconds that one call may take."""
         self.clock = clock
         self.timeout = timeout
+
+    # -- keys ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def open_queue(self, q: str, last: int = 0, copies: Sequence[str] = ()) -> None:
+        """Let messages land under a key. Leases and appends from now on give positions after ``last``.
+
+        It may be repeated, and leaves a larger position, a lease and messages as they are. ``copies``: keys that are
+        bound to it in the same step, so that nothing is appended before; they may be closed.
+        """
+
+    @abstractmethod
+    def close_queue(self, q: str) -> None:
+        """Let nothing land under a key any more; what would land raises QueueGone, as for a deleted queue.
+
+        For SEEN_FOR seconds claimers that have seen the queue before may still land, see land. What has landed can be
+        read, claimed, renewed, released, exported and deleted as before, but find_free raises QueueGone when it finds
+        fewer than ``limit``. The landing lease ends and its last position is forgotten: ask acquire_lease before. So
+        are the keys that are bound to it: ask bound before.
+        """
+
+    @abstractmethod
+    def remove_queue(self, q: str) -> None:
+        """Close the key and remove everything under it, also what claimers land within SEEN_FOR seconds.
+
+        What they land ``maintain`` removes later, unless the key has been opened again.
+        """
 
     # -- landing ------------------------------------------------------------------------------------------------
 
@@ -69,9 +99,10 @@ class LandedStore(ABC):
         """
 
     def append(self, q: str, messages: Sequence[Message]) -> None:
-        """Land new messages at the end of the queue, in the order given; sets their ``seq``.
+        """Land new messages at the end of the queue, in the order given, and their copies; sets their ``seq``.
 
-        Readers by ``seq`` see them appear in that order, however many gateways append at once. Raises QueueGone.
+        Readers by ``seq`` see them appear in that order, however many gateways append at once. Copies are those of
+        land_copied. Raises QueueGone.
         """
         owner = uuid4().hex
         deadline = time.monotonic() + self.timeout
@@ -83,7 +114,7 @@ class LandedStore(ABC):
             last = number(messages, last, self.clock.now())
             try:
                 # If this fails the write may still happen: no other gateway lands before the lease expires.
-                self.land(q, messages, owner)
+                self.land_copied(q, messages, owner)
             except LeaseLost:  # this process was stopped for longer than the lease
                 if time.monotonic() > deadline + self.timeout:
                     raise StoreUnavailable("the queue's landing lease was lost again and again") from None
@@ -172,6 +203,31 @@ class LandedStore(ABC):
     @abstractmethod
     def volume(self) -> Stats:
         """Counts of the messages of all queues; without ``oldest`` and ``newest``."""
+
+    # -- moving to another store --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def export(self, q: str, after: int, limit: int, most_bytes: int = MOST_EXPORTED) -> list[Message]:
+        """Up to ``limit`` messages with ``seq`` > ``after`` that have not expired, in that order, whatever their state.
+
+        All fields are as they are stored: a claim or delay that is over is still in them. The key may be closed. The
+        list ends early, after one message at least, at ``most_bytes`` of bodies and properties. ``land`` without an
+        owner keeps all of it in another store.
+        """
+
+    @abstractmethod
+    def remove(self, q: str, messages: Sequence[Message]) -> set[str]:
+        """Delete those of the messages whose claim, hidden_until, claims and expires are still as given.
+
+        Returns the ids of those that are still there, since they have changed; not those that others have deleted.
+        """
+
+    @abstractmethod
+    def list_tombstones(self, q: str, after: str, limit: int) -> list[tuple[str, int]]:
+        """Up to ``limit`` tombstones that still matter, by id, after the id ``after``: id, and time (ms) of their end.
+
+        ``tombstone`` stores them in another store. The key may be closed.
+        """
 
     # -- changing and deleting ----------------------------------------------------------------------------------
 

@@ -10,15 +10,23 @@ Sequence numbers (``seq``) are landing positions, see :func:`number`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-#: Bits of a landing position that distinguish gateways which land in the same microsecond.
+T = TypeVar("T")
+
+#: The pool that queues are in unless another one is named.
+DEFAULT_POOL = "default"
+
+#: How many bits of a landing position tell apart gateways that land messages in the same microsecond.
 TAG_BITS = 10
 
-#: Bytes of metadata that a list of queues reads at once.
+#: How many bytes of metadata one page of a list of queues reads.
 MOST_METADATA = 2 * 1024 * 1024
+
+#: Bytes of bodies and properties that an export reads at once.
+MOST_EXPORTED = 8 * 1024 * 1024
 
 
 class Clock(Protocol):
@@ -84,12 +92,29 @@ class Queue:
 
     ``key`` is what its messages are kept under. A queue that is deleted and created again has another key, so that
     messages on their way to the old queue can't land in the new one.
+
+    ``pool`` is the name of the pool that it is in. ``move`` is what is recorded of its way to another pool, a JSON
+    object; None if it stays where it is. Stores only compare it.
+
+    ``notifies``: it has subscriptions, so that what is posted has to be copied; see Catalogue.set_notifies.
     """
 
     name: str
     metadata: bytes
     version: int
     key: str
+    pool: str = DEFAULT_POOL
+    move: bytes | None = None
+    notifies: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A small document of some kind, such as a pool. Each change gives it a ``version`` that it never had before."""
+
+    name: str
+    data: bytes
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +141,31 @@ def number(messages: Iterable[Message], last: int, now: int, tag: int = 0) -> in
     return last
 
 
-def within_bytes(queues: Iterable[Queue], most: int) -> list[Queue]:
-    """The first queue, and the following ones while all of them together have up to ``most`` bytes of metadata."""
-    taken: list[Queue] = []
+def within_bytes(items: Iterable[T], most: int, size_of: Callable[[T], int]) -> list[T]:
+    """The first item, and the following ones while all of them together have up to ``most`` bytes."""
+    taken: list[T] = []
     size = 0
-    for queue in queues:
-        size += len(queue.metadata)
+    for item in items:
+        size += size_of(item)
         if taken and size > most:
             break
-        taken.append(queue)
+        taken.append(item)
     return taken
+
+
+def metadata_size(queue: Queue) -> int:
+    """Bytes that a list of queues counts for a queue."""
+    return len(queue.metadata)
+
+
+def content_size(message: Message) -> int:
+    """Bytes that an export counts for a message."""
+    return len(message.body) + len(message.properties or b"")
+
+
+def new_version() -> int:
+    """A version of a record. It is random, so that no version of a deleted record is used again, and never 0."""
+    return secrets.randbelow(2**62) + 1
 
 
 def split_name(q: str) -> tuple[str, str]:

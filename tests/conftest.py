@@ -16,6 +16,7 @@ from gateway.core.seal import KEY_SIZE, Seal
 from gateway.observe import fast_paths
 from gateway.observe.metrics import FAST_PATH_FALLBACKS
 from storage.sqlite import SQLiteStore
+from tests.notify_receiver import Receiver, receiving
 
 
 @pytest.fixture
@@ -31,6 +32,13 @@ def bridge() -> MemoryBridge:
 
 
 @pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """What notifications are sent to."""
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
 def core(bridge: MemoryBridge, store: SQLiteStore) -> Iterator[Core]:
     core = Core(bridge, store, Limits(), Seal(bytes(KEY_SIZE)))
     yield core
@@ -41,6 +49,18 @@ def core(bridge: MemoryBridge, store: SQLiteStore) -> Iterator[Core]:
 def info(core: Core) -> QueueInfo:
     """A queue that exists."""
     return core.directory.ensure("project", "queue")
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queues move in less time, since gateways remember less long what they know of them."""
+    known_for = 0.3
+    for name, value in {
+        "queues.remembering.KNOWN_FOR": known_for, "pools.registry.KNOWN_FOR": known_for,
+        "publishing.ON_TIME": known_for + 0.3, "migration.phases.ON_TIME": known_for + 0.3,
+        "migration.phases.AGREED_IN": known_for + 0.3, "migration.workers.LOOK": 0.3,
+    }.items():
+        monkeypatch.setattr(f"gateway.core.{name}", value)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ class FakeConnection:
     def __init__(self, takes: float = 0.0, error: Exception | None = None):
         self.takes, self.error = takes, error
         self.blocked = False
+        self.is_open = True
         self.until: float | None = None
         self.published: list[float] = []
         self.closed = False
@@ -36,7 +37,9 @@ class FakeConnection:
     def check(self) -> None:
         pass
 
-    def publish(self, exchange: str, key: str, envelopes: Any, deadline: float, mandatory: bool) -> None:
+    def publish(
+        self, exchange: str, key: str, envelopes: Any, deadline: float, mandatory: bool, copies: str | None = None
+    ) -> None:
         self.published.append(deadline)
         time.sleep(self.takes)
         if self.error is not None:

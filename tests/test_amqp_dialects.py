@@ -1,28 +1,24 @@
 """What brokers are told and asked by the dialect that is chosen for them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import pika.frame
 import pytest
 from amqp.exceptions import AMQPError, error_for_code
 
 from bridges.amqp import fetcher as fetcher_module
 from bridges.amqp import queues
-from bridges.amqp.dialects import DIALECTS, UNKNOWN, choose
+from bridges.amqp.dialects import DIALECTS, UNKNOWN, choose_dialect
 from bridges.amqp.dialects.base import Dialect
 from bridges.amqp.dialects.rabbitmq import DELIVERY_LIMIT
 from bridges.amqp.fetcher import Fetcher
-from bridges.amqp.publisher import Publisher
 from bridges.amqp.wire.decoder import decode
-from bridges.base import Envelope
+from bridges.bridging import Binding
 from bridges.errors import QueueMissing, SourceUnreadable
-from bridges.foreign import Binding
 
 RABBITMQ = DIALECTS["RabbitMQ"]
-FRAME_MAX = 131072
+QPID = DIALECTS["Apache Qpid Broker-J"]
 BINDING = Binding("x", ("#",), {}, "topic")
 
 
@@ -74,12 +70,12 @@ def delivered(properties: Mapping[str, Any]) -> Any:
 
 @pytest.mark.parametrize(
     ("properties", "dialect"),
-    [({"product": "RabbitMQ", "version": "3.10.8"}, RABBITMQ), ({"product": "Apache Qpid Broker-J Core"}, UNKNOWN),
+    [({"product": "RabbitMQ", "version": "3.10.8"}, RABBITMQ), ({"product": "Apache Qpid Broker-J Core"}, QPID),
      ({"product": "LavinMQ"}, UNKNOWN), ({}, UNKNOWN)],
     ids=["rabbitmq", "broker-j", "lavinmq", "nothing said"],
 )
 def test_dialect_is_chosen_by_the_product(properties: dict[str, Any], dialect: Dialect) -> None:
-    assert choose(properties) is dialect
+    assert choose_dialect(properties) is dialect
 
 
 def test_queues_get_only_arguments_that_the_broker_knows() -> None:
@@ -129,66 +125,24 @@ def test_rabbitmq_is_asked_by_a_declaration_that_it_must_refuse() -> None:
         RABBITMQ.check_exchange(fetcher_on(channel, RABBITMQ), BINDING)
 
 
-class Other(type(UNKNOWN)):  # type: ignore[misc]
-    """A broker to which ``expiration`` is a time, and whose depth has what is delivered and not acknowledged in it."""
-
-    NOW = 1_700_000_000_000
-
-    def outgoing(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
-        return [
-            replace(envelope, ttl=self.NOW + envelope.ttl, headers={**envelope.headers, "ttl": envelope.ttl})
-            for envelope in envelopes if envelope.ttl is not None
-        ]
-
-    def ttl(self, properties: Mapping[str, Any]) -> int | None:
-        return properties.get("application_headers", {}).get("ttl")
-
-    def expected(self, limit: int, depth: int) -> int:
-        return 1
-
-    def depth_when_back(self, depth: int, count: int) -> int:
-        return depth
+def test_what_goes_back_is_waited_for_by_the_depth() -> None:
+    channel = Channel([5, 5, 5, 7])
+    fetcher_on(channel, UNKNOWN).restore("q", 2)
+    assert channel.asked == ["passive declare", "close"] + ["passive declare"] * 3
 
 
-def test_dialect_has_a_say_in_what_is_sent_and_read() -> None:
-    written: list[bytes] = []
-    publisher = Publisher.__new__(Publisher)
-    publisher.dialect = Other()
-    publisher.blocked, publisher._published = False, 0
-    publisher.channel = Channel()  # type: ignore[assignment]
-    publisher._amqp = SimpleNamespace(
-        frame_max=FRAME_MAX, bytes_sent=0, transport=SimpleNamespace(write=written.append)
-    )
-    publisher._await_confirms = lambda deadline: None  # type: ignore[method-assign]
-    publisher.publish("", "q", [Envelope(b"1", ttl=60_000)], 0.0, True)
-    used, _ = pika.frame.decode_frame(written[0])
-    _, header = pika.frame.decode_frame(written[0][used:])
-    assert header.properties.expiration == str(Other.NOW + 60_000)
-    assert decode(delivered({"application_headers": header.properties.headers}), Other()).ttl == 60_000
-
-
-@pytest.mark.parametrize(("dialect", "looks"), [(UNKNOWN, 3), (Other(), 1)], ids=["what waits", "all there is"])
-def test_what_goes_back_is_waited_for_by_the_depth_as_the_broker_counts_it(dialect: Dialect, looks: int) -> None:
-    depths = [5, 5, 5, 7] if dialect is UNKNOWN else [7]
-    channel = Channel(depths)
-    fetcher_on(channel, dialect).restore("q", 2)
-    assert channel.asked == ["passive declare", "close"] + ["passive declare"] * looks
-
-
-def test_what_is_waited_for_is_what_the_dialect_expects(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_consumer_is_to_get_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     expected: list[tuple[int, int]] = []
 
-    def consume(self: Fetcher, queue: str, limit: int, expects: int, take: Any) -> int:
+    def consume(self: Fetcher, queue: str, limit: int, expects: int, take: Any) -> None:
         expected.append((limit, expects))
         take(SimpleNamespace(delivery_tag=1))
-        return 1
 
     monkeypatch.setattr(fetcher_module.Fetcher, "_consume", consume)
-    for dialect in (UNKNOWN, Other()):
-        fetcher = fetcher_on(Channel([7]), dialect)
-        fetcher.fetch("q", 10)
-        fetcher.fetch_foreign("q", 10, True)
-    assert expected == [(7, 7), (7, 7), (7, 1), (7, 1)]
+    fetcher = fetcher_on(Channel([7]), UNKNOWN)
+    fetcher.fetch("q", 10)
+    fetcher.fetch_foreign("q", 10, True)
+    assert expected == [(7, 7), (7, 7)]
 
 
 def test_queue_of_the_gateway_is_declared_as_the_dialect_says() -> None:
@@ -207,6 +161,15 @@ def test_queue_of_the_gateway_is_declared_as_the_dialect_says() -> None:
         def put(self, connection: Any) -> None:
             pass
 
-    for dialect in (RABBITMQ, UNKNOWN):
+    for dialect in (RABBITMQ, QPID, UNKNOWN):
         queues.QueueCreation("quorum", 1.0).create(OneConnection(dialect), "q", keep=True)  # type: ignore[arg-type]
-    assert declared == [RABBITMQ.queue_arguments("quorum"), {}]
+    assert declared == [RABBITMQ.queue_arguments("quorum"), {}, {}]
+
+
+@pytest.mark.parametrize(("dialect", "depth", "in_hand"), [
+    (RABBITMQ, 0, None), (UNKNOWN, 0, None), (QPID, 0, 0), (QPID, None, 0), (QPID, 3, None),
+])
+def test_what_is_in_hand_is_known_where_the_depth_has_it(
+    dialect: Dialect, depth: int | None, in_hand: int | None
+) -> None:
+    assert dialect.in_hand(fetcher_on(Channel([depth]), dialect), "q") == in_hand

@@ -12,6 +12,7 @@ from tests.threads import DEADLINE, in_background
 
 class Connection:
     blocked = False
+    is_open = True
     until: float | None = None
 
     def check(self) -> None:

@@ -10,8 +10,9 @@ import pytest
 from amqp.transport import to_host_port
 from cryptography.hazmat.primitives import serialization
 
-from bridges.amqp.uri import check_login, connection, read_uri, tls_options
+from bridges.amqp.uri import check_login, connection, read_uri
 from bridges.errors import BridgeMisconfigured
+from bridges.tls import tls_options
 from functional.services.certificates import Authority
 
 OPTIONS = SimpleNamespace(timeout=1.0, heartbeat=30, tls_insecure=False, login_method="PLAIN")

@@ -1,6 +1,7 @@
 """The HTTP application: every route answers every error in one shape."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -39,7 +40,7 @@ HEADERS = {"Client-ID": str(uuid4()), "X-Project-ID": "project", "X-Roles": "adm
 
 #: Every route and method, with names in place of the variables.
 CALLS = [
-    (route, method, route.replace("<queue>", "q").replace("<message_id>", "m").replace("<claim_id>", "c"))
+    (route, method, re.sub("<(.)[a-z_]*>", r"\1", route))
     for route, operations in by_route(OPERATIONS).items()
     for method in operations
 ]
@@ -73,7 +74,7 @@ ERRORS: list[tuple[Exception, int]] = [
 
 @pytest.fixture
 def client(configured: Callable[..., Any], core: Core) -> FlaskClient:
-    return make_app(configured(), core).test_client()
+    return make_app(configured(DEFAULT={"admin_mode": True}), core).test_client()
 
 
 #: A client of an application in which the operation of a route and method raises an error.
@@ -94,7 +95,7 @@ def failing(configured: Callable[..., Any], core: Core, monkeypatch: pytest.Monk
                 if (operation.route, operation.method) == (route, method) else operation
                 for operation in OPERATIONS
             ))
-            made.append(make_app(configured(), core).test_client())
+            made.append(make_app(configured(DEFAULT={"admin_mode": True}), core).test_client())
         raised.append(error)
         return made[0]
 
@@ -243,7 +244,7 @@ def test_strange_methods_do_not_fill_the_memory(client: FlaskClient) -> None:
 def test_compressed_body_is_refused(
     configured: Callable[..., Any], core: Core, method: str, path: str, coding: str
 ) -> None:
-    client = make_app(configured(signed_url={"secret_key": "k"}), core).test_client()
+    client = make_app(configured(signed_url={"secret_key": "k"}, DEFAULT={"admin_mode": True}), core).test_client()
     response = client.open(path, method=method, headers=HEADERS | {"Content-Encoding": coding}, data=b"\x1f\x8b...")
     assert response.status_code == 415
     assert is_canonical(response.data, "Unsupported content coding")
@@ -302,7 +303,7 @@ def test_location_of_a_post_names_no_more_messages_than_one_get_takes(client: Fl
 
 def test_location_is_short_whatever_the_page_size(configured: Callable[..., Any], core: Core) -> None:
     core.limits = replace(core.limits, max_messages_per_page=1000)
-    client = make_app(configured(), core).test_client()
+    client = make_app(configured(DEFAULT={"admin_mode": True}), core).test_client()
     answer = client.post("/v2/queues/q/messages", headers=HEADERS, json={"messages": [{"body": 1}] * 1000})
     assert len(answer.headers["Location"]) < 4096
 

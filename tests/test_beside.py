@@ -24,7 +24,7 @@ from gateway.app import make_app, make_core
 from gateway.core.core import Core
 from gateway.observe import metrics
 from gateway.observe.beside import beside, failed
-from gateway.observe.fast_paths import FAST_CONFIRMS, PIN_WORKERS
+from gateway.observe.fast_paths import DIRECT_COMMANDS, FAST_CONFIRMS, PIN_WORKERS
 from gateway.observe.logs import configure
 
 Configured = Callable[..., Any]
@@ -180,19 +180,38 @@ def test_housekeeper_goes_on_whatever_fails(
 
     monkeypatch.setattr(gateway.core.housekeeping, "SAMPLING", 0.001)
     monkeypatch.setattr(gateway.core.housekeeping, "MAINTAIN_EVERY", 1)
-    keeper = gateway.core.housekeeping.Housekeeper(SimpleNamespace(bridge=Broken(), store=Broken()))
+    pool = Part(name="default", bridge=Broken(), store=Broken(), shares_store=False)
+    keeper = gateway.core.housekeeping.Housekeeper(SimpleNamespace(opened=lambda: [pool]))
     try:
         assert all(rounds.acquire(timeout=10) for _ in range(3))
     finally:
         keeper.close()
 
 
-def test_housekeeper_shows_how_often_a_fast_way_was_left(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+class Part(SimpleNamespace):
+    """What looks like a pool."""
+
+    __hash__ = object.__hash__
+
+
+class Numbers:
+    """A bridge or a side-store that has fallen back so often."""
+
+    def __init__(self, fallbacks: int):
+        self.fallbacks = lambda: fallbacks
+        self.connections = lambda: 0
+        self.maintain = lambda: 0
+
+
+@pytest.mark.parametrize(("bridge", "store", "option"), [(7, 0, FAST_CONFIRMS), (0, 7, DIRECT_COMMANDS)])
+def test_housekeeper_shows_how_often_a_fast_way_was_left(
+    monkeypatch: pytest.MonkeyPatch, bridge: int, store: int, option: str
+) -> None:
     monkeypatch.setattr(gateway.core.housekeeping, "SAMPLING", 0.001)
-    monkeypatch.setattr(core.pool.bridge, "fallbacks", lambda: 7, raising=False)
-    count = metrics.FAST_PATH_FALLBACKS.labels(FAST_CONFIRMS)._value.get
+    pool = Part(name="default", bridge=Numbers(bridge), store=Numbers(store), shares_store=False)
+    count = metrics.FAST_PATH_FALLBACKS.labels(option)._value.get
     before = count()
-    keeper = gateway.core.housekeeping.Housekeeper(core.pool, None)
+    keeper = gateway.core.housekeeping.Housekeeper(SimpleNamespace(opened=lambda: [pool]))
     try:
         wait_until(lambda: count() == before + 7, 10, "the count")
         threading.Event().wait(0.05)

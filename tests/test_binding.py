@@ -12,23 +12,27 @@ import orjson
 import pytest
 
 from bridges.base import Batch, Envelope
+from bridges.bridging import Binding, parse
 from bridges.errors import BridgeUnavailable, BrokerRefused, ExchangeMissing, QueueMissing
-from bridges.foreign import Binding, ForeignBridge
+from bridges.foreign import ForeignBridge
 from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
 from gateway.core.errors import NotFound
 from gateway.core.foreign import binding as binding_module
 from gateway.core.foreign.access import AccessRules
 from gateway.core.foreign.binding import AT_ONCE, MISSING, REFUSED, Binder
-from gateway.core.foreign.bridging import parse
 from gateway.core.ids import IdMaker
-from gateway.core.pool import Pool
+from gateway.core.pools.pool import Pool
+from gateway.core.pools.record import PoolRecord, PoolRecords
+from gateway.core.pools.registry import Pools
 from gateway.core.queues.admin import QueueAdmin
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.known import KnownQueues
 from gateway.core.queues.metadata import MetadataRules
 from gateway.core.seal import Seal
 from gateway.core.sealing import Sealing
+from gateway.core.subscriptions.copies import Copies
+from gateway.core.subscriptions.records import SubscriptionRecords
 from storage.errors import StoreUnavailable
 from storage.model import Queue
 from storage.sqlite import SQLiteStore
@@ -64,6 +68,10 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
 Make = Callable[..., Binder]
 
 
+def rules() -> MetadataRules:
+    return MetadataRules(Limits(), can_encrypt=False, parse_bridging=parse)
+
+
 @pytest.fixture
 def bridges() -> dict[str | None, FakeBridge]:
     return {None: FakeBridge(), "other": FakeBridge()}
@@ -72,10 +80,9 @@ def bridges() -> dict[str | None, FakeBridge]:
 @pytest.fixture
 def make_binder(store: SQLiteStore, bridges: dict[str | None, FakeBridge]) -> Make:
     def info_of(project: str, name: str, found: Queue) -> Any:
-        value = orjson.loads(found.metadata).get("_bridge")
-        bridging = parse(value) if value else None
+        settings = rules().resolve(orjson.loads(found.metadata))
         pool = SimpleNamespace(bridge_at=lambda vhost: bridges[vhost])
-        return SimpleNamespace(pool=pool, broker=name, settings=SimpleNamespace(bridging=bridging))
+        return SimpleNamespace(pool=pool, broker=name, settings=settings, notifies=False)
 
     return lambda: Binder(store, info_of)
 
@@ -349,13 +356,19 @@ class Broker(MemoryBridge, ForeignBridge):
             raise ExchangeMissing(binding.exchange)
 
 
+def no_pool(record: PoolRecord) -> Pool:
+    raise AssertionError("there is the default pool alone")
+
+
 def queues_on(broker: Any, store: SQLiteStore) -> tuple[QueueAdmin, Directory]:
     """A gateway's queues, all of which may be bridged."""
-    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
     pool = Pool("default", broker, store, IdMaker(), Sealing(Seal()))
-    known = KnownQueues(pool, store, rules)
+    pools = Pools(pool, PoolRecords(store, Seal()), no_pool)
+    known = KnownQueues(pools, store, rules())
     binder = Binder(store, known.describe)
-    admin = QueueAdmin(store, known, rules, AccessRules(["* * * *"], admin_mode=False), None, binder)
+    copies = Copies(SubscriptionRecords(store.catalogue, Seal()), pools)
+    access = AccessRules(["* * * *"], admin_mode=False)
+    admin = QueueAdmin(store, pools, known, rules(), access, None, binder, copies)
     return admin, Directory(store, known, admin, binder)
 
 

@@ -2,12 +2,21 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
-from bridges.foreign import Binding
-from gateway.core.errors import Forbidden
+from bridges.base import Bridge
+from bridges.bridging import Binding, parse
+from bridges.loopback import LoopbackBridge
+from bridges.memory import MemoryBridge
+from gateway.config.limits import Limits
+from gateway.core.core import Core
+from gateway.core.errors import Conflict, Forbidden, InvalidInput
 from gateway.core.foreign.access import AccessRules
-from gateway.core.foreign.bridging import parse
+from gateway.core.messages.post import Post
+from gateway.core.queues.info import Reads
+from gateway.core.queues.metadata import MetadataRules
+from storage.sqlite import SQLiteStore
 
 QUEUE = {"source": {"queue": "orders"}}
 TOPIC = {"source": {"exchange": "nova", "type": "topic", "binding_keys": ["notifications.*"]}}
@@ -76,10 +85,10 @@ RULES = ["shop read / queue:orders-*", "shop write / exchange:events", "* read l
 def test_only_what_a_rule_allows_may_be_bridged(project: str, value: dict[str, Any], allowed: bool) -> None:
     rules = AccessRules(RULES, admin_mode=False)
     if allowed:
-        rules.check(project, [], "/", parse(value))
+        rules.check(project, [], "/", parse(value).uses())
     else:
         with pytest.raises(Forbidden):
-            rules.check(project, [], "/", parse(value))
+            rules.check(project, [], "/", parse(value).uses())
 
 
 @pytest.mark.parametrize(("admin_mode", "roles", "name", "allowed"), [
@@ -89,10 +98,10 @@ def test_only_what_a_rule_allows_may_be_bridged(project: str, value: dict[str, A
 def test_admins_may_bridge_what_is_not_reserved(admin_mode: bool, roles: list[str], name: str, allowed: bool) -> None:
     rules = AccessRules([], admin_mode)
     if allowed:
-        rules.check("p", roles, "/", parse({"source": {"queue": name}}))
+        rules.check("p", roles, "/", parse({"source": {"queue": name}}).uses())
     else:
         with pytest.raises(Forbidden):
-            rules.check("p", roles, "/", parse({"source": {"queue": name}}))
+            rules.check("p", roles, "/", parse({"source": {"queue": name}}).uses())
 
 
 def declared(name: str, **more: Any) -> dict[str, Any]:
@@ -121,17 +130,17 @@ def test_declaring_and_the_brokers_own_exchanges_need_a_rule_that_says_so(
 ) -> None:
     access = AccessRules(rules, admin_mode=False)
     if allowed:
-        access.check("p", [], "/", parse(value))
+        access.check("p", [], "/", parse(value).uses())
     else:
         with pytest.raises(Forbidden):
-            access.check("p", [], "/", parse(value))
+            access.check("p", [], "/", parse(value).uses())
 
 
 def test_admin_declares_without_a_rule_and_reads_nothing_of_the_brokers_own() -> None:
     access = AccessRules([], admin_mode=True)
-    access.check("p", ["admin"], "/", parse(declared("x")))
+    access.check("p", ["admin"], "/", parse(declared("x")).uses())
     with pytest.raises(Forbidden):
-        access.check("p", ["admin"], "/", parse({"source": {**TOPIC["source"], "exchange": "amq.topic"}}))
+        access.check("p", ["admin"], "/", parse({"source": {**TOPIC["source"], "exchange": "amq.topic"}}).uses())
 
 
 @pytest.mark.parametrize("more", [{"declare": 1}, {"declare": True, "durable": "yes"}, {"durable": True}])
@@ -144,3 +153,53 @@ def test_declaration_that_is_malformed_is_refused(more: dict[str, Any]) -> None:
 def test_rule_that_is_malformed_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match="allow"):
         AccessRules([line], admin_mode=False)
+
+
+@pytest.mark.parametrize(("bridge", "kind"), [
+    (MemoryBridge(), "memory bridge"), (LoopbackBridge("loopback://", None), "loopback bridge"),
+])
+def test_bridge_that_can_not_adopt_objects_of_others_says_what_it_is(
+    bridge: Bridge, kind: str, store: SQLiteStore
+) -> None:
+    core = Core(bridge, store, Limits(), access=AccessRules(["* * * *"], admin_mode=False))
+    with pytest.raises(InvalidInput, match=f"_bridge: this service has a {kind}"):
+        core.queues.create("p", "q", {"_bridge": QUEUE})
+    core.queues.create("p", "q", {})
+    with pytest.raises(InvalidInput, match=kind):
+        core.queues.patch("p", "q", [{"op": "add", "path": "/metadata/_bridge", "value": QUEUE}])
+    core.close()
+
+
+@pytest.mark.parametrize("value", [QUEUE, TOPIC, TARGET])
+def test_queue_that_was_bridged_with_another_bridge_is_good_for_nothing_but_to_be_deleted(
+    core: Core, store: SQLiteStore, bridge: MemoryBridge, value: dict[str, Any]
+) -> None:
+    store.catalogue.create_queue("p/q", orjson.dumps({"_bridge": value}))
+    with pytest.raises(Conflict, match=r"Queue q can't be used: it is bridged, _bridge: .*memory bridge"):
+        core.messages.post("p", "q", "client", [Post(b"1")], 10)
+    with pytest.raises(Conflict):
+        core.directory.find("p", "q")
+    assert core.queues.metadata("p", "q")["_bridge"] == value
+    core.queues.create("p", "q", None)
+    assert core.pool.store.catalogue.get_queue("p/q") is not None
+    core.queues.delete("p", "q")
+    core.messages.post("p", "q", "client", [Post(b"1")], 10)
+    assert bridge.depth("marconi.p.q") == 1
+
+
+@pytest.mark.parametrize(("value", "has_broker", "reads"), [
+    (None, True, Reads.OWN_QUEUE), (None, False, Reads.NOTHING), (TARGET, True, Reads.NOTHING),
+    (TOPIC, True, Reads.OWN_QUEUE), ({**TOPIC, **TARGET}, True, Reads.OWN_QUEUE),
+    (QUEUE, True, Reads.FOREIGN_QUEUE_PEEKED), ({**QUEUE, "landing": True}, True, Reads.FOREIGN_QUEUE_LANDED),
+])
+def test_what_a_queue_reads_from(value: dict[str, Any] | None, has_broker: bool, reads: Reads) -> None:
+    rules = MetadataRules(Limits(), can_encrypt=False, parse_bridging=parse)
+    assert Reads.of(rules.resolve({"_bridge": value}), has_broker) is reads
+
+
+@pytest.mark.parametrize(("reads", "has_backlog", "lands", "is_foreign"), [
+    (Reads.NOTHING, False, False, False), (Reads.OWN_QUEUE, True, True, False),
+    (Reads.FOREIGN_QUEUE_LANDED, True, True, True), (Reads.FOREIGN_QUEUE_PEEKED, True, False, True),
+])
+def test_what_follows_from_that(reads: Reads, has_backlog: bool, lands: bool, is_foreign: bool) -> None:
+    assert (reads.has_backlog, reads.lands, reads.is_foreign) == (has_backlog, lands, is_foreign)

@@ -37,6 +37,7 @@ def test_embedded_default_is_fine(configured: Configured, capsys: pytest.Capture
         "audit": "ok no file: nothing is recorded",
         "bridge": "ok loopback://",
         "side-store": f"ok sqlite:///{tmp_path}/marconi.db",
+        "pools": "ok none but the default one",
     }
 
 
@@ -74,7 +75,8 @@ def test_ids_of_keys_that_only_decrypt_are_shown(
         ({"encryption": {"other_keys": "!"}}, "encryption", "other_keys, number 1 is not base64"),
         ({"encryption": {"key": KEY, "other_keys": KEY}}, "encryption", "other_keys, number 1 is the same key as key"),
         ({"encryption": {"other_keys": f"{KEY},{KEY}"}}, "encryption", "is the same key as other_keys, number 1"),
-        ({"bridge": {"uri": "redis://localhost"}}, "bridge", "no driver for 'redis'"),
+        ({"bridge": {"uri": "zeromq://localhost"}}, "bridge", "no driver for 'zeromq'"),
+        ({"bridge": {"uri": "redis://host:port/"}}, "bridge", "host[:port]"),
         ({"bridge": {"uri": "loopback://x"}}, "bridge", "takes no address"),
         ({"bridge": {"uri": "amqp://host:port/"}}, "bridge", "host[:port]"),
         ({"side_store": {"uri": "sqlite://"}}, "side-store", "no SQLite URI"),

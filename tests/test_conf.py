@@ -20,7 +20,9 @@ OPTIONS = [(section or "DEFAULT", option) for section, options in list_opts() fo
 #: Texts for options that are not numbers, booleans or choices.
 TEXTS = {
     "bind": "127.0.0.9", "prefix": "/another", "socket_mode": "600", "hosts": "a:1,b:2",
-    "allow": "a read / queue:b,* * * *", "other_keys": "a,b",
+    "allow": "a read / queue:b,* * * *", "other_keys": "a,b", "subscriber_types": "https,http", "retry_schedule": "1,2",
+    "allowed_networks": "10.0.0.0/8,fd00::/8", "denied_networks": "10.0.0.0/8", "trust_networks": "10.0.0.0/8",
+    "mail_domains": "a.org,b.org",
 }
 
 
@@ -29,13 +31,17 @@ def another(option: cfg.Opt) -> tuple[str, Any]:
     if isinstance(option, cfg.BoolOpt):
         return str(not option.default).lower(), not option.default
     if isinstance(option, (cfg.IntOpt, cfg.FloatOpt, cfg.PortOpt)):
-        value = option.default + 1 if option.default + 1 <= (option.type.max or option.default + 1) else option.type.min
+        default = option.default or 0
+        value = default + 1 if default + 1 <= (option.type.max or default + 1) else option.type.min
         return str(value), value
     if getattr(option.type, "choices", None):
         value = next(choice for choice in option.type.choices if choice != option.default)
         return value, value
     if isinstance(option, cfg.ListOpt):
-        return TEXTS[option.name], TEXTS[option.name].split(",")
+        read = option.type.item_type or str
+        return TEXTS[option.name], [read(part) for part in TEXTS[option.name].split(",")]
+    if isinstance(option.default, dict):
+        return 'topic:a,body:"b, c: d"', {"topic": "a", "body": "b, c: d"}
     text = TEXTS.get(option.name, "another")
     return text, text
 

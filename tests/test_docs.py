@@ -17,18 +17,19 @@ from prometheus_client.metrics import MetricWrapperBase
 from bridges.base import Bridge
 from bridges.errors import BridgeMisconfigured
 from bridges.suite import BridgeSuite
+from gateway.access.trusts import create_trusts
+from gateway.api.endpoints import ENDPOINTS
 from gateway.api.v2.operations import OPERATIONS
 from gateway.config import drivers
-from gateway.config.options import list_opts
+from gateway.config.machine import unknown_options
+from gateway.config.options import all_opts, list_opts
 from gateway.config.reader import load
+from gateway.notify.settings import DeliverySettings
 from gateway.observe import metrics
 from gateway.observe.fast_paths import FAST_PATHS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-
-#: Served beside OPERATIONS.
-MORE_ROUTES = {("GET", "/"), ("GET", "/healthcheck"), ("GET", "/metrics")}
 
 #: Folders of other people's Markdown.
 FOREIGN = {".git", ".venv", ".tox", ".pytest_cache", "node_modules", "build", "var"}
@@ -72,13 +73,13 @@ def test_every_option_has_help() -> None:
 
 
 def test_routes_in_the_documentation_are_those_served() -> None:
-    served = {(operation.method, operation.route) for operation in OPERATIONS}
+    served = {(call.method, call.route) for call in (*ENDPOINTS, *OPERATIONS)}
     documented = {
         (row[0].strip("`"), row[1].strip("`"))
         for row in table_rows(DOCS / "api.md")
         if len(row) == 3 and row[1].startswith("`/")
     }
-    assert documented == served | MORE_ROUTES
+    assert documented == served
 
 
 def test_metrics_in_the_documentation_are_those_served() -> None:
@@ -168,6 +169,16 @@ def test_production_configuration_has_only_options_that_exist(tmp_path: Path) ->
         for option, text in parsed[section].items():
             value = getattr(group, option)  # raises for an unknown option and for a bad value
             assert str(value).lower() == text.lower(), f"[{section}] {option}"
+
+
+def test_examples_of_notifications_have_only_options_that_exist(tmp_path: Path) -> None:
+    for number, example in enumerate(blocks(DOCS / "notifications.md", "ini")):
+        file = tmp_path / f"{number}.conf"
+        file.write_text(f"[DEFAULT]\nauth_strategy = keystone\n{example}")
+        conf = load(config_files=[str(file)])
+        create_trusts(conf)  # raises for a [trustee] that it does not understand
+        assert DeliverySettings.from_options(conf)
+        assert list(unknown_options(conf, all_opts())) == []
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from bridges.amqp import AMQPBridge
 from bridges.base import Bridge
 from bridges.loopback import LoopbackBridge
+from bridges.redis import RedisBridge
 from gateway.config.drivers import BRIDGES, SIDE_STORES, UnknownScheme, create_driver, driver_classes
 from storage.base import SideStore
 from storage.errors import StoreMisconfigured
@@ -24,6 +25,11 @@ def defaults(kind: type[Bridge] | type[SideStore]) -> SimpleNamespace:
         (BRIDGES, "loopback://", LoopbackBridge),
         (BRIDGES, "amqp://guest:guest@localhost/", AMQPBridge),
         (BRIDGES, "amqps://guest:guest@localhost/", AMQPBridge),
+        (BRIDGES, "redis://localhost", RedisBridge),
+        (BRIDGES, "rediss://user:secret@localhost:6380/1", RedisBridge),
+        (BRIDGES, "redis+sentinel://localhost/service", RedisBridge),
+        (BRIDGES, "rediss+sentinel://localhost/service", RedisBridge),
+        (BRIDGES, "redis+unix:///run/redis.sock", RedisBridge),
         (SIDE_STORES, "sqlite:///marconi.db", SQLiteStore),
         (SIDE_STORES, "mongodb://localhost/marconi", MongoDBStore),
     ],
@@ -35,14 +41,14 @@ def test_driver_is_chosen_by_scheme(group: str, uri: str, kind: type[Bridge] | t
     driver.close()
 
 
-@pytest.mark.parametrize("uri", ["redis://localhost", "", "://", "mongodb://localhost"])
+@pytest.mark.parametrize("uri", ["zeromq://localhost", "", "://", "mongodb://localhost"])
 def test_unknown_scheme_is_refused_with_those_there_are(uri: str) -> None:
     with pytest.raises(UnknownScheme, match="amqp, amqps, loopback"):
         create_driver(BRIDGES, uri, None)
 
 
 def test_each_driver_is_listed_once() -> None:
-    assert {AMQPBridge, LoopbackBridge} <= set(driver_classes(BRIDGES))
+    assert {AMQPBridge, LoopbackBridge, RedisBridge} <= set(driver_classes(BRIDGES))
     assert {MongoDBStore, SQLiteStore} <= set(driver_classes(SIDE_STORES))
     for group in (BRIDGES, SIDE_STORES):
         assert len(driver_classes(group)) == len(set(driver_classes(group)))

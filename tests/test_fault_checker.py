@@ -2,7 +2,7 @@
 
 import pytest
 
-from functional.faults.checker import FINAL, SENT_AGAIN, check
+from functional.faults.checker import FINAL, ORDER, SENT_AGAIN, check
 from functional.faults.history import CLAIM, DELETE, GET, LIST, POP, POST, RELEASE, RENEW, Call, Fault, History, Seen
 
 QUEUE = "q"
@@ -171,6 +171,13 @@ def test_order_that_nobody_promised(story):
 
 def test_walk_that_misses_a_message():
     assert Story().post(1).post(2).list(2).list().end(1, 2).rules() == {"a walk misses no free message"}
+
+
+def test_walk_that_meets_messages_out_of_order():
+    assert Story().post(1).post(2).list(2).list(1).end(1, 2).rules() == {ORDER}
+    assert Story().post(1).post(2).list(2, 1).end(1, 2).rules() == {ORDER}
+    assert not Story().post(1).call(LIST, status=503).post(2).list(2).list(1).end(1, 2).rules(), "it may have been held"
+    assert not Story().post(1).post(2).claim(1).list(2).call(RELEASE, status=204, claim="a").list(1).end(1, 2).rules()
 
 
 def test_walk_that_sees_a_message_twice():

@@ -105,3 +105,27 @@ def test_remembered_tokens_do_not_fill_the_memory() -> None:
         cache.set(str(number), b"data")
     assert cache.get("0") is None and cache.get("2999") == b"data"
     assert len(cache._tokens) == 1000
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("https://m.example.org:8888", "https://m.example.org:8888"), ("https://m.example.org/x/v2/", "https://m.example.org/x"),
+        (None, ""),
+    ],
+)
+def test_the_public_url_is_that_of_the_catalogue(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch, endpoint: str | None, url: str
+) -> None:
+    auth: Any = create_strategy(configured(**options(region_name="north")))
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(auth._session, "get_endpoint", lambda **wanted: asked.append(wanted) or endpoint)
+    assert [auth.find_public_url(), auth.find_public_url()] == [url, url]
+    (wanted,) = asked  # the second time it is remembered, also that there is none
+    assert (wanted["service_type"], wanted["interface"], wanted["region_name"]) == ("messaging", "public", "north")
+
+
+def test_without_keystone_there_is_no_public_url(configured: Configured, caplog: pytest.LogCaptureFixture) -> None:
+    auth = create_strategy(configured(**options()))
+    assert auth.find_public_url() == ""
+    assert "catalogue can't be read" in caplog.text and "secret" not in caplog.text

@@ -11,7 +11,7 @@ from bridges.memory import MemoryBridge
 from gateway.core.core import Core
 from gateway.core.demand import Count
 from gateway.core.envelopes import CLIENT_HEADER, LATEST
-from gateway.core.pool import Pool
+from gateway.core.pools.pool import Pool
 from gateway.core.queues.info import QueueInfo
 from storage.errors import StoreUnavailable
 from storage.model import Claim, Message
@@ -43,7 +43,7 @@ def posted(core: Core, *bodies: str, ttl: int = 3_600_000, made: int | None = No
 def claim(pool: Pool, info: QueueInfo, limit: int = 20, name: str = "claim") -> list[Message]:
     """Claim for a minute, with a minute of grace."""
     expires = pool.store.now() + MINUTE
-    return pool.taking.claim(info, Claim(name, 60, expires, expires + MINUTE), limit, lambda found: found)
+    return pool.taking.claim(info, Claim(name, 60, expires, expires + MINUTE), limit, lambda info, found: found)
 
 
 def land_free(pool: Pool, info: QueueInfo, wanted: int = 20) -> tuple[list[Message], bool]:
@@ -112,7 +112,7 @@ class TestClaim:
         bridge.publish(info.broker, native(*"123"))
         land_free(pool, info, 2)
 
-        def move_the_first(found: list[Message]) -> list[Message]:
+        def move_the_first(info: QueueInfo, found: list[Message]) -> list[Message]:
             moved = [message for message in found if message.body == b"1"]
             store.landed.delete_unclaimed(info.key, [message.id for message in moved])
             return [message for message in found if message not in moved]

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from bridges.bridging import parse
 from gateway.config.limits import Limits
 from gateway.core.core import Core
 from gateway.core.errors import Busy
@@ -142,7 +143,7 @@ def test_long_filters_are_few_at_a_time_and_leave_short_ones_alone(
                 inside.set()
                 yield
 
-    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=False)
+    rules = MetadataRules(Limits(), can_encrypt=False, parse_bridging=parse)
     lists = QueueLists(seven.pool.store, rules, Watched(1, 0, 0.1, "busy"))
     monkeypatch.setattr(seven.queues, "list", lists.page)
 

@@ -56,8 +56,8 @@ def test_look_that_takes_long_ends_with_what_it_has(monkeypatch: pytest.MonkeyPa
     assert found(look([b"poison", b"first", b"second"])) == [b"first"]
 
 
-@pytest.mark.parametrize("worn", [Envelope(b"x", deliveries=LOOKS_AT_MOST), Envelope(b"x", readable=False)])
-def test_message_that_has_come_back_too_often_or_can_not_tell_is_noticed_wherever_it_is(worn: Envelope) -> None:
+@pytest.mark.parametrize("returned", [Envelope(b"x", deliveries=LOOKS_AT_MOST), Envelope(b"x", readable=False)])
+def test_message_that_has_come_back_too_often_or_can_not_tell_is_noticed_wherever_it_is(returned: Envelope) -> None:
     seen = Look(shown, skip=1, count=1)
-    assert seen.see(worn)
-    assert seen.has_worn
+    assert seen.see(returned)
+    assert seen.must_land

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from bridges.bridging import parse
 from gateway.config.limits import Limits
 from gateway.core.errors import Conflict, InvalidInput
 from gateway.core.queues.metadata import MetadataRules
 
-RULES = MetadataRules(Limits(), can_encrypt=True, can_bridge=True)
+RULES = MetadataRules(Limits(), can_encrypt=True, parse_bridging=parse)
 
 NAME = "dead-letters"
 
@@ -20,8 +21,9 @@ NAME = "dead-letters"
         ("_default_message_delay", 900), ("_max_messages_post_size", 1), ("_max_messages_post_size", 262144),
         ("_max_claim_count", 1), ("_dead_letter_queue", NAME), ("_dead_letter_queue_messages_ttl", 60),
         ("_enable_encrypt_messages", True), ("_retry_policy", {}), ("anything", {"else": [1, None, "x"]}),
-        ("_retry_policy", {"retry_backoff_function": "geometric", "minimum_delay": 1, "maximum_delay": 1,
+        ("_retry_policy", {"retry_backoff_function": "geometric", "minimum_delay": 1, "maximum_delay": 11,
                            "retries_with_no_delay": 0, "ignore_subscription_override": False}),
+        ("_retry_policy", {"minimum_delay": 20, "maximum_delay": None, "mine": [1]}),
     ],
 )
 def test_good_value_is_kept(key: str, value: Any) -> None:
@@ -37,7 +39,7 @@ def test_good_value_is_kept(key: str, value: Any) -> None:
         ("_max_claim_count", 0), ("_max_claim_count", 2**31), ("_dead_letter_queue", ""),
         ("_dead_letter_queue", "a b"), ("_dead_letter_queue", "x" * 65), ("_dead_letter_queue", 1),
         ("_dead_letter_queue_messages_ttl", 0), ("_enable_encrypt_messages", 1), ("_flavor", "gold"), ("_flavor", 1),
-        ("_retry_policy", []), ("_retry_policy", {"unknown": 1}), ("_retry_policy", {"minimum_delay": -1}),
+        ("_retry_policy", []), ("_retry_policy", {"minimum_delay": 21}), ("_retry_policy", {"minimum_delay": -1}),
         ("_retry_policy", {"minimum_delay": 2, "maximum_delay": 1}), ("_retry_policy", {"minimum_delay": "1"}),
         ("_retry_policy", {"retry_backoff_function": "cubic"}), ("_retry_policy", {"retry_backoff_function": []}),
         ("_retry_policy", {"ignore_subscription_override": 0}),
@@ -53,15 +55,22 @@ def test_null_is_the_default() -> None:
     assert RULES.check({"_max_claim_count": None, "mine": None}) == {"mine": None}
 
 
+def test_retry_policy_of_earlier_rules_does_not_stand_in_the_way_of_other_changes() -> None:
+    old = {"_retry_policy": {"minimum_delay": 1, "maximum_delay": 1}}
+    assert RULES.patch(old, [{"op": "add", "path": "/metadata/a", "value": 1}]) == old | {"a": 1}
+    with pytest.raises(InvalidInput, match="_retry_policy: maximum_delay must be at least 10 seconds more"):
+        RULES.check({"_retry_policy": {"minimum_delay": 2, "maximum_delay": 2}}, old)
+
+
 def test_encryption_needs_a_key() -> None:
-    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
+    rules = MetadataRules(Limits(), can_encrypt=False, parse_bridging=parse)
     with pytest.raises(InvalidInput, match=r"\[encryption\] key"):
         rules.check({"_enable_encrypt_messages": True})
     assert rules.check({"_enable_encrypt_messages": False}) == {"_enable_encrypt_messages": False}
 
 
 def test_rest_of_an_encrypted_queues_metadata_can_be_changed_without_a_key() -> None:
-    rules = MetadataRules(Limits(), can_encrypt=False, can_bridge=True)
+    rules = MetadataRules(Limits(), can_encrypt=False, parse_bridging=parse)
     old = {"_enable_encrypt_messages": True}
     assert rules.patch(old, [{"op": "add", "path": "/metadata/a", "value": 1}]) == old | {"a": 1}
     for before, value in (({}, True), (old, 1), (old, "true")):
@@ -73,7 +82,7 @@ def test_rest_of_an_encrypted_queues_metadata_can_be_changed_without_a_key() -> 
 
 @pytest.mark.parametrize(("size", "fits"), [(100, True), (101, False)])
 def test_size_is_limited(size: int, fits: bool) -> None:
-    rules = MetadataRules(Limits(max_queue_metadata=100), can_encrypt=False, can_bridge=True)
+    rules = MetadataRules(Limits(max_queue_metadata=100), can_encrypt=False, parse_bridging=parse)
     metadata = {"a": "x" * (size - len('{"a":""}'))}
     if fits:
         assert rules.check(metadata) == metadata
@@ -104,7 +113,7 @@ def test_defaults_are_shown() -> None:
 
 
 def test_operators_limit_holds_for_queues_made_before_it() -> None:
-    rules = MetadataRules(Limits(max_messages_post_size=1000), can_encrypt=False, can_bridge=True)
+    rules = MetadataRules(Limits(max_messages_post_size=1000), can_encrypt=False, parse_bridging=parse)
     assert rules.resolve({"_max_messages_post_size": 5000}).max_post_size == 1000
 
 

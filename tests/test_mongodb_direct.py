@@ -25,13 +25,14 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return addresses
 
 
-def find(uri: str, enabled: bool = True, times: int = 3) -> None:
-    """Ask for documents, so often; the driver has to find them."""
+def find(uri: str, enabled: bool = True, times: int = 3) -> int:
+    """Ask for documents, so often; the driver has to find them. Returns how many fallbacks were counted."""
     client: Any = SimpleNamespace(primary=("127.0.0.1", 1))
     direct = Direct(client, uri, "db", WriteConcern(), 1.0, lambda: 1.0, enabled)
     for _ in range(times):
         direct.connections._paused_until = float("-inf")
         assert direct.find("messages", {}, 1) is None
+    return direct.fallbacks
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -39,7 +40,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_switch_leaves_everything_to_the_driver(tried: list[Any], caplog: pytest.LogCaptureFixture) -> None:
-    find(URI, enabled=False)
+    assert find(URI, enabled=False) == 0
     assert (tried, said(caplog)) == ([], [])
 
 
@@ -50,7 +51,7 @@ def test_switch_leaves_everything_to_the_driver(tried: list[Any], caplog: pytest
 def test_what_it_does_not_know_leaves_everything_to_the_driver(
     options: str, named: str, tried: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    find(f"mongodb://user:hunter2x@127.0.0.1:1/db?{options}")
+    assert find(f"mongodb://user:hunter2x@127.0.0.1:1/db?{options}") == 1
     assert tried == []
     (text,) = said(caplog)
     assert "all commands go through the driver" in text and named.lower() in text.lower()
@@ -64,7 +65,7 @@ def test_what_it_does_not_know_leaves_everything_to_the_driver(
 def test_connections_that_fail_are_said_once(
     options: str, tried: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    find(f"mongodb://user:hunter2x@127.0.0.1:1/db?{options}")
+    assert find(f"mongodb://user:hunter2x@127.0.0.1:1/db?{options}") == 1
     assert tried == [("127.0.0.1", 1)] * 3
     (text,) = said(caplog)
     assert text == "MongoDB: commands go through the driver until a connection can be made: refused"

@@ -35,7 +35,10 @@ def client(configured: Callable[..., Any], core: Core) -> FlaskClient:
 
 
 def path_of(operation: Operation) -> str:
-    return operation.path.format(queue_name="q", message_id="m", claim_id="c")
+    return operation.path.format(
+        queue_name="q", topic_name="t", message_id="m", claim_id="c", pool_name="p", flavor_name="f",
+        subscription_id="s",
+    )
 
 
 def name_of(operation: Operation) -> str:

@@ -7,10 +7,11 @@ import pytest
 from bridges.memory import MemoryBridge
 from gateway.core.core import Core
 from gateway.core.messages.post import Post
-from gateway.core.pool import DEFAULT_POOL, Pool
+from gateway.core.pools.pool import Pool
 from gateway.core.queues.known import KnownQueues
 from gateway.core.seal import Seal
 from gateway.core.sealing import Sealing
+from storage.model import DEFAULT_POOL
 from storage.sqlite import SQLiteStore
 
 

@@ -79,9 +79,18 @@ REFUSALS: list[tuple[int, str, type[Exception], str | None]] = [
     (540, "NOT_IMPLEMENTED - immediate=true", BrokerRefused, None),
     (540, "NOT_IMPLEMENTED - queue.purge not supported by stream queues queue 's' in vhost '/'", BrokerRefused, None),
     (530, "Authentication failed", BrokerRefused, "correct user and password"),
-    (404, "Unknown virtual host: 'v'", BrokerRefused, "add_vhost"),
+    (404, "Unknown virtual host: 'v'", BrokerRefused, "add it to the broker"),
     (403, "Permission CREATE is denied for : Queue 'q' on VirtualHost 'v'", BrokerRefused, "access control list"),
+    (403, "Cannot subscribe to queue 'q' permission denied", BrokerRefused, "access control list"),
     (405, "Queue 'q' is exclusive, but not created on this Connection.", ObjectLocked, "not exclusive"),
+    (530, "Queue 'q' is exclusive, but not created on this Connection.", ObjectLocked, "not exclusive"),
+    (530, "Queue has an incompatible exclusivity policy", ObjectLocked, "not exclusive"),
+    (403, "Cannot subscribe to queue 'q' as it already has an existing exclusive consumer", ObjectLocked,
+     "not exclusive"),
+    (530, "Attempt to redeclare exchange: 'x' of type topic to fanout.", BrokerRefused, "correct the type"),
+    (530, "Attempt to declare exchange: 'amq.x' which begins with reserved prefix.", BrokerRefused, "keeps this to"),
+    (542, "Error creating queue 'q': Unsupported queue declare argument(s) : x-max-length", BrokerRefused, "arguments"),
+    (311, "Message size of 9 greater than allowed maximum of 8", MessageTooLarge, None),
     (0, "Couldn't find appropriate auth mechanism (can offer: EXTERNAL; available: PLAIN, AMQPLAIN)", BrokerRefused,
      "rabbitmq_auth_mechanism_ssl"),
 ]
@@ -107,6 +116,7 @@ FAULTS = [
     (504, "CHANNEL_ERROR - expected 'channel.open'"),
     (506, "RESOURCE_ERROR - out of memory"),
     (541, "INTERNAL_ERROR"),
+    (311, "Channel flow control was requested, but not enforced by sender"),
     (541, "INTERNAL_ERROR - access to vhost 'v' refused for user 'u': vhost 'v' is down"),
 ]
 

@@ -1,5 +1,6 @@
 """Paths that are not the API's are Flask's, with all that Flask can do; the API's own go a shorter way, or Flask's."""
 
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import flask
+import orjson
 import pytest
 from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
@@ -15,6 +17,7 @@ from werkzeug.test import TestResponse
 from gateway.api.v2.operations import OPERATIONS
 from gateway.app import make_app
 from gateway.core.core import Core
+from gateway.observe.logs import REQUEST_ID
 from gateway.web.router import App
 from tests.test_paths import call
 
@@ -56,6 +59,14 @@ def blueprint(templates: Path) -> flask.Blueprint:
     @console.post("/echo")
     def echo() -> bytes:
         return flask.request.get_data()
+
+    @console.get("/items/<int:number>")
+    def item(number: int) -> str:
+        return REQUEST_ID.get()
+
+    @console.get("/stream")
+    def stream() -> flask.Response:
+        return flask.Response(REQUEST_ID.get() for _ in range(2))
 
     @console.get("/missing")
     def missing() -> None:
@@ -118,6 +129,71 @@ def test_methods_of_a_blueprint_are_flasks(app: App) -> None:
     assert (redirect.status_code, redirect.headers["Location"]) == (308, "http://localhost/console/")
 
 
+def counted(route: str, method: str, status: int) -> float:
+    labels = {"route": route, "method": method, "status": str(status)}
+    return REGISTRY.get_sample_value("marconi_request_seconds_count", labels) or 0.0
+
+
+@pytest.mark.parametrize(("method", "path", "route", "status"), [
+    ("GET", "/console/", "/console/", 200),
+    ("HEAD", "/console/", "/console/", 200),
+    ("GET", "/console", "/console/", 308),
+    ("GET", "/console/items/7", "/console/items/<int:number>", 200),
+    ("POST", "/console/echo", "/console/echo", 200),
+    ("GET", "/console/echo", "/console/echo", 405),
+    ("OPTIONS", "/console/echo", "/console/echo", 200),
+    ("STRANGE", "/console/echo", "/console/echo", 405),
+    ("GET", "/console/missing", "/console/missing", 404),
+    ("GET", "/console/broken", "/console/broken", 500),
+])
+def test_requests_of_a_blueprint_are_recorded(
+    configured: Configured, core: Core, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    method: str, path: str, route: str, status: int,
+) -> None:
+    file = tmp_path / "audit"
+    app = make_app(configured(audit={"file": file, "reads": True}), core)
+    app.register_blueprint(blueprint(tmp_path))
+    shown = method if method != "STRANGE" else "OTHER"
+    before = counted(route, shown, status)
+    with caplog.at_level(logging.DEBUG, "gateway.web.serving"):
+        answer = app.test_client().open(path, method=method)
+    assert answer.status_code == status
+    assert counted(route, shown, status) == before + 1
+    assert f"{shown} {path} {status}" in caplog.messages
+    (line,) = map(orjson.loads, file.read_text().splitlines())
+    assert (line["action"], line["method"], line["path"], line["status"]) == (f"{shown} {route}", method, path, status)
+    assert [line["request_id"]] == answer.headers.getlist("X-Openstack-Request-Id")
+    assert (line["user"], line["project"]) == (None, None)
+
+
+def test_blueprint_logs_with_the_requests_id_while_it_streams_too(app: App) -> None:
+    client = app.test_client()
+    for path, times in (("/console/items/7", 1), ("/console/stream", 2)):
+        answer = client.get(path)
+        assert answer.text == answer.headers["X-Openstack-Request-Id"] * times
+    assert REQUEST_ID.get() == "-"
+
+
+def test_blueprint_that_redirects_to_a_path_of_its_own_choice(app: App) -> None:
+    app.add_url_rule("/old", "old", lambda: "", redirect_to="/console/")
+    before = counted("", "GET", 308)
+    assert app.test_client().get("/old").headers["Location"].endswith("/console/")
+    assert counted("", "GET", 308) == before + 1
+
+
+def test_exception_that_flask_lets_through_counts_too(app: App) -> None:
+    def fail() -> str:
+        raise LookupError
+
+    app.add_url_rule("/failing", "failing", fail)
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    before = counted("/failing", "GET", 500)
+    with pytest.raises(LookupError):
+        app.test_client().get("/failing")
+    assert counted("/failing", "GET", 500) == before + 1
+    assert REQUEST_ID.get() == "-"
+
+
 def test_body_for_a_blueprint_is_limited_too(app: App) -> None:
     assert app.test_client().post("/console/echo", data=b"x" * (262144 + 1)).status_code == 413
 
@@ -172,7 +248,10 @@ def answers(client: FlaskClient, project: str) -> list[tuple[str, int, list[tupl
         ask("GET", path)
         ask("HEAD", path)
     for operation in OPERATIONS:
-        path = operation.path.format(queue_name="q", message_id="m", claim_id="c")
+        path = operation.path.format(
+            queue_name="q", topic_name="t", message_id="m", claim_id="c", pool_name="p", flavor_name="f",
+            subscription_id="s",
+        )
         for method in (operation.method, "STRANGE", "OPTIONS"):
             ask(method, path)
     ask("GET", "/healthcheck")
@@ -202,10 +281,6 @@ def test_hooks_see_calls_of_the_api_only_through_flask(configured: Configured, c
 
 
 def test_call_counts_once_on_either_way(app: App) -> None:
-    def count() -> float:
-        labels = {"route": "/v2/queues", "method": "GET", "status": "200"}
-        return REGISTRY.get_sample_value("marconi_request_seconds_count", labels) or 0.0
-
-    before = count()
+    before = counted("/v2/queues", "GET", 200)
     app.test_client().get("/v2/queues", headers=HEADERS)
-    assert count() == before + 1
+    assert counted("/v2/queues", "GET", 200) == before + 1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bridges.base import Bridge, Envelope
+from bridges.bridging import parse
 from bridges.errors import BridgeUnavailable
 from bridges.loopback import LoopbackBridge
 from bridges.memory import MemoryBridge
@@ -17,10 +18,9 @@ from gateway.core.core import Core
 from gateway.core.demand import Count
 from gateway.core.envelopes import CIPHER_HEADER, CLIENT_HEADER, KEY_HEADER
 from gateway.core.errors import Busy, Conflict, CoreError
-from gateway.core.foreign.bridging import parse
 from gateway.core.ids import IdMaker
 from gateway.core.messages.post import Post
-from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.info import QueueInfo, Reads
 from gateway.core.seal import CIPHER, KEY_SIZE, Seal, key_id
 from gateway.observe.metrics import UNOPENED
 from storage.model import Message
@@ -400,7 +400,8 @@ def test_what_landed_before_a_queue_was_bridged_is_listed_open(
     core.messages.post("project", "queue", "client", [Post(b"1")], 10)
     info = core.directory.ensure("project", "queue")
     core.messages.list(info, None, 1, None, False, False)
-    bridged = replace(info, settings=replace(info.settings, bridging=parse({"source": {"queue": "foreign"}})))
+    settings = replace(info.settings, bridging=parse({"source": {"queue": "foreign"}}))
+    bridged = replace(info, settings=settings, reads=Reads.FOREIGN_QUEUE_PEEKED)
     monkeypatch.setattr(core.directory, "ensure_source", lambda _: None)
     bridged.pool.bridge.peek = lambda *_: None
     assert bodies(core.messages.list(bridged, None, 5, None, False, False)) == ["1"]

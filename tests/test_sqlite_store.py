@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from storage.errors import StoreMisconfigured, StoreUnavailable
+from storage.errors import StoreMisconfigured, StoreUnavailable, Unstorable
+from storage.model import DEFAULT_POOL
 from storage.sqlite import SQLiteStore
-from storage.suite import HOUR, SideStoreSuite, add, created, ids_of, listed, new, new_claim, together
+from storage.suite import HOUR, SideStoreSuite, add, created, ids_of, listed, new, new_claim, take, together
 from tests.threads import DEADLINE, in_background
 
 #: PRAGMA synchronous, as SQLite numbers it.
@@ -43,10 +45,6 @@ def store(path: Path) -> Iterator[SQLiteStore]:
 
 class TestSQLiteStore(SideStoreSuite):
     """The promises of every side-store."""
-
-    def lose_lease(self, store: Any, q: str) -> None:
-        with store._database.read() as db:
-            db.execute("DELETE FROM leases WHERE q = ?", (q,))
 
 
 class TestFile:
@@ -163,6 +161,16 @@ class TestTrouble:
         add(store, q, "after")
         assert listed(store, q) == ["before", "after"]
 
+    def test_append_that_fails_leaves_no_copies(self, store: SQLiteStore) -> None:
+        q = created(store, "p/q")
+        store.landed.open_queue("p/q/~1")
+        store.landed.bind(q, "p/q/~1")
+        with pytest.raises(Unstorable):
+            store.landed.append(q, [new(store, "good"), new(store, "bad", posted=2**64)])
+        assert listed(store, q) == listed(store, "p/q/~1") == []
+        add(store, q, "after")
+        assert listed(store, q) == listed(store, "p/q/~1") == ["after"]
+
     def test_columns_are_those_of_earlier_versions(self, store: SQLiteStore) -> None:
         """Two versions of the gateway may use a file at the same time; statements alone have longer names."""
         store.ping()
@@ -187,9 +195,108 @@ class TestTrouble:
         store = open_store(path)
         queue = store.catalogue.get_queue("p/q")
         assert queue is not None and queue.key == "p/q", "its messages are where they were"
+        assert queue.notifies is False
         add(store, created(store, "p/q"), "m")
-        assert listed(store, "p/q") == ["m"]
+        store.landed.open_queue("p/q/~1")
+        store.landed.bind("p/q", "p/q/~1")
+        assert store.catalogue.set_notifies("p/q") is True
+        add(store, "p/q", "n")
+        assert (listed(store, "p/q"), listed(store, "p/q/~1")) == (["m", "n"], ["n"])
         store.close()
+
+    def test_queue_that_an_earlier_version_creates_again_has_no_pool_and_no_move(self, store: SQLiteStore) -> None:
+        """Earlier versions know neither, and delete and insert queues as here."""
+        store.catalogue.create_queue("p/q", None, "pool-1")
+        store.catalogue.change_move("p/q", None, b"move")
+        with store._database.read() as db:
+            db.execute("DELETE FROM queues WHERE q = 'p/q'")
+            db.execute("INSERT OR IGNORE INTO queues VALUES ('p/q', 'p', 'q', x'7b7d', 1, 'another')")
+        queue = store.catalogue.get_queue("p/q")
+        assert queue is not None and (queue.pool, queue.move) == (DEFAULT_POOL, None)
+        assert store.catalogue.list_moving("", 10) == store.catalogue.list_in_pool("pool-1", "", 10) == []
+        assert store.catalogue.list_in_pool(DEFAULT_POOL, "", 10) == ["p/q"]
+        assert store.catalogue.change_move("p/q", None, b"new") is True
+        assert store.catalogue.list_moving("", 10) == ["p/q"]
+
+    def test_queue_that_an_earlier_version_creates_again_does_not_notify(self, store: SQLiteStore) -> None:
+        created(store, "p/q")
+        store.catalogue.set_notifies("p/q")
+        with store._database.read() as db:
+            db.execute("DELETE FROM queues WHERE q = 'p/q'")
+            db.execute("INSERT OR IGNORE INTO queues VALUES ('p/q', 'p', 'q', x'7b7d', 1, 'another')")
+        for notifies in (False, True):
+            queue = store.catalogue.get_queue("p/q")
+            assert queue is not None and queue.notifies is notifies
+            assert store.catalogue.set_notifies("p/q") is True
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda store: store.catalogue.get_queue("p/q"),
+            lambda store: store.catalogue.list_moving("p/q", 10),
+            lambda store: store.catalogue.list_in_pool("pool-1", "p/q", 10),
+            lambda store: store.catalogue.list_in_pool(DEFAULT_POOL, "p/q", 10),
+            lambda store: store.catalogue.list_queues("p", "", 10),
+            lambda store: store.catalogue.list_records("pool", "", 10),
+            lambda store: store.landed.export("p/q", 0, 10),
+            lambda store: store.landed.list_tombstones("p/q", "", 10),
+            lambda store: store.landed.bound("p/q"),
+        ],
+        ids=["get", "moving", "pool", "default-pool", "list", "records", "export", "tombstones", "bound"],
+    )
+    def test_reads_are_one_statement_that_its_indexes_answer_in_order(
+        self, store: SQLiteStore, call: Callable[[SQLiteStore], Any]
+    ) -> None:
+        with store._database.read() as db:
+            statements: list[str] = []
+            db.set_trace_callback(statements.append)
+            call(store)
+            db.set_trace_callback(None)
+            (statement,) = statements
+            plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        assert plan and all(step.startswith("SEARCH") for step in plan), plan
+
+    @pytest.mark.parametrize("count", [1, 3, 1000])
+    def test_one_statement_asks_the_index_about_each_of_many_keys(self, store: SQLiteStore, count: int) -> None:
+        with store._database.read() as db:
+            statements: list[str] = []
+            db.set_trace_callback(statements.append)
+            store.landed.ready([f"p/q/~{number}" for number in range(count)])
+            db.set_trace_callback(None)
+            (statement,) = statements
+            plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        (search,) = [step for step in plan if "messages" in step]
+        assert "USING INDEX messages_by_visibility (q=? AND h<?)" in search
+        assert not any("B-TREE" in step for step in plan), plan
+
+
+class TestMoves:
+    """A queue's messages that go from one file to another one."""
+
+    def test_everything_is_as_it_was(self, store: SQLiteStore, tmp_path: Path) -> None:
+        other = open_store(tmp_path / "other.db")
+        q = created(store, "p/q")
+        add(store, q, "a", "b", "c")
+        add(store, q, "delayed", hidden_until=store.now() + HOUR)
+        take(store, q, new_claim(store, "ours"), "b")
+        store.landed.tombstone(q, {"dead": store.now() + HOUR})
+        last = store.landed.acquire_lease(q, "us", 60)
+        assert last is not None
+        store.landed.close_queue(q)
+        messages = store.landed.export(q, 0, 100)
+        other.landed.open_queue(q, last)
+        other.landed.tombstone(q, dict(store.landed.list_tombstones(q, "", 100)))
+        assert other.landed.land(q, messages) == set()
+        assert store.landed.remove(q, messages) == set()
+        store.landed.remove_queue(q)
+        assert other.landed.export(q, 0, 100) == messages
+        assert ids_of(other.landed.get_claim(q, "ours")) == ["b"]
+        assert other.landed.land(q, [new(other, "dead", seq=last + 1)]) == {"dead"}
+        (late,) = add(other, q, "late")
+        assert late.seq > last
+        assert listed(other, q, claimed=True, delayed=True) == ["a", "b", "c", "delayed", "late"]
+        assert store.landed.export(q, 0, 100) == []
+        other.close()
 
 
 class TestSharing:
@@ -233,6 +340,22 @@ class TestSharing:
         assert set(taken + free) == posted
 
 
+    @pytest.mark.parametrize(
+        "look", [SQLiteStore.prepare, SQLiteStore.ping, SQLiteStore.maintain, SQLiteStore.describe]
+    )
+    def test_second_store_of_a_process_takes_no_locks_of_the_first_away(
+        self, path: Path, store: SQLiteStore, look: Callable[[SQLiteStore], object]
+    ) -> None:
+        q = created(store, "p/q")
+        second = open_store(path)
+        look(second)
+        second.close()
+        with multiprocessing.get_context("spawn").Pool(1) as pool:  # the last one that closes removes the log
+            assert pool.apply(work, (str(path), 0))
+        assert path.with_name(f"{path.name}-wal").exists()
+        add(store, q, "1")
+
+
 def work(path: str, process: int) -> list[str]:
     """What each process does: post a message and claim one, in turn; the ids it has got."""
     store = open_store(path)
@@ -257,7 +380,7 @@ NO_FILES = [
     ("sqlite:///~/marconi.db", "~ is not understood"), ("sqlite:///{}", "is a folder"),
     ("sqlite:///{}/", "is a folder"),
     ("sqlite:///{}/new/", "is a folder"), ("sqlite:///.", "is a folder"), ("sqlite:///..", "is a folder"),
-    ("sqlite:////", "is a folder"), ("sqlite:////dev/null", "no regular file"), ("sqlite:///{}/text", "no SQLite file"),
+    ("sqlite:////", "is a folder"), ("sqlite:////dev/null", "no regular file"), ("sqlite:///{}/text", "not a database"),
     ("sqlite:///{}/text/x.db", "is no folder"), ("sqlite:///{}/text/x/y.db", "is no folder"),
     ("sqlite:///{}/gone", "unable to open"),
 ]
@@ -307,3 +430,27 @@ def test_start_waits_for_nobody_to_make_room(
     monkeypatch.setattr(store._database, "_connect", fail)
     with pytest.raises(StoreMisconfigured) if refused else contextlib.nullcontext():
         store.prepare()
+
+
+def test_store_is_closed_when_no_thread_uses_it(store: SQLiteStore) -> None:
+    """SQLite crashes when a connection is closed in the middle of a statement of another thread."""
+    done, outcomes = threading.Event(), []
+
+    def look() -> None:
+        try:
+            while not done.wait(0.0):
+                store.catalogue.list_moving("", 500)
+        except StoreUnavailable as error:
+            outcomes.append(str(error))
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    store.catalogue.create_queue("p/q", None)
+    store.close()
+    done.set()
+    for thread in threads:
+        thread.join(10)
+    assert all("it has been closed" in outcome for outcome in outcomes)
+    with pytest.raises(StoreUnavailable, match="it has been closed"):
+        store.catalogue.get_queue("p/q")

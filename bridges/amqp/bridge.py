@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakSet
 
-from bridges.amqp import queues
+from bridges.amqp import copying, queues
+from bridges.amqp.consuming import AMQPConsumer
+from bridges.amqp.consuming.connection import ConsumingConnection
 from bridges.amqp.fast_confirms import FALLBACKS
 from bridges.amqp.fetcher import Fetcher
 from bridges.amqp.fetching import Fetching
@@ -20,11 +23,14 @@ from bridges.amqp.pool import Pool
 from bridges.amqp.publisher import Publisher
 from bridges.amqp.publishing import Publishing
 from bridges.amqp.refusals import translated
-from bridges.amqp.uri import check_login, connection, read_uri, tls_options
+from bridges.amqp.uri import check_login, connection, read_uri
 from bridges.amqp.vhosts import VHosts
 from bridges.base import Batch, Envelope
-from bridges.errors import QueueFull, QueueMissing, Unroutable
-from bridges.foreign import Binding, ForeignBridge
+from bridges.bridging import Binding
+from bridges.consuming import Delivery
+from bridges.errors import ExchangeMissing, QueueFull, QueueMissing, Unroutable
+from bridges.foreign import ForeignBridge
+from bridges.tls import tls_options
 
 LOG = logging.getLogger(__name__)
 
@@ -37,6 +43,7 @@ class AMQPBridge(ForeignBridge):
     def __init__(self, uri: str, options: Any, vhost: str | None = None, root: AMQPBridge | None = None):
         """``vhost``: instead of the URI's; ``root``: the bridge that this one belongs to then."""
         self.timeout = options.timeout
+        self.gives_back_after = 2.0 * options.heartbeat  # a broker closes a connection that misses two
         self._root = root or self
         self._options = options
         self._uri = uri
@@ -51,6 +58,7 @@ class AMQPBridge(ForeignBridge):
         self._fetching = Fetching(self._fetchers, options.prefetch, self.timeout)
         self._foreign = Foreign(self._fetchers, self._fetching, options.prefetch, self.timeout)
         self._creation = queues.QueueCreation(options.queue_type, self.timeout)
+        self._consumers: WeakSet[AMQPConsumer] = WeakSet()
         self._closing = threading.Event()
         self._keeper_lock = threading.Lock()
         self._keeper: threading.Thread | None = None
@@ -63,6 +71,9 @@ class AMQPBridge(ForeignBridge):
 
     def _open_fetcher(self, until: float) -> Fetcher:
         return Fetcher(self._candidates(), self.timeout, until)
+
+    def _open_consumer(self, until: float, *arguments: Any) -> ConsumingConnection:
+        return ConsumingConnection(self._candidates(), self.timeout, until, *arguments)
 
     def _candidates(self) -> list[Any]:
         """A connection to each broker, none of them open yet."""
@@ -100,6 +111,7 @@ class AMQPBridge(ForeignBridge):
 
     def connections(self) -> int:
         own = self._publishers.open + self._fetchers.open
+        own += sum(consumer.connections() for consumer in list(self._consumers))
         return own + sum(other.connections() for other in self._vhosts.all())
 
     def fallbacks(self) -> int:
@@ -123,7 +135,25 @@ class AMQPBridge(ForeignBridge):
 
     def delete(self, queue: str) -> None:
         with translated(), self._fetchers.lent() as fetcher:
-            fetcher.channel.queue_delete(queue)  # RabbitMQ answers the same when there is none
+            copying.end(fetcher, queue)
+            queues.delete(fetcher, queue)
+
+    def add_copy(self, queue: str, copy: str, create: bool = True) -> None:
+        """As in Bridge. Repeat it after ``create(queue)``: what native producers publish to the exchange with the
+        queue's name is in the queue only then. An ordinary create asks for no exchange, and costs nothing more.
+        """
+        with translated():
+            if create:
+                self._creation.create(self._fetchers, copy, keep=True)
+            with self._fetchers.lent() as fetcher:
+                copying.add(fetcher, queue, copy)
+
+    def remove_copy(self, queue: str, copy: str, keep: bool = False) -> None:
+        with translated(), self._fetchers.lent() as fetcher:
+            if keep:
+                copying.remove(fetcher, queue, copy)
+            else:
+                queues.delete(fetcher, copy)
 
     def purge(self, queue: str) -> None:
         with translated(), self._fetchers.lent() as fetcher:
@@ -134,17 +164,28 @@ class AMQPBridge(ForeignBridge):
         with translated(), self._fetchers.lent() as fetcher:
             return queues.depth(fetcher, queue) or 0
 
+    def in_hand(self, queue: str) -> int | None:
+        with translated(), self._fetchers.lent() as fetcher:
+            return fetcher.dialect.in_hand(fetcher, queue)
+
     # -- messages -----------------------------------------------------------------------------------------------
 
-    def publish(self, queue: str, envelopes: Sequence[Envelope]) -> None:
+    def publish(self, queue: str, envelopes: Sequence[Envelope], copied: bool = False) -> None:
+        copies = copying.copies_of(queue) if copied else None
         try:
-            self._publishing.publish("", queue, envelopes, mandatory=True)
-        except Unroutable as error:
+            self._publishing.publish("", queue, envelopes, mandatory=True, copies=copies)
+        except (Unroutable, ExchangeMissing) as error:  # there is always a default exchange: it is the copies'
             raise QueueMissing(queue) from error
         except QueueFull as error:
             if not self.exists(queue):  # what is published to a queue while it is deleted is refused, too
                 raise QueueMissing(queue) from error
             raise
+
+    def publish_copies(self, queue: str, envelopes: Sequence[Envelope]) -> None:
+        try:
+            self._publishing.publish(copying.copies_of(queue), "", envelopes, mandatory=False)
+        except ExchangeMissing as error:
+            raise QueueMissing(queue) from error
 
     def deposit(self, queue: str, envelopes: Sequence[Envelope]) -> None:
         try:
@@ -167,6 +208,11 @@ class AMQPBridge(ForeignBridge):
 
     def requeue(self, batch: Batch) -> None:
         self._fetching.requeue(batch)
+
+    def consume(self, arrived: Callable[[Delivery], None]) -> AMQPConsumer:
+        consumer = AMQPConsumer(self._open_consumer, self.timeout, arrived)
+        self._consumers.add(consumer)
+        return consumer
 
     # -- foreign ------------------------------------------------------------------------------------------------
 

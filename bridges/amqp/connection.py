@@ -16,12 +16,12 @@ import amqp
 import kombu
 from kombu.exceptions import OperationalError
 
-from bridges.amqp.dialects import choose
+from bridges.amqp.dialects import choose_dialect
 from bridges.amqp.refusals import CONNECTION_ERRORS
 from bridges.amqp.sockets import LEAST_WAIT, end_waits
 from bridges.amqp.wire.frames import readable
 
-#: What is raised while a connection is opened: kombu wraps some of it.
+#: Exceptions that opening a connection may raise. kombu wraps some of them.
 OPEN_ERRORS: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, OperationalError)
 
 
@@ -36,11 +36,11 @@ class Connection:
     def __init__(self, candidates: Sequence[kombu.Connection], timeout: float, until: float):
         self.timeout = timeout
         self.until: float | None = until
-        #: The broker has an alarm, as far as this connection has been told.
+        #: Whether the broker has told this connection about an alarm that has not ended.
         self.blocked = False
         self._kombu = _first_open(candidates, until)
         self._amqp: amqp.Connection = self._kombu.connection
-        self.dialect = choose(self._amqp.server_properties)
+        self.dialect = choose_dialect(self._amqp.server_properties)
         self._reads_ahead = end_waits(self._amqp.transport, self)
         self._amqp.on_inbound_frame = readable(self._amqp.on_inbound_frame)
         self._amqp.on_blocked = self._on_blocked
@@ -52,6 +52,11 @@ class Connection:
     def _open_channel(self) -> None:
         self.channel: amqp.Channel = self._amqp.channel()
         self.channel.auto_decode = False
+
+    @property
+    def is_open(self) -> bool:
+        """False when the broker has closed it: some close a connection where others close a channel."""
+        return bool(self._amqp.connected)
 
     def channel_reopened(self) -> None:
         """Call it after a channel error: it closes the channel, and py-amqp has opened it again."""

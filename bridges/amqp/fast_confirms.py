@@ -22,7 +22,8 @@ from amqp import spec
 
 LOG = logging.getLogger(__name__)
 
-#: A frame with basic.ack (AMQP 0-9-1, 4.2.3 and 1.8.3.13): up to its arguments, those, and bytes of payload and frame.
+#: A frame with basic.ack (AMQP 0-9-1, 4.2.3 and 1.8.3.13): its beginning, its arguments, and the sizes in bytes of its
+#: payload and of the whole frame.
 _ACK_START = struct.Struct(">BHIHH").pack
 _ACK_ARGUMENTS = struct.Struct(">QB").unpack_from
 _ACK_PAYLOAD, _ACK_FRAME = 13, 21

@@ -9,7 +9,7 @@ it has sent itself, so if it is the one that sends, that is all. If messages are
 them, and the fetch waits REPLICA_PATIENCE. ``_complete_at_once`` remembers the queues whose consumers got everything at
 once last time: there missing messages mean that others were faster, and the fetch does not wait.
 
-**Open credit.** A consumer that got less than it asked for (``_credit_is_open``) is owed messages: the broker may still
+**Open credit.** A consumer that got less than it asked for is owed messages (``_owed``): the broker may still
 assign some to it, or has done so. If the replica on this node is broken they never come, and nobody else gets them
 until the channel closes. So before anything else is read from that queue the credit is withdrawn (``_withdraw_credit``)
 by giving back everything on the channel, and the fetch goes on by gets, which the leader answers. If these then find
@@ -18,15 +18,19 @@ gets for some seconds, because another consumer would take messages and give the
 order.
 
 **Giving back.** All that is given back goes by closing the channel: see give_back. A quorum queue has it in its place a
-little later, and a fetch before that would get the messages after it. So restore waits until the depth shows it, for
-GIVEN_BACK seconds at the longest; for CREDIT_GIVEN_BACK where perhaps there was nothing to give back.
+little later, and a fetch before that, maybe of another gateway, would get the messages after it. So restore waits until
+the depth shows it, for GIVEN_BACK seconds at the longest; for CREDIT_GIVEN_BACK where perhaps there was nothing to give
+back: others may have been faster, or what came late for a batch goes back when the batch is acknowledged.
+
+All of this is RabbitMQ's. A dialect may say that its broker has none of it: cancel_tells_all, gives_back_at_once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import amqp
 import kombu
@@ -37,31 +41,51 @@ from bridges.amqp.connection import Connection
 from bridges.amqp.queues import depth
 from bridges.errors import QueueMissing
 
-#: Seconds after which the queue's leader is asked whether that was all: from itself the messages come at once.
+#: When no message has come for this many seconds, we ask the queue's leader whether that was all. The leader itself
+#: would have sent its messages at once.
 LEADER_PATIENCE = 0.002
 
-#: Least seconds that a consumer's messages are waited for which a replica may send.
+#: We wait at least this many seconds for messages that a replica may send to the consumer.
 REPLICA_PATIENCE = 0.05
 
-#: Longest wait in seconds until what was given back is in its place, and seconds between two looks at that.
+#: Maximum wait in seconds until returned messages are back in their place, and the interval between two checks.
 GIVEN_BACK = 0.1
 GIVEN_BACK_LOOK = 0.005
 
-#: Longest wait in seconds where perhaps nothing was given back, because others were faster to take the messages.
+#: Maximum of the same wait if perhaps nothing was returned, because other consumers took the messages first.
 CREDIT_GIVEN_BACK = 0.02
 
-#: Where the brokers of a cluster are slow to agree, these waits last so many times what one round trip took.
+#: If the brokers of a cluster are slow to agree, these waits are longer: this many times the duration of a round trip.
 ROUND_TRIPS = 4
 
-#: Number of queues of which a fetcher remembers whether a consumer got everything at once.
+#: For how many queues a fetcher remembers whether a consumer got everything at once.
 QUEUES_REMEMBERED = 1000
+
+
+class SeenEnough(Exception):
+    """Raised by who is shown messages, to end a look before it has got all."""
+
+
+class _Counted:
+    """Passes messages on to ``take``, and counts them. Raises SeenEnough after ``limit``, if that is given."""
+
+    def __init__(self, take: Callable[[amqp.Message], None], limit: int | None = None):
+        self.count = 0
+        self._take = take
+        self._limit = limit
+
+    def __call__(self, message: amqp.Message) -> None:
+        if self.count == self._limit:
+            raise SeenEnough
+        self.count += 1
+        self._take(message)
 
 
 class Fetcher(Connection):
     """Holds the messages of one fetch at a time, until they are acknowledged or given back."""
 
     def __init__(self, candidates: Sequence[kombu.Connection], timeout: float, until: float):
-        #: Did the last fetch's consumer get nothing of what gets then found?
+        #: Whether the consumer of the last fetch got nothing, although gets found messages afterwards.
         self.consumer_was_passed_over = False
         self._complete_at_once: LRUCache[str, bool] = LRUCache(QUEUES_REMEMBERED)
         self._consumers_so_far = 0
@@ -71,7 +95,7 @@ class Fetcher(Connection):
     def _open_channel(self) -> None:
         super()._open_channel()
         self.channel_reopened()
-        self._credit_is_open = False
+        self._owed = 0
 
     def channel_reopened(self) -> None:
         self._prefetch = 0
@@ -85,7 +109,7 @@ class Fetcher(Connection):
         Sets ``consumer_was_passed_over``. Raises QueueMissing, and what a connection raises.
         """
         self.consumer_was_passed_over = False
-        expected = 1
+        certain = False
         if limit > 1:
             # Never more credit than there are messages: what is published later would be assigned to it too, and be
             # overtaken when the consumer ends and it goes back.
@@ -94,18 +118,18 @@ class Fetcher(Connection):
                 raise QueueMissing(queue)
             # A get even for none: while a quorum queue has no leader RabbitMQ says 0, but a get waits for one.
             limit = max(1, min(limit, waiting))
-            expected = self.dialect.expected(limit, waiting)
         try:
             deliveries: list[amqp.Message] = []
             if limit > 1 and consume:
-                self._consume(queue, limit, expected, deliveries.append)
-            if not deliveries:
-                credit_was_open = self._credit_is_open
+                self._consume(queue, limit, limit, deliveries.append)
+                certain = self.dialect.cancel_tells_all
+            if not deliveries and not certain:
+                was_owed = self._owed
                 self._withdraw_credit(queue)
                 # Only a get says for certain that there is nothing: a quorum queue that recovers may give a consumer
                 # nothing yet, though messages wait.
                 self._get(queue, limit, deliveries.append)
-                self.consumer_was_passed_over = credit_was_open and len(deliveries) > 1
+                self.consumer_was_passed_over = bool(was_owed) and len(deliveries) > 1
         except NotFound as error:
             self.channel_reopened()
             if self.dialect.is_down(error):
@@ -123,41 +147,53 @@ class Fetcher(Connection):
             self._get(queue, limit, deliveries.append)
         elif waiting := depth(self, queue):
             limit = min(limit, waiting)
-            self._consume(queue, limit, self.dialect.expected(limit, waiting), deliveries.append)
+            self._consume(queue, limit, limit, deliveries.append)
             if not deliveries:
                 self._withdraw_credit(queue)
         return self._fetched(deliveries)
 
     def look(self, queue: str, limit: int, waiting: int, consume: bool, see: Callable[[amqp.Message], None]) -> None:
-        """Show ``see`` what fetch_foreign would take, one by one, and give it back.
+        """Show ``see`` what fetch_foreign would take, one by one, and give it back; ``see`` may raise SeenEnough.
 
         It asks for ``limit`` messages even if fewer are ``waiting``: what is given back anyway need not be counted.
-        When ``see`` raises, the rest is on its way and the fetcher is of no use any more.
+        When it raises SeenEnough, the rest is on its way and the fetcher is of no use any more.
         """
+        if consume and self.dialect.browsing is not None:
+            self._browse(queue, self.dialect.browsing, _Counted(see, limit))
+            return
+        seen = _Counted(see)
         if consume:
-            seen = self._consume(queue, limit, self.dialect.expected(limit, waiting), see)
+            self._consume(queue, limit, min(limit, waiting), seen)
         else:
-            seen = self._get(queue, limit, see)
-        if seen:
-            self.restore(queue, seen)
+            with suppress(SeenEnough):  # nothing else is on its way
+                self._get(queue, limit, seen)
+        if seen.count:
+            self.restore(queue, seen.count)
         else:
             self._withdraw_credit(queue)
+
+    def _browse(self, queue: str, arguments: Mapping[str, Any], see: Callable[[amqp.Message], None]) -> None:
+        """Show ``see`` all messages, or as many as it wants to see. They stay where they are."""
+        tag = self._new_consumer(see)
+        self.channel.basic_consume(queue, consumer_tag=tag, no_ack=True, callback=see, arguments=dict(arguments))
+        self.channel.basic_cancel(tag)
 
     def _fetched(self, deliveries: list[amqp.Message]) -> list[amqp.Message]:
         if deliveries:
             self._last_tag = deliveries[-1].delivery_tag
         return deliveries
 
-    def _get(self, queue: str, limit: int, take: Callable[[amqp.Message], None]) -> int:
-        """Give ``take`` up to ``limit`` messages, got one by one; returns how many."""
-        for taken in range(limit):
+    def _get(self, queue: str, limit: int, take: Callable[[amqp.Message], None]) -> None:
+        """Give ``take`` up to ``limit`` messages, got one by one. May raise QueueMissing."""
+        if self.dialect.get_needs_queue and depth(self, queue) is None:
+            raise QueueMissing(queue)
+        for _ in range(limit):
             if (message := self.channel.basic_get(queue)) is None:
-                return taken
+                return
             take(message)
-        return limit
 
-    def _consume(self, queue: str, limit: int, expected: int, take: Callable[[amqp.Message], None]) -> int:
-        """Give ``take`` what is ready, up to ``limit``; returns how many. ``expected``: do not wait for more.
+    def _consume(self, queue: str, limit: int, expected: int, take: Callable[[amqp.Message], None]) -> None:
+        """Give ``take`` what is ready, up to ``limit``. ``expected``: do not wait for more.
 
         The consumer stays until its messages are acknowledged or given back: when its node dies RabbitMQ 3.10 gives
         back what a consumer has, but not what a cancelled one has, be it delivered yet or not. As long as it has
@@ -166,21 +202,13 @@ class Fetcher(Connection):
         if self._prefetch != limit:
             self.channel.basic_qos(0, limit, False)
             self._prefetch = limit
-        # A new tag each time: to a quorum queue the same one is the same consumer again, and the acknowledgements of
-        # the last fetch, which may still be on their way, would give it credit for more than ``limit``.
-        self._consumers_so_far += 1
-        tag = f"marconi-{self._consumers_so_far}"
-        taken = 0
-
-        def deliver(message: amqp.Message) -> None:
-            nonlocal taken
-            taken += 1
-            take(message)
-
-        # Deliveries may come right after the consume-ok, before basic_consume would register the callback.
-        self.channel.callbacks[tag] = deliver
+        deliver = _Counted(take)
+        tag = self._new_consumer(deliver)
         start = time.monotonic()
         self.channel.basic_consume(queue, consumer_tag=tag, callback=deliver)
+        if self.dialect.cancel_tells_all:
+            self.channel.basic_cancel(tag)
+            return
         self._consumer = tag
         round_trip = time.monotonic() - start
         others_were_faster = (
@@ -189,32 +217,42 @@ class Fetcher(Connection):
 
         def wait(patience: float) -> None:
             deadline = time.monotonic() + patience
-            while taken < expected and (left := deadline - time.monotonic()) > 0:
+            while deliver.count < expected and (left := deadline - time.monotonic()) > 0:
                 with suppress(TimeoutError):
                     self._amqp.drain_events(timeout=left)
 
         wait(LEADER_PATIENCE)
-        if taken < expected:
+        if deliver.count < expected:
             depth(self, queue)  # the leader answers after what it has sent
-        self._complete_at_once[queue] = taken >= expected
+        self._complete_at_once[queue] = deliver.count >= expected
         if not others_were_faster:
             wait(max(REPLICA_PATIENCE, ROUND_TRIPS * round_trip))
-        self._credit_is_open = taken < limit
-        return taken
+        self._owed = limit - deliver.count
+
+    def _new_consumer(self, deliver: Callable[[amqp.Message], None]) -> str:
+        """The tag of a consumer that is about to be registered, and whose messages ``deliver`` gets.
+
+        A new tag each time: to a quorum queue the same one is the same consumer again, and the acknowledgements of the
+        last fetch, which may still be on their way, would give it credit for more than its limit.
+        """
+        self._consumers_so_far += 1
+        tag = f"marconi-{self._consumers_so_far}"
+        # Deliveries may come right after the consume-ok, before basic_consume would register the callback.
+        self.channel.callbacks[tag] = deliver
+        return tag
 
     def _withdraw_credit(self, queue: str) -> None:
         """Give back what the last consumer is still owed, if anything, and wait a moment for it to be in its place."""
-        if self._credit_is_open:
-            self.restore(queue, 1, CREDIT_GIVEN_BACK)
+        if self._owed:
+            self.restore(queue, self._owed, CREDIT_GIVEN_BACK)
 
     # -- ending -------------------------------------------------------------------------------------------------
 
-    def ack(self) -> None:
+    def ack(self, queue: str) -> None:
         """Acknowledge all that was fetched last."""
         self._end_consumer()
         self.channel.basic_ack(self._last_tag, multiple=True)
-        if self._credit_is_open:
-            self.give_back()
+        self._withdraw_credit(queue)  # what came too late goes back, and the next fetch must find it in its place
 
     def ack_some(self, queue: str, places: Sequence[int], count: int) -> None:
         """Acknowledge those at ``places``, from 0 on, of the ``count`` fetched last; the others go back."""
@@ -224,7 +262,7 @@ class Fetcher(Connection):
         self.restore(queue, count - len(places))
 
     def _end_consumer(self) -> None:
-        if self._consumer is not None and not self._credit_is_open:
+        if self._consumer is not None and not self._owed:
             # It has all it was to get. Before the acknowledgement, which would let it have more; the broker does one
             # after the other.
             self.channel.basic_cancel(self._consumer, nowait=True)
@@ -236,12 +274,17 @@ class Fetcher(Connection):
 
         ``patience``: longest wait in seconds, unless the broker is slow to answer.
         """
-        waiting = self.dialect.depth_when_back(depth(self, queue) or 0, count)
+        if self.dialect.gives_back_at_once:
+            self.give_back()
+            return
+        waiting = (depth(self, queue) or 0) + count
         self.give_back()
         self.await_depth(queue, waiting, patience)
 
     def await_depth(self, queue: str, waiting: int, patience: float = GIVEN_BACK) -> None:
         """Wait a moment until at least so many messages wait in the queue: ``patience`` seconds, or what it takes."""
+        if self.dialect.gives_back_at_once:
+            return
         start = time.monotonic()
         enough = (depth(self, queue) or 0) >= waiting
         deadline = start + max(patience, ROUND_TRIPS * (time.monotonic() - start))

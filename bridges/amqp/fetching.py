@@ -17,14 +17,15 @@ from bridges.amqp.wire.decoder import decode
 from bridges.base import Batch, Envelope
 from bridges.errors import BridgeUnavailable, QueueMissing
 
-#: Number of queues of which something is remembered.
+#: How many queues we remember facts about.
 QUEUES_REMEMBERED = 10_000
 
-#: Bytes of bodies that a fetch asks for, if they are as large as the largest of the last fetch: more than a hundred
-#: posts of the default size, while native producers' bodies may be of any size.
+#: How many bytes of bodies a fetch may ask for, if all are as large as the largest one of the last fetch. That is more
+#: than a hundred posts of the default size; messages of native producers may have any size.
 FETCH_BYTES = 32 * 1024 * 1024
 
-#: Seconds for which a queue is fetched from by gets after its consumer was passed over (see fetcher.py).
+#: When other consumers were served before ours (see fetcher.py), we fetch from the queue with gets for this many
+#: seconds.
 PASSED_OVER_FOR = 5.0
 
 
@@ -62,7 +63,7 @@ class Fetching:
         self._lock = threading.Lock()  # cachetools' caches are not thread-safe
         self._queue_locks: WeakValueDictionary[str, _QueueLock] = WeakValueDictionary()
         self._passed_over: TTLCache[str, bool] = TTLCache(QUEUES_REMEMBERED, PASSED_OVER_FOR)
-        #: How many messages fit into FETCH_BYTES, of queues where that is less than a fetch may ask for.
+        #: How many messages fit into FETCH_BYTES, by queue. Only queues with large messages are here.
         self._fitting: LRUCache[str, int] = LRUCache(QUEUES_REMEMBERED)
 
     def close(self) -> None:
@@ -135,19 +136,18 @@ class Fetching:
 
     def settle_others(self, batch: Batch, kept: Sequence[Envelope]) -> None:
         """As Bridge.settle_others."""
-        assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
         still = {id(envelope) for envelope in kept}
         places = [place for place, envelope in enumerate(batch.envelopes) if id(envelope) not in still]
-        self._settle(batch, lambda fetcher: fetcher.ack_some(batch.queue, places, len(batch.envelopes)))
+        self._settle(batch, lambda fetcher, queue: fetcher.ack_some(queue, places, len(batch.envelopes)))
 
-    def _settle(self, batch: Batch, acknowledge: Callable[[Fetcher], None]) -> None:
+    def _settle(self, batch: Batch, acknowledge: Callable[[Fetcher, str], None]) -> None:
         assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
         if batch.fetcher is not None:
             fetcher, batch.fetcher = batch.fetcher, None
             fetcher.until = time.monotonic() + self._timeout
             with translated():
                 try:
-                    acknowledge(fetcher)
+                    acknowledge(fetcher, batch.queue)
                     if self._closing:
                         fetcher.round_trip()  # closing the connection at once may lose the acknowledgement
                 except BaseException:

@@ -11,16 +11,16 @@ from amqp.exceptions import NotFound
 from cachetools import TTLCache
 
 from bridges.amqp import queues
-from bridges.amqp.fetcher import Fetcher
+from bridges.amqp.fetcher import Fetcher, SeenEnough
 from bridges.amqp.fetching import QUEUES_REMEMBERED, AMQPBatch, Fetching
 from bridges.amqp.pool import Pool
 from bridges.amqp.refusals import translated
 from bridges.amqp.wire.decoder import decode
 from bridges.base import Envelope
+from bridges.bridging import Binding
 from bridges.errors import BridgeUnavailable, ExchangeMissing, ObjectLocked, QueueMissing
-from bridges.foreign import Binding
 
-#: Seconds for which the nature of somebody else's queue is remembered: it may be deleted and declared again.
+#: How long we cache the properties of somebody else's queue, in seconds. It may be deleted and declared again.
 NATURE_KNOWN_FOR = 30.0
 
 
@@ -104,18 +104,14 @@ class Foreign:
 
                 def show(delivery: amqp.Message) -> None:
                     if not see(decode(delivery, fetcher.dialect)):
-                        raise _SeenEnough
+                        raise SeenEnough
                     if time.monotonic() > deadline:
                         raise BridgeUnavailable(f"a look at queue {queue} has taken longer than {self._timeout} s")
 
                 if waiting := queues.depth(fetcher, queue) or 0:
                     fetcher.look(queue, min(limit, self._prefetch), waiting, consume, show)
-        except _SeenEnough:
+        except SeenEnough:
             # The rest is on its way, and may be any amount: the connection has been dropped instead of reading it, and
             # the broker puts all of it back.
             with translated(), self._fetchers.lent(deadline) as fetcher:
                 fetcher.await_depth(queue, waiting)
-
-
-class _SeenEnough(Exception):
-    """Ends a look before it has got all."""

@@ -15,10 +15,12 @@ from bridges.errors import BridgeUnavailable, BrokerRefused
 
 C = TypeVar("C", bound=Connection)
 
-#: Seconds for which a failed connection attempt answers for those that come right after it.
+#: After a failed attempt to connect, calls fail with the same error for this many seconds, without an attempt of their
+#: own.
 FAIL_FAST = 0.2
 
-#: Share of the timeout that an attempt to connect must have had, for its timing out to say something of the broker.
+#: An attempt to connect that times out says something about the broker only if it had at least this share of the
+#: timeout.
 TELLING = 0.5
 
 
@@ -41,7 +43,7 @@ class Pool(Generic[C]):
         self._lock = threading.Lock()
         self._closed = False
         self._failed: tuple[float, BridgeUnavailable] | None = None
-        #: Number of exchanges that went well: while it rises the broker is there, even if one connection has failed.
+        #: How many exchanges have succeeded. While this rises, the broker is up, even if one connection has failed.
         self._exchanges = 0
         self._trial = threading.Lock()
 
@@ -75,12 +77,12 @@ class Pool(Generic[C]):
             raise
 
     def put(self, connection: C) -> None:
-        """Give back a connection that is in good order."""
+        """Give back a connection that is in good order, or that the broker has closed to refuse something."""
         connection.until = None
         with self._lock:
             self._exchanges += 1
             self._failed = None
-            if not self._closed:
+            if not self._closed and connection.is_open:
                 self._idle.append(connection)
                 connection = None  # type: ignore[assignment]
         if connection is not None:

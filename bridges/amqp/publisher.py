@@ -15,7 +15,7 @@ from bridges.amqp.wire.encoder import encode
 from bridges.base import Envelope
 from bridges.errors import BrokerBlocked, OutcomeUnknown, PublishBlocked, QueueFull, Unroutable
 
-#: Reply code of a return that is not for want of a queue.
+#: Reply code of a returned message if the reason is something else than a missing queue.
 RESOURCE_ERROR = 506
 
 
@@ -28,38 +28,63 @@ class Publisher(Connection):
     def __init__(
         self, candidates: Sequence[kombu.Connection], timeout: float, until: float, *, fast_confirms: bool = True
     ):
-        self._published = 0
         self._unconfirmed: set[int] = set()
         self._nacked = 0
         self._returned = 0
+        self._is_stopped = False
+        self._reads_fast = fast_confirms
         super().__init__(candidates, timeout, until)
-        self._fast_confirms: FastConfirms | None = None
-        if fast_confirms and self._reads_ahead:
-            self._fast_confirms = FastConfirms(self._amqp, self.channel.channel_id, self._on_ack)
 
     def _open_channel(self) -> None:
         super()._open_channel()
+        self._published = 0
+        self._fast_confirms: FastConfirms | None = None
+        if self._reads_fast and self._reads_ahead:
+            self._fast_confirms = FastConfirms(self._amqp, self.channel.channel_id, self._on_ack)
         self.channel.confirm_select()
         self.channel.events["basic_ack"].add(self._on_ack)
         self.channel.events["basic_nack"].add(self._on_nack)
         self.channel.events["basic_return"].add(self._on_return)
 
+    def check(self) -> None:
+        """As in Connection. The broker may have stopped the channel (channel.flow): then it gets a new one.
+
+        A channel is stopped because one queue is too long, which need not be the next one's; or, as new ones are then,
+        too, because the broker is short of something, which is ``blocked``. Broker-J closes a channel that goes on.
+        """
+        super().check()
+        if self._is_stopped:
+            if self.channel.active:
+                self._is_stopped = self.blocked = False
+        elif not self.channel.active:
+            self.channel.close()
+            self._open_channel()
+            self._is_stopped = self.blocked = not self.channel.active
+
     def publish(
-        self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], deadline: float, mandatory: bool
+        self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], deadline: float, mandatory: bool,
+        copies: str | None = None,
     ) -> None:
         """Send a batch in one write and wait for all its confirms, till ``deadline`` (monotonic seconds).
+
+        ``copies``: an exchange that gets all of it, too, and first: if it is missing the channel is closed before
+        anything is enqueued. Nobody need be bound to it.
 
         Raises BrokerBlocked, PropertiesTooLarge (nothing is sent then), PublishBlocked, OutcomeUnknown, Unroutable,
         QueueFull, what a connection raises, and amqp's NotFound when there is no such exchange.
         """
         if self.blocked:
             raise BrokerBlocked("the broker takes no messages now: memory or disk alarm")
+        outgoing = self.dialect.outgoing(envelopes)
         frames = encode(
-            self.channel.channel_id, exchange, routing_key, self.dialect.outgoing(envelopes), self._amqp.frame_max,
-            mandatory,
+            self.channel.channel_id, exchange, routing_key, outgoing, self._amqp.frame_max, mandatory
         )
+        total = len(envelopes)
+        if copies is not None:
+            frames = encode(self.channel.channel_id, copies, "", outgoing, self._amqp.frame_max, False) + frames
+            total *= 2
         first = self._published + 1
-        self._published += len(envelopes)
+        self._published += total
         self._unconfirmed = set(range(first, self._published + 1))
         self._nacked = self._returned = 0
         self.until = deadline
@@ -67,12 +92,13 @@ class Publisher(Connection):
         self._amqp.bytes_sent += 1  # keeps py-amqp's heartbeat from being sent on top
         try:
             self._await_confirms(deadline)
+            if self._nacked and mandatory and self.dialect.returns_follow_nacks:
+                self.channel.confirm_select()  # changes nothing; the returns are there when it is answered
         finally:
             self.until = None
         if self._returned:
             raise Unroutable(f"{self._returned} of {len(envelopes)} messages")
         if self._nacked:
-            total = len(envelopes)
             raise QueueFull(
                 f"the broker did not take {self._nacked} of {total} messages: a queue is full, or fails",
                 partly=bool(exchange) or self._nacked < total,

@@ -24,11 +24,11 @@ from bridges.errors import (
     Unroutable,
 )
 
-#: Share of the timeout that the first try to publish gets; a second one with the same message ids has the rest.
+#: Share of the timeout for the first attempt to publish. A second attempt, with the same message ids, gets the rest.
 FIRST_TRY = 0.5
 
-#: Shares of the timeout that must be left for a publish to begin, and for a second try: what is sent without the time
-#: to be confirmed has an unknown outcome, is sent again by the client, and adds to what the broker is slow with.
+#: Shares of the timeout that must be left to begin a publish, and to begin the second attempt. Without the time for a
+#: confirm the outcome would be unknown, and the client would send the messages again to a broker that is slow already.
 LEAST_LEFT, SECOND_TRY = 0.1, 0.25
 
 #: Routing key on the default exchange that leads to no queue.
@@ -43,14 +43,20 @@ class Publishing:
         self._timeout = timeout
         self._sizes = Sizes()
 
-    def publish(self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool) -> None:
-        """As Bridge.publish, to an exchange. Raises ExchangeMissing, and Unroutable when ``mandatory``."""
+    def publish(
+        self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], *, mandatory: bool,
+        copies: str | None = None,
+    ) -> None:
+        """As Bridge.publish, to an exchange, and to exchange ``copies`` if that is given.
+
+        Raises ExchangeMissing, and Unroutable when ``mandatory``; without the exchange ``copies`` nothing is enqueued.
+        """
         deadline = time.monotonic() + self._timeout
         self._sizes.check(
             [len(envelope.body) for envelope in envelopes], lambda size: self.publish_to_nobody(size, deadline)
         )
         try:
-            self._publish(exchange, routing_key, envelopes, deadline, mandatory, FIRST_TRY)
+            self._publish(exchange, routing_key, envelopes, deadline, mandatory, FIRST_TRY, copies)
         except PublishBlocked:
             raise  # so is every other connection, and when the alarm is over each would enqueue what it was sent
         except OutcomeUnknown as unknown:
@@ -58,7 +64,7 @@ class Publishing:
                 raise
             # The same message ids: what arrives twice lands once.
             try:
-                self._publish(exchange, routing_key, envelopes, deadline, mandatory)
+                self._publish(exchange, routing_key, envelopes, deadline, mandatory, copies=copies)
             except QueueFull as error:  # the first copy may be in another queue, or in this one
                 raise QueueFull(str(error)) from error
             except BridgeUnavailable as error:
@@ -75,7 +81,7 @@ class Publishing:
 
     def _publish(
         self, exchange: str, routing_key: str, envelopes: Sequence[Envelope], deadline: float, mandatory: bool,
-        share: float = 1.0,
+        share: float = 1.0, copies: str | None = None,
     ) -> None:
         """Publish, and wait for confirms for a ``share`` of the timeout, till ``deadline`` (monotonic seconds).
 
@@ -89,13 +95,13 @@ class Publishing:
             raise BridgeUnavailable("no connection to the broker was free in time; nothing was sent")
         until = min(deadline, now + self._timeout * share)
         try:
-            publisher.publish(exchange, routing_key, envelopes, until, mandatory)
+            publisher.publish(exchange, routing_key, envelopes, until, mandatory, copies)
         except (Unroutable, PropertiesTooLarge, QueueFull):
             self._publishers.put(publisher)
             raise
         except NotFound as error:
             self._publishers.drop(publisher)
-            raise ExchangeMissing(exchange) from error
+            raise ExchangeMissing(exchange if copies is None else f"{exchange or routing_key} or {copies}") from error
         except CONNECTION_ERRORS as error:
             self._publishers.drop(publisher)
             if (refused := refusal(error)) is not None:

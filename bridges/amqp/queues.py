@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import NotFound, PreconditionFailed
+from amqp.exceptions import NotFound, PreconditionFailed, ResourceLocked
 
 from bridges.errors import BridgeUnavailable, SourceUnreadable
 
@@ -31,7 +31,7 @@ def declare(connection: Connection, queue: str, arguments: dict[str, Any]) -> bo
     """Create a durable queue; False when there is one already that is not like that."""
     try:
         connection.channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
-    except PreconditionFailed as error:
+    except (PreconditionFailed, ResourceLocked) as error:
         connection.channel_reopened()
         if not connection.dialect.differs(error):  # a limit, or a type of queues that the broker does not create
             raise
@@ -39,10 +39,20 @@ def declare(connection: Connection, queue: str, arguments: dict[str, Any]) -> bo
     return True
 
 
+def delete(connection: Connection, queue: str) -> None:
+    """Delete a queue with its messages; nothing happens when there is none."""
+    try:
+        connection.channel.queue_delete(queue)
+    except NotFound as error:  # RabbitMQ answers the same whether or not there is one
+        connection.channel_reopened()
+        if connection.dialect.is_down(error):
+            raise
+
+
 def has_exchange(connection: Connection, exchange: str) -> bool:
     """Is there such an exchange?"""
     try:
-        connection.channel.exchange_declare(exchange, "direct", passive=True)  # the type is not looked at
+        connection.channel.exchange_declare(exchange, "", passive=True)  # of whatever type
     except NotFound:
         connection.channel_reopened()
         return False

@@ -7,18 +7,17 @@ from typing import Any
 
 from amqp.exceptions import AMQPError
 
-from bridges.amqp.dialects import REFUSALS
+from bridges.amqp.dialects import PASSING, REFUSALS, TOO_LARGE
 from bridges.errors import BridgeError, BridgeUnavailable, BrokerRefused, MessageTooLarge
 
-#: What py-amqp raises when the broker is gone, refuses, or is too slow.
+#: Exceptions of py-amqp for a broker that is gone, refuses, or is too slow.
 CONNECTION_ERRORS: tuple[type[Exception], ...] = (AMQPError, OSError)
 
-#: Reply codes (AMQP 0-9-1, 1.2) that say no whatever the text: content too large; no access, locked, precondition;
-#: what the broker does not understand or allow. The rest is a fault that may pass: 320 connection forced (a shutdown),
-#: 404 not found, which callers expect or handle, 504 channel error, 506 resource error, 541 internal error.
-REFUSED = frozenset({311, 402, 403, 405, 406, 501, 502, 503, 505, 530, 540})
-
-_TOO_LARGE = re.compile(r"message size .*larger than (?:configured )?max size (\d+)|message too large", re.IGNORECASE)
+#: Reply codes (AMQP 0-9-1, 1.2) that are a refusal, whatever the text says: content too large; no access, locked,
+#: precondition; what the broker does not understand or allow, such as arguments (542, Broker-J). All other codes are
+#: for faults that may pass: 320 connection forced (a shutdown), 404 not found (callers expect it), 504 channel error,
+#: 506 resource error, 541 internal error.
+REFUSED = frozenset({311, 402, 403, 405, 406, 501, 502, 503, 505, 530, 540, 542})
 
 
 def refusal(error: BaseException) -> BridgeError | None:
@@ -29,7 +28,9 @@ def refusal(error: BaseException) -> BridgeError | None:
     if cause is None:
         return None
     text, code = str(cause), cause.reply_code
-    if code == 311 or (code == 406 and _TOO_LARGE.search(text)):
+    if any(pattern.search(text) for pattern in PASSING):
+        return None
+    if code == 311 or (code == 406 and _too_large(text)):
         return too_large(text)
     row = next((row for row in REFUSALS if row.pattern.search(text)), None)
     if code not in REFUSED and (row is None or not _while_connecting(text)):
@@ -46,9 +47,13 @@ def _while_connecting(text: str) -> bool:
 
 def too_large(text: str) -> MessageTooLarge:
     """With the limit, where the broker tells it."""
-    found = _TOO_LARGE.search(text)
-    limit = int(found[1]) if found and found[1] else None
+    found = _too_large(text)
+    limit = int(found["limit"]) if found and found["limit"] else None
     return MessageTooLarge(f"the broker refuses: {text}", limit)
+
+
+def _too_large(text: str) -> re.Match[str] | None:
+    return next(filter(None, (pattern.search(text) for pattern in TOO_LARGE)), None)
 
 
 class translated:

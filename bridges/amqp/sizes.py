@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from bridges.errors import BrokerRefused, MessageTooLarge
 
-#: Seconds for which it is remembered: the limit may be changed.
+#: How long we cache the limit, in seconds, as an administrator may change it.
 KNOWN_FOR = 60.0
 
-#: Bytes of the smallest probe. Each next one is twice as large, so that few are needed.
+#: Size of the first probe in bytes. Each further probe is twice as large, so that few are needed.
 SMALLEST = 1024
 
 

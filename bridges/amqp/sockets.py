@@ -16,13 +16,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
-#: Seconds after which a wait for the broker looks at the clock: a wait may take this much longer than it should.
+#: A wait for the broker looks at the clock at this interval, in seconds, and may take this much too long.
 SLICE = 0.1
 
-#: Shortest wait in seconds, for one whose time is up: 0 would mean something else to sockets.
+#: Shortest wait in seconds, used when no time is left. To a socket 0 would mean non-blocking.
 LEAST_WAIT = 0.001
 
-#: Bytes that are read in one go, if not more are wanted.
+#: How many bytes a read asks for, unless more are needed.
 READ_AHEAD = 64 * 1024
 
 

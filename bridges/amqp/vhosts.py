@@ -8,10 +8,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-#: Virtual hosts besides the own one that a process keeps a bridge for.
+#: How many other virtual hosts a process keeps a bridge for.
 MOST = 64
 
-#: Seconds after which a bridge that nobody asks for is closed: users ask for theirs every second.
+#: A bridge that nobody has asked for in this many seconds is closed. Its users ask for it every second.
 IDLE_FOR = 60.0
 
 
@@ -21,7 +21,7 @@ class VHosts:
     def __init__(self, make: Callable[[str], Any]):
         self._make = make
         self._lock = threading.Lock()
-        #: By the time of the last use, the oldest first.
+        #: Ordered by the time of their last use, the least recent first.
         self._bridges: OrderedDict[str, Any] = OrderedDict()
         self._used: dict[str, float] = {}
 

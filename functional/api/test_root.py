@@ -36,6 +36,10 @@ HOME_RELATIONS = [
     "rel/delete_claim",
     "rel/ping",
     "rel/health",
+    "rel/pools",
+    "rel/pool",
+    "rel/flavors",
+    "rel/flavor",
 ]
 
 #: A client that has not been told who it is.
@@ -342,6 +346,12 @@ def test_unknown_path_is_404(api, method, path):
         ("GET", "/v2/queues/{q}/claims", {"POST"}),
         ("DELETE", "/v2/queues/{q}/claims", {"POST"}),
         ("PUT", "/v2/queues/{q}/claims/{id}", {"GET", "PATCH", "DELETE"}),
+        ("POST", "/v2/pools", {"GET"}),
+        ("POST", "/v2/pools/{q}", {"GET", "PUT", "PATCH", "DELETE"}),
+        ("PUT", "/v2/pools/{q}/evacuation", {"GET", "DELETE"}),
+        ("GET", "/v2/pools/{q}/evacuate", {"POST"}),
+        ("POST", "/v2/flavors/{q}", {"GET", "PUT", "PATCH", "DELETE"}),
+        ("PUT", "/v2/queues/{q}/migration", {"GET", "DELETE"}),
     ],
 )
 def test_wrong_method_is_405_and_names_the_right_ones(api, queue, method, path, allowed):

@@ -92,9 +92,9 @@ RESERVED = {
 
 
 @pytest.fixture(scope="module")
-def base_options(rabbitmq, mongodb, least_rights):
+def base_options(shared_broker, mongodb, least_rights):
     database = beside(mongodb, f"access_{uuid.uuid4().hex[:8]}")
-    return merge(COMMON, through(rabbitmq), {"bridge": {"uri": least_rights}}, database)
+    return merge(COMMON, through(shared_broker), {"bridge": {"uri": least_rights}}, database)
 
 
 @pytest.fixture(scope="module")

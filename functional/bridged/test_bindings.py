@@ -1,6 +1,7 @@
 """Bindings to exchanges while nobody reads, exchanges that are declared, and the broker's own."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -121,18 +122,18 @@ def test_broken_bindings_stop_no_others(api, native, queue):
     native.publish(b"1", exchange=exchange)
 
     assert bodies_but_probes(api, queue, 1) == [1]
-    for number in range(30):
-        api.delete(queue_path(f"{queue}-{number}"))
+    with ThreadPoolExecutor(10) as pool:  # each waits until nobody remembers what the queue was bridged to
+        list(pool.map(lambda number: api.delete(queue_path(f"{queue}-{number}")), range(30)))
 
 
 # -- declared exchanges ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
-def declaring_options(bridged_options, rabbitmq):
+def declaring_options(bridged_options, shared_broker):
     """Options of a gateway whose user may declare, and which lets projects do so and read amq.topic."""
     rules = ["* * / *:b-*", "* declare / exchange:b-*", "* read / exchange:amq.topic", "* * / exchange:amq.direct"]
-    return merge(bridged_options, {"bridge": {"uri": rabbitmq.uri}, "bridging": {"allow": rules}})
+    return merge(bridged_options, {"bridge": {"uri": shared_broker.uri}, "bridging": {"allow": rules}})
 
 
 @pytest.fixture(scope="session")

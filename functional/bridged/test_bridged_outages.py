@@ -31,9 +31,7 @@ from functional.bridged.helpers import (
 )
 from functional.deployments import beside, through
 from functional.http import Api
-from functional.installed import require
 from functional.services.gateway import merge
-from functional.services.rabbitmq import RabbitMQ
 from functional.wait import wait_until
 
 #: Seconds within which there is service again once the broker answers.
@@ -61,22 +59,15 @@ def listing(api, queue):
 # -- the broker -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def own_rabbitmq():
-    """A broker that the test may stop."""
-    with require(RabbitMQ) as service:
-        yield service
-
-
-def test_broker_restart(own_rabbitmq, mongodb, start_gateway, queue):
+def test_broker_restart(own_broker, mongodb, start_gateway, queue):
     """503 while it is down, and nothing that was there is lost."""
     options = merge(
-        through(own_rabbitmq), beside(mongodb, f"bridged_{queue[-8:]}"),
+        through(own_broker), beside(mongodb, f"bridged_{queue[-8:]}"),
         {"bridging": {"allow": [f"* * / *:{PREFIX}*"]}, "bridge": {"timeout": 2}},
     )
     api = Api(start_gateway(**options).url)
     names = ["classic", "quorum", "exchange"]
-    with own_rabbitmq.connect() as connection:
+    with own_broker.connect() as connection:
         native = Native(connection)
         classic, quorum = native.queue(), native.queue(arguments=QUORUM)
         exchange, outwards = native.exchange("fanout"), native.exchange("fanout")
@@ -91,9 +82,9 @@ def test_broker_restart(own_rabbitmq, mongodb, start_gateway, queue):
         held = {name: claim(api, f"{queue}-{name}", limit=1) for name in names}
         post(api, f"{queue}-classic", "before")
     for name in (quorum, own_queue(api, f"{queue}-exchange")):
-        own_rabbitmq.until_saved(name)
+        own_broker.until_saved(name)
 
-    own_rabbitmq.stop()
+    own_broker.stop()
     for name in names:
         for answer in (claiming(api, f"{queue}-{name}")(), post_raw(api, f"{queue}-{name}", {"body": "lost"})):
             assert_error(answer, 503)
@@ -101,14 +92,14 @@ def test_broker_restart(own_rabbitmq, mongodb, start_gateway, queue):
         assert delete_message(  # what has landed needs no broker
             api, f"{queue}-{name}", held[name][1][0]["id"], claim_id=held[name][0]
         ).status_code == 204
-    own_rabbitmq.start()
+    own_broker.start()
 
     for name in names:
         assert bodies(claimed_after(api, f"{queue}-{name}", 2)) == [1, 2]
         wait_until(
             lambda name=name: post_raw(api, f"{queue}-{name}", {"body": name}).status_code == 201, RECOVERY, "a post"
         )
-    with own_rabbitmq.connect() as connection:
+    with own_broker.connect() as connection:
         sent = Native(connection).bodies(out, 4)
     assert [body for body in sent if body != b'"lost"'] == [
         b'"before"', b'"classic"', b'"quorum"', b'"exchange"',
@@ -129,23 +120,23 @@ def claimed_after(api, queue, count):
     return found
 
 
-def test_gateway_that_starts_before_the_broker_reads_its_bridges(own_rabbitmq, mongodb, start_gateway, queue):
+def test_gateway_that_starts_before_the_broker_reads_its_bridges(own_broker, mongodb, start_gateway, queue):
     options = merge(
-        through(own_rabbitmq), beside(mongodb, f"bridged_{queue[-8:]}"),
+        through(own_broker), beside(mongodb, f"bridged_{queue[-8:]}"),
         {"bridging": {"allow": [f"* * / *:{PREFIX}*"]}, "bridge": {"timeout": 2}},
     )
     first = start_gateway(**options)
     api = Api(first.url)
-    with own_rabbitmq.connect() as connection:
+    with own_broker.connect() as connection:
         theirs = Native(connection).queue()
         Native(connection).publish(b"1", queue=theirs)
     bridge(api, queue, source=from_queue(theirs))
     first.stop()
-    own_rabbitmq.stop()
+    own_broker.stop()
 
     api = api.at(start_gateway(**options).url)
     assert_error(api.post(claims_path(queue)), 503)
-    own_rabbitmq.start()
+    own_broker.start()
 
     assert bodies(claimed_after(api, queue, 1)) == [1]
 

@@ -80,6 +80,11 @@ def theirs(api, native, queue):
     return name
 
 
+def _skip_if_decompressed(broker, encoding):
+    if broker.name == "qpid" and encoding == "gzip":
+        pytest.skip("the broker decompresses it for consumers")
+
+
 # -- bodies ---------------------------------------------------------------------------------------------------------
 
 #: Body, content type, content encoding, and what `body` is then.
@@ -245,8 +250,9 @@ CODED = {
     ("application/json", '{"a":"früh"}'), ("text/plain", "früh"), ("image/png", BINARY),
 ], ids=["JSON", "text", "binary"])
 def test_message_is_posted_back_as_it_came(
-    api, native, queue, both_ways, properties, pack, unpack, content_type, plain
+    api, native, queue, shared_broker, both_ways, properties, pack, unpack, content_type, plain
 ):
+    _skip_if_decompressed(shared_broker, properties.get("content_encoding"))
     theirs, others = both_ways
     charset = properties.get("content_encoding", "").rpartition(" ")[2]
     charset = charset if charset.startswith(("ISO", "utf-16")) else "utf-8"
@@ -264,15 +270,16 @@ def test_message_is_posted_back_as_it_came(
 # -- properties -----------------------------------------------------------------------------------------------------
 
 
-def test_all_properties_are_shown(api, native, queue):
+def test_all_properties_are_shown(api, native, queue, shared_broker):
     exchange = native.exchange("topic")
     bridge(api, queue, source=from_exchange(exchange, "topic", binding_keys=["#"]), properties=True)
     stamp = int(time.time())
+    expiration = "600000" if shared_broker.name == "rabbitmq" else str(1000 * stamp + 600_000)
     native.publish(
         b"1", exchange=exchange, key="orders.new", content_type="application/json", content_encoding="utf-8",
         headers={"colour": "red", "count": 3, "ok": True, "nothing": None, "nested": {"list": [1, "two"]}},
-        priority=7, correlation_id="c-1", reply_to="answers", expiration="600000", message_id="m-1",
-        timestamp=stamp, type="order.new", app_id="shop",
+        priority=7, correlation_id="c-1", reply_to="answers", message_id="m-1",
+        expiration=expiration, timestamp=stamp, type="order.new", app_id="shop",
     )
 
     (seen,) = wait_until(lambda: listed(api, queue), SOON, "the message")
@@ -366,7 +373,10 @@ def poison_count(api):
 
 
 @pytest.mark.parametrize(("body", "encoding"), POISON.values(), ids=POISON)
-def test_poison_is_put_aside_and_the_queue_goes_on(api, native, queue, theirs, bridged_gateway, body, encoding):
+def test_poison_is_put_aside_and_the_queue_goes_on(
+    api, native, queue, theirs, bridged_gateway, shared_broker, body, encoding
+):
+    _skip_if_decompressed(shared_broker, encoding)
     before = poison_count(api)
     native.publish(b'"before"', queue=theirs)
     native.publish(
@@ -449,8 +459,10 @@ def test_queue_of_nothing_but_poison_is_empty(api, native, queue, theirs):
     {"reply_to": "amq.rabbitmq.reply-to.abc"}, {"headers": {"raw": b"\xff", "money": Decimal("1.25")}},
     {"headers": {"marconi-reason": "mine"}}, {"headers": {"x-death": [{"count": 1}]}}, {"cluster_id": "c"},
 ], ids=str)
-def test_poison_with_odd_properties_is_moved_as_well(api, native, queue, theirs, properties):
+def test_poison_with_odd_properties_is_moved_as_well(api, native, queue, shared_broker, theirs, properties):
     """The broker would refuse a `user_id` that is not the gateway's, and route to whom a `CC` names."""
+    if "expiration" in properties:
+        properties = {"expiration": shared_broker.expiration(int(properties["expiration"]))}
     native.publish(b"no gzip", queue=theirs, content_encoding="gzip", **properties)
     native.publish(b"1", queue=theirs)
 
@@ -460,7 +472,7 @@ def test_poison_with_odd_properties_is_moved_as_well(api, native, queue, theirs,
     native.channel.queue_delete(poison_queue(api, queue))
 
 
-def test_poison_with_a_cc_header_goes_nowhere_else(api, native, queue, theirs):
+def test_poison_with_a_cc_header_goes_nowhere_else(api, native, queue, rabbitmq, theirs):
     elsewhere = native.queue()
     native.publish(b"no gzip", queue=theirs, content_encoding="gzip", headers={"CC": [elsewhere]})
     native.until_depth(elsewhere, 1)  # by the producer's own wish

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from bridges.amqp import AMQPBridge
+from bridges.bridging import Binding
 from bridges.errors import QueueMissing, SourceUnreadable
-from bridges.foreign import Binding
 from functional.api.helpers import assert_error, bodies, claims_path, listed, messages_path, queue_path
 from functional.bridged.helpers import (
     NOTICED,
@@ -150,7 +150,7 @@ def refused(api, queue, source):
 
 
 @pytest.mark.parametrize("arguments", STREAMS.values(), ids=STREAMS)
-def test_stream_is_400(api, native, queue, arguments):
+def test_stream_is_400(api, native, queue, rabbitmq, arguments):
     theirs = native.queue(arguments=STREAM | arguments)
     native.publish("1", queue=theirs)
 
@@ -166,7 +166,7 @@ def test_exclusive_queue_of_another_connection_is_400(api, native, queue):
     assert theirs in refused(api, queue, from_queue(theirs))
 
 
-def test_stream_that_is_made_later_is_a_409_that_says_so(api, native, queue):
+def test_stream_that_is_made_later_is_a_409_that_says_so(api, native, queue, rabbitmq):
     theirs = new_name()
     bridge(api, queue, source=from_queue(theirs))
     native.queue(theirs, arguments=STREAM)
@@ -227,7 +227,7 @@ def test_exchange_of_another_type_is_400(api, native, queue, rabbitmq, bridged_o
     bridge(trusted, queue, source=from_exchange(exchange))
 
 
-def test_internal_exchange_is_read(api, native, queue):
+def test_internal_exchange_is_read(api, native, queue, rabbitmq):
     inner, outer = new_name(), native.exchange("fanout")
     native.channel.exchange_declare(inner, "fanout", internal=True)
     native.channel.exchange_bind(inner, outer)

@@ -723,4 +723,6 @@ def test_malformed_bridge_is_400_with_the_reason(api, queue, malformed):
 def test_bridge_on_a_gateway_without_a_broker_is_400(start_gateway, api, queue):
     alone = api.at(start_gateway(bridging={"allow": "* * * *"}).url)
 
-    assert_error(alone.put(queue_path(queue), json={"_bridge": {"source": QUEUE}}), 400)
+    answer = alone.put(queue_path(queue), json={"_bridge": {"source": QUEUE}})
+    assert_error(answer, 400)
+    assert "_bridge: this service has a loopback bridge" in answer.json()["description"]

@@ -344,12 +344,32 @@ class _Check:
                     self._violated(
                         "a walk sees no message twice", f"{walk} saw {id_} {times} times", self.by_id.get((queue, id_))
                     )
+            if queue not in self._claimed_queues:
+                self._walk_in_order(queue, walk, calls)
             end = calls[-1].invoked
             for story in self.stories.values():
                 if story.post.queue != queue or not story.safe or story.id in met or self._was_taken(story):
                     continue
                 if story.post.returned < end < story.post.invoked + story.post.ttl - SLACK:
                     self._violated("a walk misses no free message", f"{walk} did not see {story.id}", story)
+
+    def _walk_in_order(self, queue: str, walk: str, calls: Sequence[Call]) -> None:
+        """A walk meets the messages of each producer in the order in which they were posted."""
+        latest: dict[str, tuple[int, Call]] = {}
+        met: set[str] = set()
+        for call in calls:
+            for seen in call.seen:
+                story = self.stories.get((queue, seen.producer, seen.number))
+                if story is None or not story.safe or seen.id in met:
+                    continue
+                met.add(seen.id)
+                number, before = latest.get(seen.producer, (-1, call))
+                if seen.number > number:
+                    latest[seen.producer] = seen.number, call
+                elif self._in_hand(before):
+                    self.counts["listed out of order, after a failure"] += 1
+                else:
+                    self._violated(ORDER, f"{walk} saw number {number} before, in {describe(before)}", story)
 
     def _was_taken(self, story: Story) -> bool:
         return bool(story.deletes or story.deliveries()) or story.post.queue in self._claimed_queues

@@ -12,7 +12,7 @@ from functional.faults.disk import SmallDisk
 from functional.faults.gateway import CLOCK_FILE
 from functional.faults.network import NAME_VARIABLE, Network
 from functional.http import Api
-from functional.services.gateway import Gateway, Options
+from functional.services.gateway import Gateway, Options, merge
 from functional.services.mongodb import Member, MongoReplicaSet
 from functional.services.process import Service, start_together
 from functional.services.rabbitmq import RabbitMQ
@@ -44,7 +44,6 @@ class Broker(RabbitMQ):
         self._mapper = {"ERL_EPMD_PORT": str(network.port_mapper_port), "ERL_EPMD_ADDRESS": "127.0.0.1"}
         super().__init__()
         self.name = name
-        self.data = self.folder / "mnesia"
         # What RabbitMQ's clustering guide recommends for three nodes.
         with (self.folder / "rabbitmq.conf").open("a") as config:
             config.write("cluster_partition_handling = pause_minority\n")
@@ -67,7 +66,6 @@ class StoreMember(Member):
     def __init__(self, name: str, network: Network) -> None:
         super().__init__()
         self.name = name
-        self.data = self.folder / "data"
         self.host = f"127.0.0.1:{network.proxy(name, self.port)}"
 
     def environment(self) -> dict[str, str]:
@@ -96,18 +94,25 @@ class FaultyGateway(Gateway):
 
 
 class Cluster:
-    """Everything, started and healthy; ``say`` is told what goes on."""
+    """Everything, started and healthy; ``say`` is told what goes on.
 
-    def __init__(self, say: Callable[[str], None], mutant: str | None = None) -> None:
+    ``size``: number of brokers, and of mongods. ``more``: options of the gateways, on top of those of all runs.
+    """
+
+    def __init__(
+        self, say: Callable[[str], None], mutant: str | None = None, size: int = SIZE, more: Options | None = None
+    ) -> None:
         self._say = say
         self._mutant = mutant
+        self._size = size
+        self._more: Options = more or {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with self._stack as stack:
             self.network = stack.enter_context(Network())
-            self.brokers = [Broker(f"rabbitmq-{n}", self.network) for n in range(1, SIZE + 1)]
-            self.store = MongoReplicaSet([StoreMember(f"mongodb-{n}", self.network) for n in range(1, SIZE + 1)])
+            self.brokers = [Broker(f"rabbitmq-{n}", self.network) for n in range(1, self._size + 1)]
+            self.store = MongoReplicaSet([StoreMember(f"mongodb-{n}", self.network) for n in range(1, self._size + 1)])
             services: list[Service] = [*self.brokers, *self.store.members]
             for service in services:
                 stack.callback(service.close)
@@ -119,13 +124,11 @@ class Cluster:
             self._start_brokers()
             self._say("starting the replica set")
             self.store.start()
-            self.gateways = [
-                FaultyGateway(f"gateway-{n}", self._options(), self._mutant) for n in range(1, GATEWAYS + 1)
-            ]
-            self._say("starting the gateways")
-            for gateway in self.gateways:
-                stack.callback(gateway.close)
-                gateway.start()
+            front = self._make_front()
+            self._say(f"starting {', '.join(service.name for service in front)}")
+            for service in front:
+                stack.callback(service.close)
+            start_together(front)
             self._stack = stack.pop_all()
         return self
 
@@ -139,14 +142,25 @@ class Cluster:
             broker.find(self.brokers)
         start_together(self.brokers)
 
+    def _make_front(self) -> list[Service]:
+        """What uses the brokers and the side-store."""
+        self.gateways = [FaultyGateway(f"gateway-{n}", self._options(), self._mutant) for n in range(1, GATEWAYS + 1)]
+        return [*self.gateways]
+
     def _options(self) -> Options:
         first, *others = (f"127.0.0.1:{broker.client_port}" for broker in self.brokers)
-        return {
+        usual: Options = {
             "DEFAULT": {"debug": False},
             "wsgi": {"workers": WORKERS},
             "bridge": {"uri": f"amqp://guest:guest@{first}/%2F", "hosts": others, "timeout": TIMEOUT},
             "side_store": {"uri": self.store.uri, "timeout": TIMEOUT},
         }
+        return merge(usual, self._more)
+
+    @property
+    def services(self) -> list[Service]:
+        """All processes but the proxies'."""
+        return [*self.brokers, *self.store.members, *self.gateways]
 
     def make_queues(self, project: str, names: list[str]) -> None:
         """Make the queues, and wait until every node would know them after a crash."""
@@ -160,8 +174,7 @@ class Cluster:
 
     def until_up(self) -> None:
         """Start what is down, and wait until all services are up."""
-        services: list[Service] = [*self.brokers, *self.store.members, *self.gateways]
-        down = [service for service in services if not service.alive]
+        down = [service for service in self.services if not service.alive]
         for service in down:
             service.kill()  # what is left of its process group
         start_together(down)

@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 #: Kinds of calls.
 POST, CLAIM, RENEW, RELEASE, DELETE, POP, LIST, GET = (
@@ -96,5 +97,9 @@ class History:
     def save(self, path: Path) -> None:
         """Write everything as JSON, a line for each call and fault."""
         with path.open("w") as file:
-            for item in [*self.calls, *self.faults]:
+            for item in self.items():
                 file.write(json.dumps(asdict(item)) + "\n")
+
+    def items(self) -> list[Any]:
+        """Everything that is to be saved: instances of dataclasses."""
+        return [*self.calls, *self.faults]

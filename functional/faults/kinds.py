@@ -10,12 +10,14 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 from functional.faults.cluster import Broker, Cluster, FaultyGateway
+from functional.faults.disk import SmallDisk
 from functional.faults.network import CUT, STALL, State
 from functional.services.process import Service
 from gateway.core.queues.names import broker_name
@@ -55,11 +57,14 @@ class Place:
 
 
 Fault = Callable[[Place], AbstractContextManager[str]]
+P = TypeVar("P")
 
 
-def _killed(choose: Callable[[Place], Service]) -> Fault:
+def killed(choose: Callable[[P], Service]) -> Callable[[P], AbstractContextManager[str]]:
+    """SIGKILL for what is chosen."""
+
     @contextmanager
-    def fault(place: Place) -> Iterator[str]:
+    def fault(place: P) -> Iterator[str]:
         victim = choose(place)
         victim.kill()
         yield victim.name
@@ -67,9 +72,11 @@ def _killed(choose: Callable[[Place], Service]) -> Fault:
     return fault
 
 
-def _paused(choose: Callable[[Place], Service]) -> Fault:
+def paused(choose: Callable[[P], Service]) -> Callable[[P], AbstractContextManager[str]]:
+    """SIGSTOP for what is chosen, and SIGCONT."""
+
     @contextmanager
-    def fault(place: Place) -> Iterator[str]:
+    def fault(place: P) -> Iterator[str]:
         victim = choose(place)
         if victim.alive:  # another fault may have killed it, or kill it yet
             victim.pause()
@@ -105,9 +112,13 @@ def worker_paused(place: Place) -> Iterator[str]:
             os.kill(pid, signal.SIGCONT)
 
 
-def _links(between: Callable[[Place], list[tuple[str, str]]], state: Callable[[Random], State]) -> Fault:
+def links(
+    between: Callable[[P], list[tuple[str, str]]], state: Callable[[Random], State]
+) -> Callable[[P], AbstractContextManager[str]]:
+    """Connections that behave otherwise: those of pairs of services, by their names."""
+
     @contextmanager
-    def fault(place: Place) -> Iterator[str]:
+    def fault(place: P) -> Iterator[str]:
         pairs, how = between(place), state(place.random)
         for one, other in pairs:
             place.cluster.network.set(one, other, how)
@@ -120,12 +131,14 @@ def _links(between: Callable[[Place], list[tuple[str, str]]], state: Callable[[R
     return fault
 
 
-def _gateway_to_brokers(place: Place) -> list[tuple[str, str]]:
+def gateway_to_brokers(place: Place) -> list[tuple[str, str]]:
+    """Of a gateway and all brokers."""
     gateway = place.gateway()
     return [(gateway.name, broker.name) for broker in place.cluster.brokers]
 
 
-def _gateway_to_store(place: Place) -> list[tuple[str, str]]:
+def gateway_to_store(place: Place) -> list[tuple[str, str]]:
+    """Of a gateway and all members of the side-store."""
     gateway = place.gateway()
     return [(gateway.name, member.name) for member in place.cluster.store.members]
 
@@ -140,21 +153,26 @@ def _primary_to_members(place: Place) -> list[tuple[str, str]]:
     return [(primary.name, member.name) for member in place.cluster.store.members if member is not primary]
 
 
-def _cut(random: Random) -> State:
+def cut(random: Random) -> State:
+    """Reset, and so are new ones."""
     return State(CUT)
 
 
-def _stalled(random: Random) -> State:
+def stalled(random: Random) -> State:
+    """Nothing comes through."""
     return State(STALL)
 
 
-def _slow(random: Random) -> State:
+def slow(random: Random) -> State:
+    """All comes late."""
     return State(delay=random.uniform(*SLOW_LINK))
 
 
-def _disk_full(choose: Callable[[Place], list[Service]]) -> Fault:
+def disk_full(choose: Callable[[P], list[Service]]) -> Callable[[P], AbstractContextManager[str]]:
+    """No space is left on the disk of the first of the chosen ones that has a small one."""
+
     @contextmanager
-    def fault(place: Place) -> Iterator[str]:
+    def fault(place: P) -> Iterator[str]:
         victim = next(service for service in choose(place) if service.name in place.cluster.disks)
         disk = place.cluster.disks[victim.name]
         disk.fill()
@@ -167,9 +185,11 @@ def _disk_full(choose: Callable[[Place], list[Service]]) -> Fault:
     return fault
 
 
-def _slow_sync(choose: Callable[[Place], Service]) -> Fault:
+def slow_sync(choose: Callable[[P], Service]) -> Callable[[P], AbstractContextManager[str]]:
+    """The disk of what is chosen takes its time."""
+
     @contextmanager
-    def fault(place: Place) -> Iterator[str]:
+    def fault(place: P) -> Iterator[str]:
         victim = choose(place)
         delay = int(place.random.uniform(*SLOW_SYNC) * 1_000_000)
         tracer = subprocess.Popen(
@@ -204,45 +224,45 @@ LONG = frozenset({"worker paused for longer than a lease", "gateway paused for l
 
 #: All kinds of faults by name.
 KINDS: dict[str, Fault] = {
-    "broker killed": _killed(Place.broker),
-    "broker paused": _paused(Place.broker),
-    "queue's leader killed": _killed(Place.leader),
-    "queue's leader paused": _paused(Place.leader),
-    "queue's leader cut off from its cluster": _links(_leader_to_brokers, _cut),
-    "queue's leader stalled from its cluster": _links(_leader_to_brokers, _stalled),
-    "slow links between brokers": _links(_leader_to_brokers, _slow),
-    "primary killed": _killed(Place.primary),
-    "primary paused": _paused(Place.primary),
-    "primary cut off from its set": _links(_primary_to_members, _cut),
+    "broker killed": killed(Place.broker),
+    "broker paused": paused(Place.broker),
+    "queue's leader killed": killed(Place.leader),
+    "queue's leader paused": paused(Place.leader),
+    "queue's leader cut off from its cluster": links(_leader_to_brokers, cut),
+    "queue's leader stalled from its cluster": links(_leader_to_brokers, stalled),
+    "slow links between brokers": links(_leader_to_brokers, slow),
+    "primary killed": killed(Place.primary),
+    "primary paused": paused(Place.primary),
+    "primary cut off from its set": links(_primary_to_members, cut),
     "worker killed": worker_killed,
     "worker paused": worker_paused,
     "worker paused for longer than a lease": worker_paused,
-    "gateway killed": _killed(Place.gateway),
-    "gateway paused": _paused(Place.gateway),
-    "gateway paused for longer than a lease": _paused(Place.gateway),
-    "gateway cut off from brokers": _links(_gateway_to_brokers, _cut),
-    "gateway stalled from brokers": _links(_gateway_to_brokers, _stalled),
-    "slow links to brokers": _links(_gateway_to_brokers, _slow),
-    "gateway cut off from side-store": _links(_gateway_to_store, _cut),
-    "gateway stalled from side-store": _links(_gateway_to_store, _stalled),
-    "slow links to side-store": _links(_gateway_to_store, _slow),
-    "broker's disk full": _disk_full(lambda place: [*place.cluster.brokers]),
-    "side-store's disk full": _disk_full(lambda place: [*place.cluster.store.members]),
-    "slow fsync of queue's leader": _slow_sync(Place.leader),
-    "slow fsync of primary": _slow_sync(Place.primary),
+    "gateway killed": killed(Place.gateway),
+    "gateway paused": paused(Place.gateway),
+    "gateway paused for longer than a lease": paused(Place.gateway),
+    "gateway cut off from brokers": links(gateway_to_brokers, cut),
+    "gateway stalled from brokers": links(gateway_to_brokers, stalled),
+    "slow links to brokers": links(gateway_to_brokers, slow),
+    "gateway cut off from side-store": links(gateway_to_store, cut),
+    "gateway stalled from side-store": links(gateway_to_store, stalled),
+    "slow links to side-store": links(gateway_to_store, slow),
+    "broker's disk full": disk_full(lambda place: [*place.cluster.brokers]),
+    "side-store's disk full": disk_full(lambda place: [*place.cluster.store.members]),
+    "slow fsync of queue's leader": slow_sync(Place.leader),
+    "slow fsync of primary": slow_sync(Place.primary),
     "clock stepped": clock_stepped,
 }
 
 
-def possible(cluster: Cluster) -> tuple[list[str], dict[str, str]]:
+def possible(kinds: Iterable[str], disks: Iterable[SmallDisk]) -> tuple[list[str], dict[str, str]]:
     """The kinds that this machine allows, and those that it does not with the reason."""
-    missing = {}
-    for kind in KINDS:
-        if "disk full" in kind and not all(disk.mounted for disk in cluster.disks.values()):
+    missing, mounted = {}, all(disk.mounted for disk in disks)
+    for kind in kinds:
+        if "disk full" in kind and not mounted:
             missing[kind] = "needs the right to mount a file system"
         if "fsync" in kind and not _can_trace():
             missing[kind] = "needs strace, and the right to trace processes"
-    return [kind for kind in KINDS if kind not in missing], missing
+    return [kind for kind in kinds if kind not in missing], missing
 
 
 def _can_trace() -> bool:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
-from functional.faults.checker import FINAL, Report, check
-from functional.faults.clients import PAGE, Claimer, Client, Lister, Popper, Probe, Producer, Reader, Sweeper
-from functional.faults.cluster import HEALTHY_TIMEOUT, TIMEOUT, Cluster
-from functional.faults.history import LIST, Call, Fault, History, Seen
+from functional.faults.checker import Report, check
+from functional.faults.clients import Claimer, Lister, Popper, Producer, Reader, Sweeper
+from functional.faults.cluster import TIMEOUT, Cluster, FaultyGateway
+from functional.faults.history import Fault, History
 from functional.faults.kinds import KINDS, LONG, Place, possible
-from functional.http import Api
-from functional.wait import wait_until
+from functional.faults.load import Load, NotRecovered, Say
 
 #: Seconds that a fault lasts, and that the cluster has rest after it has recovered, from and to.
 LASTS = 1.5, 7.0
@@ -35,13 +34,6 @@ DOUBLE = 0.2
 BRIEF_TTL = 60
 
 WORK, POPPED, FEED, BRIEF, PROBES = ("work-1", "work-2"), "popped", "feed", "brief", ("probe-1", "probe-2")
-
-Say = Callable[[str], None]
-
-
-class NotRecovered(AssertionError):
-    """There was no service again in time after a fault was mended."""
-
 
 def run(
     seed: int,
@@ -62,12 +54,12 @@ def run(
 
     with Cluster(told, mutant) as cluster:
         history = History()
-        allowed, missing = possible(cluster)
+        allowed, missing = possible(KINDS, cluster.disks.values())
         for kind, reason in missing.items():
             told(f"left out: {kind}, which {reason}")
         project = f"faults-{uuid.uuid4().hex[:8]}"
         cluster.make_queues(project, [*WORK, POPPED, FEED, BRIEF, *PROBES])
-        load = Load(history, cluster, project, str(seed))
+        load = _load(history, cluster, project, str(seed))
         load.start()
         try:
             time.sleep(CALM)
@@ -76,16 +68,17 @@ def run(
         finally:
             cluster.network.heal()
             if save is not None:
-                _keep_logs(cluster, save, seed)
+                keep_logs(cluster.gateways, save, seed)
             load.finish(told)
         if save is not None:
             history.save(save / f"{seed}.jsonl")
         return check(history), history
 
 
-def _keep_logs(cluster: Cluster, folder: Path, seed: int) -> None:
+def keep_logs(gateways: Sequence[FaultyGateway], folder: Path, seed: int) -> None:
+    """Copy the gateways' logs to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for gateway in cluster.gateways:
+    for gateway in gateways:
         shutil.copy(gateway.log_path, folder / f"{seed}-{gateway.name}.log")
 
 
@@ -127,98 +120,17 @@ def _strike(
         time.sleep(random.uniform(*RESTS))
 
 
-class Load:
-    """All the clients."""
-
-    def __init__(self, history: History, cluster: Cluster, project: str, seed: str) -> None:
-        self.history = history
-        self._api = Api(cluster.gateways[0].url, project)
-        self._queues = [*WORK, POPPED, FEED, BRIEF, *PROBES]
-
-        def make(kind: type[Client], queue: str, number: int = 1, **more: int) -> list[Client]:
-            names = [f"{kind.__name__.lower()}-{n}-{queue}" for n in range(1, number + 1)]
-            return [kind(name, history, cluster.gateways, project, queue, seed, **more) for name in names]
-
-        self._producers = [
-            *(client for queue in WORK for client in make(Producer, queue, 2)),
-            *make(Producer, POPPED),
-            *make(Producer, FEED),
-            *make(Producer, BRIEF, ttl=BRIEF_TTL),
-        ]
-        self._consumers = [
-            *(client for queue in WORK for client in make(Claimer, queue, 3)),
-            *(client for queue in WORK for client in make(Sweeper, queue)),
-            *make(Popper, POPPED),
-            *make(Reader, FEED),
-            *make(Sweeper, BRIEF),
-        ]
-        self._listers = make(Lister, FEED, 2)
-        self._probes = [
-            Probe(f"probe-{gateway.name}", history, [gateway], project, queue, seed)
-            for gateway, queue in zip(cluster.gateways, PROBES, strict=True)
-        ]
-
-    def start(self) -> None:
-        """Let all clients begin."""
-        for client in [*self._producers, *self._consumers, *self._listers, *self._probes]:
-            client.start()
-
-    def until_good(self, since: float) -> float:
-        """Wait until each gateway has done a round of work that began after ``since``; when the last of them began."""
-        wait_until(
-            lambda: all((probe.good_since or 0) > since for probe in self._probes), HEALTHY_TIMEOUT, "service again"
-        )
-        return max(probe.good_since or 0 for probe in self._probes)
-
-    def finish(self, say: Say) -> None:
-        """Stop, and list what is left."""
-        _stop(self._producers)
-        _stop(self._probes)
-        _stop(self._consumers)
-        for queue in self._queues:
-            say(f"{queue}: {self._list_all(queue)} messages are left")
-        since = self.history.now()
-        wait_until(lambda: all(self._has_caught_up(lister, since) for lister in self._listers), 60, "the listers")
-        _stop(self._listers)
-
-    def _has_caught_up(self, lister: Client, since: float) -> bool:
-        return any(
-            call.client == lister.name and call.invoked > since and call.status == 200 and not call.seen
-            for call in self.history.calls[-200:]
-        )
-
-    def _list_all(self, queue: str) -> int:
-        """List a queue from its beginning to its end until two such walks see the same; how many messages."""
-        before: set[str] = set()
-        deadline = time.monotonic() + HEALTHY_TIMEOUT
-        while True:
-            found = self._walk(queue, deadline)
-            if found == before:
-                return len(found)
-            before = found
-
-    def _walk(self, queue: str, deadline: float) -> set[str]:
-        found: set[str] = set()
-        path: str | None = f"/v2/queues/{queue}/messages?echo=true&include_claimed=true&limit={PAGE}"
-        while path:
-            call = Call(LIST, "final", "gateway-1", queue, self.history.now(), walk=FINAL)
-            answer = self._api.get(path)
-            call.returned, call.status = self.history.now(), answer.status_code
-            if answer.status_code != 200:
-                if time.monotonic() > deadline:
-                    raise NotRecovered(f"listing {queue} in the end: {answer.text}")
-                time.sleep(0.5)
-                continue
-            page = answer.json()
-            call.seen = [Seen(m["id"], m["body"]["producer"], m["body"]["number"]) for m in page["messages"]]
-            self.history.add(call)
-            found |= {seen.id for seen in call.seen}
-            path = page["links"][0]["href"] if page["links"] else None
-        return found
-
-
-def _stop(clients: Sequence[Client]) -> None:
-    for client in clients:
-        client.stop.set()
-    for client in clients:
-        client.join()
+def _load(history: History, cluster: Cluster, project: str, seed: str) -> Load:
+    load = Load(history, cluster.gateways, project, seed, PROBES)
+    for queue in WORK:
+        load.add_producers(Producer, queue, 2)
+        load.add_consumers(Claimer, queue, 3)
+        load.add_consumers(Sweeper, queue)
+    load.add_producers(Producer, POPPED)
+    load.add_consumers(Popper, POPPED)
+    load.add_producers(Producer, FEED)
+    load.add_consumers(Reader, FEED)
+    load.add_listers(Lister, FEED, 2)
+    load.add_producers(Producer, BRIEF, ttl=BRIEF_TTL)
+    load.add_consumers(Sweeper, BRIEF)
+    return load

@@ -9,9 +9,9 @@ from functional.services.mongodb import find_mongod
 from functional.services.rabbitmq import find_scripts
 
 #: Seconds of faults; a cluster's start, its last recovery and the look at what is left take twice as long together.
-DURATION = 45.0
+DURATION = 30.0
 
-#: Draws the faults. Another one: `python -m functional.faults --seed N --duration 45`.
+#: Draws the faults. Another one: `python -m functional.faults --seed N --duration 30`.
 SEED = 4
 
 #: Share of the messages that may be overtaken: a known gap, see docs/reliability.md. No other rule has one.

@@ -11,6 +11,7 @@ from functional.http import Api
 from functional.installed import require
 from functional.services.gateway import Gateway, Options, merge
 from functional.services.keystone import Keystone
+from functional.services.openstack_client import OpenStackClient
 
 PASSWORD = "a password of the functional tests"
 
@@ -57,6 +58,13 @@ def cloud(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Itera
     keystone.add_user("banker", PASSWORD, bank, "member")
     with gateway:
         yield Cloud(keystone, gateway, options, shop, bank)
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Iterator[OpenStackClient]:
+    """The program `openstack`."""
+    with OpenStackClient() as client:
+        yield client
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +17,7 @@ from openstack.message.v2.claim import Claim
 from functional.api.helpers import queue_path
 from functional.http import Api
 from functional.identity.conftest import PASSWORD, Cloud
-
-#: Seconds for one command of the client, most of which are Python's imports.
-TIMEOUT = 60
+from functional.services.openstack_client import OpenStackClient
 
 ORDERS = [{"body": {"item": "lamp"}, "ttl": 600}, {"body": {"item": "desk"}}]
 
@@ -46,16 +42,13 @@ Command = Callable[..., Any]
 
 
 @pytest.fixture
-def messaging(folder: Path) -> Command:
+def messaging(folder: Path, command_line: OpenStackClient) -> Command:
     """Run `openstack messaging …` as a role, and return the JSON that it prints."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
 
     def run(role: str, command: str, *arguments: str, shows: bool = True) -> Any:
-        program = Path(sys.executable).with_name("openstack")
-        done = subprocess.run(
-            [program, "--os-cloud", role, "messaging", *command.split(), *arguments, *(["-f", "json"] * shows)],
-            cwd=folder, env=own, text=True, capture_output=True, timeout=TIMEOUT,
-        )
+        form = ["-f", "json"] if shows else []
+        words = ["--os-cloud", role, "messaging", *command.split(), *arguments, *form]
+        done = command_line.run(folder / "clouds.yaml", *words)
         if done.returncode:
             raise Refused(done.stderr)
         return json.loads(done.stdout) if done.stdout.strip() else None
@@ -94,6 +87,52 @@ def test_command_line_says_what_a_role_may_not(messaging: Command, queue: str) -
         with pytest.raises(Refused, match="Code: 403.*Your roles don't allow this"):
             messaging(role, command, shows=False)
     assert messaging("admin", "health", shows=False)["catalog_reachable"] is True
+
+
+def test_command_line_manages_pools_and_flavors(messaging: Command, tmp_path: Path, queue: str) -> None:
+    uri, options = f"sqlite:///{tmp_path}/pool.db", {"color": "red"}
+    made = messaging("admin", "pool create", "shelf", uri, "5", "--pool_options", json.dumps(options))
+    assert made == {"Name": "shelf", "Weight": 5, "URI": uri, "Flavor": None, "Options": options}
+    shown = {**made, "Flavor": ""}
+    assert messaging("admin", "pool show", "shelf") == shown
+    assert messaging("admin", "pool list", "--detailed") == [shown]
+    assert messaging("admin", "pool update", "shelf", "--pool_weight", "7") == {**shown, "Weight": 7}
+
+    flavor = {"Name": "gold", "Pool list": ["shelf"], "Capabilities": []}
+    assert messaging("admin", "flavor create", "gold", "--pool_list", "shelf") == {**flavor, "Capabilities": {}}
+    assert messaging("admin", "flavor show", "gold") == flavor
+    assert messaging("admin", "flavor list", "--detailed") == [flavor]
+    messaging("member", "queue create", queue)
+    messaging("member", "queue set metadata", queue, '{"_flavor": "gold"}', shows=False)
+    messaging("member", "queue delete", queue, shows=False)
+    changed = messaging("admin", "flavor update", "gold", "--pool_list", "shelf", "--capabilities", '"[\\"FIFO\\"]"')
+    assert changed == {"Name": "gold", "Pool_list": ["shelf"], "Capabilities": ["FIFO"]}
+
+    with pytest.raises(Refused, match="403.*belongs to flavor gold"):
+        messaging("admin", "pool delete", "shelf", shows=False)
+    with pytest.raises(Refused, match="403.*Your roles don't allow this"):
+        messaging("member", "pool list")
+    messaging("admin", "flavor delete", "gold", shows=False)
+    messaging("admin", "pool delete", "shelf", shows=False)
+    assert messaging("admin", "pool list") == []
+
+
+def test_command_line_manages_subscriptions(messaging: Command, queue: str) -> None:
+    uri = "http://subscriber.invalid/hook"
+    made = messaging("member", "subscription create", queue, uri, "600", "--options", '{"a": 1}')
+    shown = {"ID": made["ID"], "Subscriber": uri, "TTL": 600, "Age": 0, "Options": {"a": 1}}
+    assert {**made, "Age": 0} == shown
+    shown["Confirmed"] = False
+    assert {**messaging("reader", "subscription show", queue, made["ID"]), "Age": 0} == shown
+    assert [found["ID"] for found in messaging("reader", "subscription list", queue)] == [made["ID"]]
+    with pytest.raises(Refused, match="403"):
+        messaging("reader", "subscription create", queue, uri, "600")
+
+    messaging("member", "subscription update", queue, made["ID"], "--ttl", "900")
+    updated = messaging("reader", "subscription show", queue, made["ID"])
+    assert (updated["TTL"], updated["Options"]) == (900, {}), "it sends empty options, whatever it is asked for"
+    messaging("member", "subscription delete", queue, made["ID"], shows=False)
+    assert messaging("reader", "subscription list", queue) == []
 
 
 def test_signed_url_of_the_command_line_opens_what_it_says(messaging: Command, api: Api, queue: str) -> None:

@@ -1,9 +1,6 @@
 """The clients, with a gateway below a path in Keystone's catalogue, whether a proxy takes the path off or leaves it."""
 
 import json
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
@@ -22,10 +19,11 @@ from functional.http import Api
 from functional.identity.conftest import PASSWORD, Cloud
 from functional.prefix_proxy import proxy
 from functional.services.gateway import Gateway
+from functional.services.openstack_client import OpenStackClient
 
 PREFIX = "/messaging"
 
-#: Seconds for one command of the client, and for one request.
+#: Seconds for one request.
 TIMEOUT = 60
 
 #: More than a page.
@@ -72,17 +70,15 @@ def test_sdk_finds_its_way(
     proxy.delete_queue(queue)
 
 
-def test_command_line_finds_its_way(cloud: Cloud, place: tuple[str, str], queue: str, tmp_path: Path) -> None:
+def test_command_line_finds_its_way(
+    cloud: Cloud, place: tuple[str, str], command_line: OpenStackClient, queue: str, tmp_path: Path
+) -> None:
     region, url = place
-    (tmp_path / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"member": member(cloud, region)}}))
-    own = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
-
+    clouds = tmp_path / "clouds.yaml"
+    clouds.write_text(yaml.safe_dump({"clouds": {"member": member(cloud, region)}}))
     def messaging(command: str, *arguments: str, shows: bool = True) -> Any:
-        program = Path(sys.executable).with_name("openstack")
-        done = subprocess.run(
-            [program, "--os-cloud", "member", "messaging", *command.split(), *arguments, *(["-f", "json"] * shows)],
-            cwd=tmp_path, env=own, text=True, capture_output=True, timeout=TIMEOUT,
-        )
+        form = ["-f", "json"] if shows else []
+        done = command_line.run(clouds, "--os-cloud", "member", "messaging", *command.split(), *arguments, *form)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout) if done.stdout.strip() else None
 

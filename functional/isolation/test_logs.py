@@ -113,7 +113,7 @@ def test_requests_write_no_lines(start_gateway: Callable[..., Gateway], tmp_path
     for text in HOSTILE:
         for data in hostile_requests(text):
             check_answer(raw.exchange(gateway.url, data, half_close=True))
-    assert "forged" in gateway.log  # it did arrive
+    assert "forged" in gateway.log or quoted("forged") in gateway.log  # it did arrive
     check_log(gateway.log)
 
 

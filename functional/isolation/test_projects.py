@@ -36,6 +36,7 @@ from functional.api.helpers import (
     unknown_id,
 )
 from functional.http import Api
+from functional.services.gateway import Gateway
 from functional.wait import wait_until
 
 #: What may differ between two answers anyway.
@@ -45,9 +46,11 @@ VARIABLE = re.compile(r"req-[0-9a-f-]{36}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0
 VARIABLE_HEADERS = {"Date", "X-Openstack-Request-Id"}
 
 
-#: Calls of broker and side-store in the metrics, but for those of the housekeeping and of who looks after bindings.
+#: Calls of broker and side-store in the metrics, but for those of the housekeeping and of who looks after bindings,
+#: moves and subscriptions.
 CALL_COUNT = re.compile(
-    r'marconi_(bridge|side_store)_call_seconds_count\{(?!call="(now|connections|maintain|tick|list_bridged|bind)")'
+    r'marconi_(bridge|side_store)_call_seconds_count\{'
+    r'(?!call="(now|connections|maintain|tick|list_bridged|list_moving|list_records|get_record|bind)")'
 )
 
 
@@ -60,13 +63,21 @@ class Known:
     free: list[str]
     claim: str
     marker: str
+    subscription: str
 
     def fill(self, text: str) -> str:
         """A path with these names in its places."""
         return text.format(
             queue=self.queue, claimed=self.claimed[0], free=self.free[0], claim=self.claim, marker=self.marker,
-            ids=",".join([*self.claimed, *self.free]),
+            ids=",".join([*self.claimed, *self.free]), subscription=self.subscription,
         )
+
+
+#: A key that receivers check signatures with.
+KEY = f"whsec_{base64.b64encode(bytes(32)).decode()}"
+
+#: Times that a call is made again whose cost is another one: those who work in the background call, too.
+TRIES = 6
 
 
 #: Calls that B makes: method, path and body. Every endpoint is here (see the test below).
@@ -99,6 +110,25 @@ CALLS: list[tuple[str, str, Any]] = [
     ("POST", "/v2/queues/{queue}/share", {"paths": ["messages"], "expires": "2100-01-01T00:00:00"}),
     ("PUT", "/v2/queues/{queue}", {"mine": True}),
     ("POST", "/v2/queues/{queue}/messages", {"messages": [{"body": "of B", "ttl": 60}]}),
+    ("POST", "/v2/queues/{queue}/migrate", {"pool": "default"}),
+    ("GET", "/v2/queues/{queue}/migration", None),
+    ("DELETE", "/v2/queues/{queue}/migration", None),
+    ("GET", "/v2/queues/{queue}/subscriptions", None),
+    ("GET", "/v2/queues/{queue}/subscriptions/{subscription}", None),
+    ("PATCH", "/v2/queues/{queue}/subscriptions/{subscription}", {"ttl": 60}),
+    ("PUT", "/v2/queues/{queue}/subscriptions/{subscription}/confirm", {"confirmed": False}),
+    ("GET", "/v2/queues/{queue}/subscriptions/{subscription}/status", None),
+    ("PUT", "/v2/queues/{queue}/subscriptions/{subscription}/state", {"state": "paused"}),
+    ("GET", "/v2/queues/{queue}/subscriptions/{subscription}/deliveries", None),
+    ("GET", "/v2/queues/{queue}/subscriptions/{subscription}/dead_letters", None),
+    ("DELETE", "/v2/queues/{queue}/subscriptions/{subscription}/dead_letters", None),
+    ("POST", "/v2/queues/{queue}/subscriptions/{subscription}/replay", {"all": True}),
+    ("POST", "/v2/queues/{queue}/subscriptions/{subscription}/test", {"body": 1}),
+    ("GET", "/v2/queues/{queue}/subscriptions/{subscription}/secret", None),
+    ("PUT", "/v2/queues/{queue}/subscriptions/{subscription}/secret", {"secret": KEY}),
+    ("POST", "/v2/queues/{queue}/subscriptions/{subscription}/secret/rotate", {"keep": 60}),
+    ("DELETE", "/v2/queues/{queue}/subscriptions/{subscription}", None),
+    ("POST", "/v2/queues/{queue}/subscriptions", {"subscriber": "marconi:other"}),
     ("DELETE", "/v2/queues/{queue}", None),
 ]
 
@@ -114,7 +144,9 @@ def filled(api: Api, queue: str) -> Known:
     document = page(api, queue, limit=1, include_claimed="true")
     marker = (next_link(document) or "").rpartition("marker=")[2]
     assert marker.isdigit()
-    return Known(queue, claimed, free, claim_id, marker)
+    answer = api.post(f"/v2/queues/{queue}/subscriptions", json={"subscriber": f"marconi:{queue}-copy"})
+    assert answer.status_code == 201, answer.text
+    return Known(queue, claimed, free, claim_id, marker, answer.json()["subscription_id"])
 
 
 def guess(known: Known) -> Known:
@@ -126,7 +158,7 @@ def guess(known: Known) -> Known:
 
     return Known(
         f"queue-{uuid.uuid4().hex[:12]}", [*map(other, known.claimed)], [*map(other, known.free)], uuid.uuid4().hex,
-        str(int(known.marker) - 1),
+        str(int(known.marker) - 1), other(known.subscription),
     )
 
 
@@ -163,7 +195,7 @@ def dependency_calls(api: Api) -> dict[str, float]:
 def neutral(answer: tuple[int, str, dict[str, str]], known: Known) -> Any:
     """An answer in which the names that were asked for stand no more."""
     text = json.dumps(answer)
-    for name in (*known.claimed, *known.free, known.claim, known.queue, known.marker):
+    for name in (*known.claimed, *known.free, known.claim, known.subscription, known.queue, known.marker):
         text = text.replace(name, "…")
     return re.sub(r'"signature\\": \\?"[0-9a-f]{64}|[0-9a-f]{64}', "signature", VARIABLE.sub("id", text))
 
@@ -173,22 +205,27 @@ def test_every_endpoint_is_tried() -> None:
 
     tried = {(method, re.sub(r"\?.*", "", path)) for method, path, _ in CALLS}
     tried = {(method, re.sub(r"{(free|claimed)}", "<message_id>", path)) for method, path in tried}
-    tried = {(method, path.replace("{queue}", "<queue>").replace("{claim}", "<claim_id>")) for method, path in tried}
+    for name, shown in {"queue": "queue", "claim": "claim_id", "subscription": "subscription_id"}.items():
+        tried = {(method, path.replace(f"{{{name}}}", f"<{shown}>")) for method, path in tried}
     routes = {(operation.method, operation.route) for operation in OPERATIONS}
     assert {(m, r) for m, r in routes if r.startswith("/v2/queues")} == tried
 
 
-def test_nothing_of_another_project_can_be_reached_or_told_from_nothing(api: Api, queue: str) -> None:
+def test_nothing_of_another_project_can_be_reached_or_told_from_nothing(fresh_gateway: Gateway, queue: str) -> None:
+    api = Api(fresh_gateway.url)
     known = filled(api, queue)
     before = snapshot(api, known)
     nothing = guess(known)
     for method, path, body in CALLS:
-        answers, costs = [], []
-        for names in (known, nothing):
-            stranger = api.other_project()  # whatever the call makes, the next one meets none of it
-            counts = dependency_calls(api)
-            answers.append(neutral(called(stranger, method, names.fill(path), body), names))
-            costs.append({name: n - counts.get(name, 0) for name, n in dependency_calls(api).items()})
+        for _ in range(TRIES):
+            answers, costs = [], []
+            for names in (known, nothing):
+                stranger = api.other_project()  # whatever the call makes, the next one meets none of it
+                counts = dependency_calls(api)
+                answers.append(neutral(called(stranger, method, names.fill(path), body), names))
+                costs.append({name: n - counts.get(name, 0) for name, n in dependency_calls(api).items()})
+            if costs[0] == costs[1]:
+                break
         assert answers[0] == answers[1], f"{method} {path}"
         assert costs[0] == costs[1], f"{method} {path}"
         assert "secret" not in answers[0].replace('secret\\" ', "").replace("'secret'", ""), f"{method} {path}"

@@ -134,7 +134,7 @@ class OtherApi(Api):
         return super().request(method, path, **arguments)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "mongodb"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("mongodb", marks=pytest.mark.thorough)])
 def gateway(request, tmp_path_factory, users):
     """A gateway in which alice has many queues with much metadata."""
     options = merge(
@@ -181,6 +181,7 @@ def test_others_are_served_meanwhile(gateway, greedy):
     assert memory.growth < (MEMORY_OF_POSTS if "posts" in greedy else MEMORY)
 
 
+@pytest.mark.thorough  # it takes luck to be hashed among so many guesses
 def test_new_client_gets_in_while_others_guess(start_gateway, users):
     """Not at once, perhaps, but soon: a password that is not known yet has to be hashed too."""
     gateway = start_gateway(DEFAULT={"auth_strategy": "basic"}, basic={"htpasswd_file": users})

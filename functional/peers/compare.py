@@ -1,8 +1,10 @@
 """The gateway beside its peers, all in one run: `python -m functional.peers.compare`.
 
-Starts a private RabbitMQ and MongoDB, the gateway on both of them and one without them, Zaqar on the same MongoDB, and
-a bare Flask view; then a RabbitMQ with the management plugin. All are measured in turns. Prints what the project asks
-of itself, and whether it was reached.
+In parts, of which `--part` chooses. `messaging`: a private RabbitMQ and MongoDB, the gateway on both of them and one
+without them, Zaqar on the same MongoDB, and a bare Flask view. `brokers`: the gateway on RabbitMQ, Redis and Qpid
+Broker-J, and Zaqar on Redis. `management`: the gateway and a RabbitMQ with the management plugin. `notifications`:
+those of `marconi notify` and of Zaqar with its notifier, and posts to queues with and without subscribers. The servers
+of a part are measured in turns. Prints what the project asks of itself, and whether it was reached.
 """
 
 import argparse
@@ -10,7 +12,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ from typing import Any
 import orjson
 
 from functional.deployments import beside, loopback, sqlite, through
+from functional.peers import brokers, notifications
 from functional.peers.rabbitmq_management import ManagedRabbitMQ
-from functional.peers.zaqar import DEFAULT_CACHE, Zaqar
+from functional.peers.zaqar import DEFAULT_CACHE, Zaqar, on_mongodb
 from functional.services.gateway import Gateway, merge
 from functional.services.mongodb import MongoDB
 from functional.services.process import Missing, StartFailed, started
@@ -48,6 +51,9 @@ from gateway.bench.workloads import STANDARD, named
 HYBRID, EMBEDDED, ZAQAR, MANAGEMENT = "gateway", "embedded", "zaqar", "management"
 
 PAIRS = ((HYBRID, ZAQAR), (EMBEDDED, ZAQAR), (HYBRID, CEILING), (EMBEDDED, CEILING))
+
+#: What can be measured, in this order.
+PARTS = ("messaging", "brokers", "management", "notifications")
 
 #: Messages in, and in and out.
 THROUGH = ("post-1", "post-20", "pop-1", "pop-20")
@@ -89,6 +95,12 @@ GOALS = (
     Goal("post-1", EMBEDDED, ZAQAR, "rate", 3),
     Goal("cycle-1", EMBEDDED, ZAQAR, "rate", 3),
     *(Goal(work, HYBRID, MANAGEMENT, "message_rate", 1) for work in THROUGH),
+    *(
+        Goal(f"notify-{crowd}", notifications.NOTIFY, notifications.ZAQAR, "message_rate", 5)
+        for crowd in notifications.CROWDS
+    ),
+    Goal("post-1", notifications.FORMER, notifications.NEVER, "rate", 0.97),
+    Goal("post-1", notifications.TEN, notifications.NEVER, "rate", 0.5),
 )
 
 #: What the ratios are called in the table.
@@ -96,7 +108,7 @@ RATIOS = {"rate": "req/s", "message_rate": "msg/s", "cpu_per_request": "CPU/req"
 
 
 def goals_table(results: Sequence[Result]) -> str:
-    """Each goal that was measured, and whether it was met."""
+    """Each goal that was measured, and whether it was met; empty if none was."""
     rows = []
     for goal in GOALS:
         for result in results:
@@ -108,6 +120,8 @@ def goals_table(results: Sequence[Result]) -> str:
                     *((f"{found.median:.2f}×", f"{found.low:.2f}–{found.high:.2f}", "yes" if goal.met(found) else "no")
                       if found else ("–", "–", "no")),
                 ))
+    if not rows:
+        return ""
     return table(("work", "servers", "of", "wanted", "measured", "low–high", "met"), rows)
 
 
@@ -117,7 +131,7 @@ def messaging(settings: Settings, works: Sequence[str], cache: Path, progress: P
         rabbitmq, mongodb = started(stack, RabbitMQ(), progress.say), started(stack, MongoDB(), progress.say)
         hybrid = started(stack, Gateway(merge(through(rabbitmq), beside(mongodb, "marconi"))), progress.say)
         embedded = started(stack, _embedded(), progress.say)
-        zaqar = started(stack, Zaqar(f"mongodb://{mongodb.host}", cache), progress.say)
+        zaqar = started(stack, Zaqar(on_mongodb(f"mongodb://{mongodb.host}"), cache), progress.say)
         workloads = [named(work) for work in works]
         limit = max((workload.batch for workload in workloads if workload.counted == "list"), default=1)
         servers = [
@@ -128,6 +142,14 @@ def messaging(settings: Settings, works: Sequence[str], cache: Path, progress: P
         ]
         watched = {"RabbitMQ": CPUMeter([rabbitmq.pid]), "MongoDB": CPUMeter([mongodb.pid])}
         return measured(servers, run(servers, workloads, settings, progress, watched), settings, PAIRS)
+
+
+def by_broker(settings: Settings, works: Sequence[str], cache: Path, progress: Progress) -> Part:
+    """The gateway on each broker, and Zaqar on Redis."""
+    with contextlib.ExitStack() as stack:
+        found = brokers.serve(stack, cache, progress.say)
+        results = run(found.servers, [named(work) for work in works], settings, progress, found.watched)
+        return measured(found.servers, results, settings, brokers.PAIRS)
 
 
 def management(settings: Settings, progress: Progress) -> Part:
@@ -141,6 +163,20 @@ def management(settings: Settings, progress: Progress) -> Part:
         servers = [Server(HYBRID, hybrid.url, meter=whole), managed.management]
         results = run(servers, [named(work) for work in THROUGH], settings, progress)
         return measured(servers, results, settings, ((HYBRID, MANAGEMENT),))
+
+
+def notified(settings: Settings, cache: Path, progress: Progress) -> Part:
+    """Notifications of the gateway and of Zaqar, and the price of a post."""
+    with contextlib.ExitStack() as stack:
+        found = notifications.serve(stack, cache, progress.say)
+        sent = notifications.measure(found, settings, progress)
+        posted = notifications.measure_posts(found, settings, progress)
+        rest = measured(found.servers, posted, settings, notifications.PAIRS)
+        texts = [
+            notifications.rates_table(sent), "CPU ms/notification of other processes:", watched_table(sent), rest.text,
+        ]
+        results = [*sent, *posted]
+        return Part(results, document(results, found.servers, settings, notifications.PAIRS), "\n\n".join(texts))
 
 
 def _embedded() -> Gateway:
@@ -161,24 +197,29 @@ def measured(
     return Part(results, document(results, servers, settings, pairs), "\n\n".join(texts))
 
 
-def main() -> int:
-    """The command line; 0 when everything was measured, whatever came of it."""
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options, by default of the command line."""
     defaults = Settings()
     parser = argparse.ArgumentParser(prog="python -m functional.peers.compare", description=__doc__)
     parser.add_argument("--duration", type=float, default=defaults.duration, help="seconds of a turn (%(default)g)")
     parser.add_argument("--warm-up", type=float, default=defaults.warm_up, help="seconds before it (%(default)g)")
     parser.add_argument("--rounds", type=int, default=6, help="turns of each server (%(default)s)")
     parser.add_argument("--workload", "-w", action="append", help=f"may be repeated ({', '.join(STANDARD)})")
-    parser.add_argument("--without-management", action="store_true", help="leave the management plugin out")
+    parser.add_argument("--part", "-p", action="append", choices=PARTS, help="may be repeated (all)")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of Zaqar's environment (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write a bar chart there, SVG")
-    options = parser.parse_args()
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write a bar chart of the first part there, SVG")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """The command line; 0 when everything was measured, whatever came of it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that the services end
+    options = parse()
     settings = Settings(duration=options.duration, warm_up=options.warm_up, rounds=options.rounds)
     progress = Progress(sys.stderr)
     print(f"load of the machine before: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores\n", flush=True)
     parts: dict[str, Part] = {}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that the services end
 
     def done(name: str, part: Part) -> None:
         """Print it at once: what comes after it may fail."""
@@ -186,18 +227,26 @@ def main() -> int:
         print(f"## {name}\n\n{part.text}\n", flush=True)
         parts[name] = part
 
+    works = options.workload or STANDARD
+    run_part: dict[str, Callable[[], Part]] = {
+        "messaging": lambda: messaging(settings, works, options.cache, progress),
+        "brokers": lambda: by_broker(settings, works, options.cache, progress),
+        "management": lambda: management(settings, progress),
+        "notifications": lambda: notified(settings, options.cache, progress),
+    }
     try:
-        done("messaging", messaging(settings, options.workload or STANDARD, options.cache, progress))
-        if not options.without_management:
-            done("management", management(settings, progress))
+        for name in PARTS:
+            if name in (options.part or PARTS):
+                done(name, run_part[name]())
     except (BenchFailed, LoadFailed, Missing, StartFailed) as failure:
         sys.exit(str(failure))
-    print(f"## goals\n\n{goals_table([result for part in parts.values() for result in part.results])}")
+    if goals := goals_table([result for part in parts.values() for result in part.results]):
+        print(f"## goals\n\n{goals}")
     if options.json:
         documents = {name: part.document for name, part in parts.items()}
         options.json.write_bytes(orjson.dumps(documents, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     if options.plot:
-        options.plot.write_text(plot(parts["messaging"].results), encoding="utf-8")
+        options.plot.write_text(plot(next(iter(parts.values())).results), encoding="utf-8")
     return 0
 
 

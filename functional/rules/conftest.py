@@ -1,4 +1,4 @@
-"""Gateways on the shared RabbitMQ and MongoDB, as processes of their own or inside of the test."""
+"""Gateways on the shared broker and MongoDB, as processes of their own or inside of the test."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -7,20 +7,20 @@ from pathlib import Path
 import flask
 import pytest
 
+from functional.brokers import Broker
 from functional.deployments import COMMON, beside, through
 from functional.http import Api
 from functional.services.gateway import Gateway, Options, merge, render
 from functional.services.mongodb import MongoDB
-from functional.services.rabbitmq import RabbitMQ
 from gateway.app import make_app, make_core
 from gateway.config.reader import load
 from gateway.core.core import Core
 
 
 @pytest.fixture
-def hybrid(rabbitmq: RabbitMQ, mongodb: MongoDB) -> Options:
+def hybrid(shared_broker: Broker, mongodb: MongoDB) -> Options:
     """Options of gateways that share one database of their own."""
-    return merge(through(rabbitmq), beside(mongodb, f"rules_{uuid.uuid4().hex[:12]}"))
+    return merge(through(shared_broker), beside(mongodb, f"rules_{uuid.uuid4().hex[:12]}"))
 
 
 @pytest.fixture

@@ -3,34 +3,31 @@
 import uuid
 
 import pika
-import pytest
 
 from functional.api.helpers import assert_error, claim, create, messages_path, post
 from functional.deployments import beside, through
 from functional.http import Api
 from functional.services.gateway import merge
-from functional.services.rabbitmq import RabbitMQ
 from gateway.core.queues.names import broker_name
+
+#: Arguments of a queue that takes one message and refuses others.
+OF_ONE_MESSAGE = {
+    "rabbitmq": {"x-max-length": 1, "x-overflow": "reject-publish"},
+    "qpid": {"maximumQueueDepthMessages": 1, "overflowPolicy": "REJECT"},
+}
 
 LETTERS = {"messages": [{"body": number} for number in range(5)]}
 
 
-@pytest.fixture
-def own_rabbitmq():
-    """A broker that the test may kill."""
-    with RabbitMQ() as service:
-        yield service
-
-
-def test_posted_messages_survive_the_death_of_the_broker(own_rabbitmq, mongodb, start_gateway, queue):
-    options = merge(through(own_rabbitmq), beside(mongodb, f"rule1_{uuid.uuid4().hex[:8]}"))
+def test_posted_messages_survive_the_death_of_the_broker(own_broker, mongodb, start_gateway, queue):
+    options = merge(through(own_broker), beside(mongodb, f"rule1_{uuid.uuid4().hex[:8]}"))
     api = Api(start_gateway(**options).url)
     create(api, queue)
-    own_rabbitmq.until_saved(broker_name(api.project, queue))
+    own_broker.until_saved(broker_name(api.project, queue))
 
     posted = [message for _ in range(5) for message in post(api, queue, *range(4))]
-    own_rabbitmq.kill()
-    own_rabbitmq.start()
+    own_broker.kill()
+    own_broker.start()
 
     claimed = []
     while messages := claim(api, queue)[1]:
@@ -38,12 +35,11 @@ def test_posted_messages_survive_the_death_of_the_broker(own_rabbitmq, mongodb, 
     assert claimed == posted
 
 
-def test_post_that_the_broker_refuses_is_503_and_names_no_id(api, pika_connection, queue):
-    """A full queue with reject-publish nacks."""
+def test_post_that_the_broker_refuses_is_503_and_names_no_id(api, shared_broker, pika_connection, queue):
+    """A full queue nacks."""
     channel = pika_connection().channel()
     channel.queue_declare(
-        broker_name(api.project, queue), durable=True,
-        arguments={"x-max-length": 1, "x-overflow": "reject-publish"},
+        broker_name(api.project, queue), durable=True, arguments=OF_ONE_MESSAGE[shared_broker.name]
     )
 
     answers = [api.post(messages_path(queue), json=LETTERS) for _ in range(3)]

@@ -5,8 +5,6 @@ import threading
 import time
 from collections import Counter
 
-import pytest
-
 from functional.api.helpers import create, id_of
 from functional.http import Api
 
@@ -72,7 +70,6 @@ class Traffic:
                 end = time.monotonic() + PATIENCE
 
 
-@pytest.mark.timeout(180)
 def test_listers_miss_nothing_and_see_nothing_twice_under_load(pair, api, queue):
     create(api, queue)
     traffic = Traffic(pair, api.project, queue)

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from functional.api.helpers import assert_error, create, post
+from functional.brokers import make_broker
 from functional.deployments import beside, through
 from functional.http import Api
 from functional.services.gateway import merge
 from functional.services.mongodb import MongoDB
-from functional.services.rabbitmq import RabbitMQ
 
 #: Seconds of [bridge] and [side_store] timeout.
 TIMEOUT = 1.0
@@ -24,9 +24,9 @@ CALLS = 24
 
 
 @pytest.fixture(scope="module")
-def own_rabbitmq():
-    """A broker that the test may freeze."""
-    with RabbitMQ() as service:
+def own_broker():
+    """A broker that the tests may freeze."""
+    with make_broker() as service:
         yield service
 
 
@@ -38,10 +38,10 @@ def own_mongodb():
 
 
 @pytest.fixture
-def frozen_api(own_rabbitmq, own_mongodb, start_gateway, queue):
+def frozen_api(own_broker, own_mongodb, start_gateway, queue):
     """A client of a gateway with short timeouts, and a queue in use."""
     timeout = {"bridge": {"timeout": TIMEOUT}, "side_store": {"timeout": TIMEOUT}}
-    api = Api(start_gateway(**merge(through(own_rabbitmq), beside(own_mongodb, queue.replace("-", "_")), timeout)).url)
+    api = Api(start_gateway(**merge(through(own_broker), beside(own_mongodb, queue.replace("-", "_")), timeout)).url)
     create(api, queue)
     post(api, queue, 1, 2, 3)
     return api
@@ -61,7 +61,7 @@ def calls(queue):
     ]
 
 
-@pytest.mark.parametrize("dependency", ["own_rabbitmq", "own_mongodb"])
+@pytest.mark.parametrize("dependency", ["own_broker", "own_mongodb"])
 def test_call_to_a_frozen_dependency_is_503_within_the_timeout(request, frozen_api, queue, dependency):
     service = request.getfixturevalue(dependency)
     late, not_503 = [], []
@@ -86,7 +86,7 @@ def test_call_to_a_frozen_dependency_is_503_within_the_timeout(request, frozen_a
     assert late == []
 
 
-@pytest.mark.parametrize("dependency", ["own_rabbitmq", "own_mongodb"])
+@pytest.mark.parametrize("dependency", ["own_broker", "own_mongodb"])
 def test_more_calls_than_threads_are_all_answered(request, frozen_api, queue, dependency):
     service = request.getfixturevalue(dependency)
     body = {"messages": [{"body": 1}]}

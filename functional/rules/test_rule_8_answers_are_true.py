@@ -44,7 +44,7 @@ ENCRYPTED = "_enable_encrypt_messages"
 SECRET = "in-clear-4711"
 
 #: Rounds of a race that nothing can be kept back in.
-ROUNDS = 60
+ROUNDS = 25
 
 
 @pytest.fixture(scope="module", params=[EMBEDDED, BESIDE_MONGODB, HYBRID])

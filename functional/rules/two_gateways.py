@@ -86,7 +86,7 @@ def two_gateways(name: str, request: pytest.FixtureRequest, folder: Path) -> Ite
 def side_options(name: str, request: pytest.FixtureRequest, folder: Path) -> Options:
     """Bridge and side-store of a deployment, with a database of its own."""
     deployment = DEPLOYMENTS[name]
-    bridge = through(request.getfixturevalue("rabbitmq")) if deployment.needs_rabbitmq else loopback()
+    bridge = through(request.getfixturevalue("shared_broker")) if deployment.needs_rabbitmq else loopback()
     if not deployment.needs_mongodb:
         return merge(bridge, sqlite(folder))
     return merge(bridge, beside(request.getfixturevalue("mongodb"), f"two_{uuid.uuid4().hex[:12]}"))

@@ -69,13 +69,14 @@ class Member(Service):
         super().__init__("mongodb")
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
-        self._data = self.folder / "data"
-        self._data.mkdir()
+        #: The folder of its data.
+        self.data = self.folder / "data"
+        self.data.mkdir()
 
     def command(self) -> list[str]:
         return [
             *(self._mongod, "--replSet", REPLICA_SET, "--bind_ip", "127.0.0.1", "--port", str(self.port)),
-            *("--dbpath", str(self._data), "--wiredTigerCacheSizeGB", str(CACHE_SIZE)),
+            *("--dbpath", str(self.data), "--wiredTigerCacheSizeGB", str(CACHE_SIZE)),
             *self._tls_arguments(),
             *self._lock_arguments(),
             *("--nounixsocket", "--quiet", "--setParameter", "diagnosticDataCollectionEnabled=false"),

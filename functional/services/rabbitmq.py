@@ -25,6 +25,9 @@ PACKAGED_SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 #: Variable with the folder of a later RabbitMQ that unpack-rabbitmq.sh has made: used instead of the installed one.
 UNPACKED = "MARCONI_RABBITMQ"
 
+#: Where unpack-rabbitmq.sh puts one for `make test`.
+LATER = Path(__file__).parents[2] / "var/rabbitmq-4"
+
 #: Seconds that one rabbitmqctl call may take; joining a cluster is the slowest.
 CTL_TIMEOUT = 60.0
 
@@ -68,12 +71,12 @@ ssl_cert_login_from = common_name
 """
 
 
-def find_scripts() -> Path:
-    """The folder of the scripts rabbitmq-server and rabbitmqctl."""
-    if (unpacked := os.environ.get(UNPACKED)) is not None:
-        if not (Path(unpacked) / "version").exists():
-            raise Missing(f"no RabbitMQ in {unpacked}; unpack one: `functional/unpack-rabbitmq.sh {unpacked}`")
-        return Path(unpacked).resolve() / "root/usr/lib/rabbitmq/bin"
+def find_scripts(unpacked: Path | None = None) -> Path:
+    """The folder of the scripts rabbitmq-server and rabbitmqctl; ``unpacked``: where UNPACKED would point to."""
+    if (folder := unpacked or _unpacked()) is not None:
+        if not (folder / "version").exists():
+            raise Missing(f"no RabbitMQ in {folder}; unpack one: `functional/unpack-rabbitmq.sh {folder}`")
+        return folder.resolve() / "root/usr/lib/rabbitmq/bin"
     on_path = shutil.which("rabbitmq-server")
     folders = [PACKAGED_SCRIPTS] + ([Path(on_path).resolve().parent] if on_path else [])
     for folder in folders:
@@ -116,12 +119,17 @@ class RabbitMQ(Service):
     """One node, on its own or (see `join`) in a cluster with others of this process.
 
     With `tls`, an authority's file and what it has signed for the node, it listens on another port for TLS too.
-    `external`: clients may log in by certificate.
+    `external`: clients may log in by certificate. `unpacked`: a RabbitMQ from this folder, see UNPACKED.
     """
 
-    def __init__(self, tls: tuple[Path, Pair] | None = None, external: bool = False) -> None:
-        self._scripts = find_scripts()
+    def __init__(
+        self, tls: tuple[Path, Pair] | None = None, external: bool = False, unpacked: Path | None = None
+    ) -> None:
+        self._scripts = find_scripts(unpacked)
+        self._unpacked = unpacked
         super().__init__("rabbitmq")
+        #: The folder of its data.
+        self.data = self.folder / "mnesia"
         self._tls = tls
         self._external = external
         self.tls_port = free_port()
@@ -154,9 +162,13 @@ class RabbitMQ(Service):
             return False
         return True
 
-    def connect(self) -> pika.BlockingConnection:
+    def expiration(self, milliseconds: int) -> str:
+        """The property of a native message that lives so long from now on."""
+        return str(milliseconds)
+
+    def connect(self, vhost: str = "%2F") -> pika.BlockingConnection:
         """A new native connection."""
-        parameters = pika.URLParameters(self.uri)
+        parameters = pika.URLParameters(self.uri.replace("%2F", vhost))
         parameters.socket_timeout = parameters.stack_timeout = CONNECT_TIMEOUT
         parameters.blocked_connection_timeout = CONNECT_TIMEOUT
         return pika.BlockingConnection(parameters)
@@ -181,7 +193,7 @@ class RabbitMQ(Service):
         RabbitMQ confirms messages to a queue whose name Raft has not yet saved. After a crash at that moment
         the queue is still declared, but it never gets a leader, and its messages are out of reach.
         """
-        names = self.folder / "mnesia" / self.node / "quorum" / self.node / "names.dets"
+        names = self.data / self.node / "quorum" / self.node / "names.dets"
         wait_until(lambda: queue.encode() in names.read_bytes(), SAVE_TIMEOUT, f"{queue} to be on disk")
 
     def join(self, other: "RabbitMQ") -> None:
@@ -206,7 +218,7 @@ class RabbitMQ(Service):
             config.write_text(config.read_text() + EXTERNAL_CONFIG)
         empty = self.folder / "rabbitmq-env.conf"
         empty.touch()
-        return _without_erlang_settings() | {
+        return _without_erlang_settings(self._unpacked) | {
             "HOME": str(self.folder),
             "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
@@ -215,7 +227,7 @@ class RabbitMQ(Service):
             "RABBITMQ_CONF_ENV_FILE": str(empty),
             "RABBITMQ_CONFIG_FILE": str(config),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
-            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_MNESIA_BASE": str(self.data),
             "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
@@ -225,10 +237,15 @@ class RabbitMQ(Service):
         }
 
 
-def _without_erlang_settings() -> dict[str, str]:
+def _unpacked() -> Path | None:
+    folder = os.environ.get(UNPACKED)
+    return Path(folder) if folder is not None else None
+
+
+def _without_erlang_settings(unpacked: Path | None = None) -> dict[str, str]:
     """Our environment without what is meant for another node."""
     foreign = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET")
     settings = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    if (unpacked := os.environ.get(UNPACKED)) is not None:  # with an Erlang of its own
-        settings["PATH"] = f"{Path(unpacked).resolve() / 'root/usr/lib/erlang/bin'}{os.pathsep}{settings['PATH']}"
+    if (folder := unpacked or _unpacked()) is not None:  # with an Erlang of its own
+        settings["PATH"] = f"{folder.resolve() / 'root/usr/lib/erlang/bin'}{os.pathsep}{settings['PATH']}"
     return settings

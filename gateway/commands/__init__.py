@@ -1,1 +1,1 @@
-"""The subcommands of ``marconi``, a module each; imported when they are chosen."""
+"""The subcommands of ``marconi``, by modules; imported when they are chosen."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.config.mail import mail_faults
+from gateway.config.notifications import Notifications
+
 #: Options of [transport] in pairs: a default, and the maximum that it must not exceed.
 _DEFAULTS = (
     ("default_message_ttl", "max_message_ttl"),
@@ -30,6 +33,14 @@ def contradictions(conf: Any) -> list[str]:
             f"[DEFAULT] min_length_client_id = {conf.min_length_client_id} is above max_length_client_id ="
             f" {conf.max_length_client_id}"
         )
+    if conf.notification.require_confirmation and not conf.signed_url.secret_key:
+        found.append(
+            "[notification] require_confirmation is on and [signed_url] secret_key is unset: nobody could confirm a"
+            " subscription"
+        )
+    found += mail_faults(conf)
+    if unknown := sorted(set(map(str.lower, conf.transport.subscriber_types)) - set(Notifications().subscriber_types)):
+        found.append(f"[transport] subscriber_types: there is no way to deliver to {', '.join(unknown)}")
     return found
 
 

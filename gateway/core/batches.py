@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from bridges.base import Batch, Bridge, Envelope
 from bridges.errors import BridgeError
@@ -21,6 +21,22 @@ from storage.model import Message
 LOG = logging.getLogger(__name__)
 
 
+class Lander(ABC):
+    """Says under which positions and how messages of a batch land."""
+
+    @abstractmethod
+    def number(self, messages: Sequence[Message]) -> None:
+        """Give messages that are to land their positions."""
+
+    @abstractmethod
+    def land(self, key: str, messages: Sequence[Message]) -> set[str]:
+        """Store them; see LandedStore.land."""
+
+    def take_again(self, lost: LeaseLost) -> None:
+        """Take the lease again that ``land`` has found lost. A lander without a lease can't lose one."""
+        raise lost
+
+
 class Batches:
     """Ends batches: what is in them is in the side-store then, or on its way to a client."""
 
@@ -30,36 +46,26 @@ class Batches:
         self._reader = reader
         self._poison = PoisonQueues(bridge)
 
-    def land(
-        self,
-        info: QueueInfo,
-        batch: Batch,
-        prepare: Callable[[Sequence[Message]], None],
-        land: Callable[[str, Sequence[Message]], set[str]],
-        taken_again: Callable[[], None] | None = None,
-    ) -> list[Message]:
-        """Store a batch, then acknowledge it (rule 2); the messages that are landed now.
-
-        ``prepare`` gives them their positions, ``land`` stores them: if that is done under a lease, ``taken_again``
-        takes it again when it was lost before.
-        """
-        with given_back(info, batch):
+    def land(self, info: QueueInfo, batch: Batch, lander: Lander) -> list[Message]:
+        """Store a batch, then acknowledge it (rule 2); the messages that are landed now."""
+        with GivenBack(info, batch):
             now = self._store.now()
             landing, poison = self._messages(info, batch.envelopes, now)
             messages = [message for message, _ in landing]
-            prepare(messages)
-            left_out, refused = self._stored(info, landing, prepare, land, taken_again)
-            namesakes = self._namesakes(info, [entry for entry in landing if entry[0].id in left_out])
-            if namesakes:
-                for (message, _), id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
-                    message.id = id_
-                left_out |= self._stored(info, namesakes, prepare, land, taken_again)[0]
+            lander.number(messages)
+            left_out, refused = self._stored(info, landing, lander)
+            if left_out:
+                namesakes = self._namesakes(info, [entry for entry in landing if entry[0].id in left_out])
+                if namesakes:
+                    for (message, _), id_ in zip(namesakes, self._ids.make(now, len(namesakes)), strict=True):
+                        message.id = id_
+                    left_out |= self._stored(info, namesakes, lander)[0]
         self._settle(info, batch, [*poison, *refused.values()])
         return [message for message in messages if message.id not in left_out and message.id not in refused]
 
     def consume(self, info: QueueInfo, batch: Batch) -> list[Message]:
         """The messages of a batch that live and have not landed before; the broker forgets all of it."""
-        with given_back(info, batch):
+        with GivenBack(info, batch):
             landing, poison = self._messages(info, batch.envelopes, self._store.now())
             messages = [message for message, _ in landing]
             ids = [message.id for message in messages]
@@ -68,22 +74,15 @@ class Batches:
         return [message for message in messages if message.id not in known]
 
     def _stored(
-        self,
-        info: QueueInfo,
-        landing: Sequence[tuple[Message, Envelope]],
-        prepare: Callable[[Sequence[Message]], None],
-        land: Callable[[str, Sequence[Message]], set[str]],
-        taken_again: Callable[[], None] | None,
+        self, info: QueueInfo, landing: Sequence[tuple[Message, Envelope]], lander: Lander
     ) -> tuple[set[str], dict[str, Aside]]:
         """As land_storable; a lease that was lost is taken again."""
         while True:
             try:
-                return land_storable(self._store, info.key, landing, land)
-            except LeaseLost:
-                if taken_again is None:
-                    raise
-                taken_again()
-                prepare([message for message, _ in landing])
+                return land_storable(self._store, info.key, landing, lander.land)
+            except LeaseLost as lost:
+                lander.take_again(lost)
+                lander.number([message for message, _ in landing])
 
     def _settle(self, info: QueueInfo, batch: Batch, poison: Sequence[Aside]) -> None:
         """Acknowledge what is stored or on its way to a client. If that fails the broker delivers it again: what has
@@ -142,18 +141,25 @@ class Batches:
         ]
 
 
-@contextmanager
-def given_back(info: QueueInfo, batch: Batch) -> Iterator[None]:
-    """Give a batch back if what is done for it fails."""
-    try:
-        yield
-    except BaseException:
-        info.bridge.requeue(batch)
-        raise
+class GivenBack:
+    """Gives a batch back if what is done for it, in a ``with`` statement, fails."""
+
+    __slots__ = ("_batch", "_info")
+
+    def __init__(self, info: QueueInfo, batch: Batch):
+        self._info = info
+        self._batch = batch
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._info.bridge.requeue(self._batch)
 
 
 def _comes_again(info: QueueInfo, envelope: Envelope) -> bool:
     """Has the broker delivered this native message before? Of somebody else's queue that says nothing: it is what a
     look at the queue, or another consumer, leaves behind. A crash makes a duplicate there rather than a loss.
     """
-    return envelope.redelivered and not info.is_foreign
+    return envelope.redelivered and not info.reads.is_foreign

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from uuid import uuid4
 
 from gateway.config.limits import MIN_CLAIM_GRACE, MIN_CLAIM_TTL, Limits
@@ -32,7 +31,7 @@ class Claims:
         ttl, grace = self.check(ttl, grace)
         self._directory.ensure_source(info)
         claim = _claim(info, uuid4().hex, ttl, grace)
-        claimed = info.pool.taking.claim(info, claim, limit, partial(self._dead_letters.sort_out, info))
+        claimed = info.pool.taking.claim(info, claim, limit, self._dead_letters.sort_out)
         MESSAGES.labels("claimed").inc(len(claimed))
         return self._sealing.unsealed(info, claimed)
 

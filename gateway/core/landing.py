@@ -11,17 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from uuid import uuid4
 
 from bridges.base import Batch
-from gateway.core.batches import Batches, given_back
+from gateway.core.batches import Batches, GivenBack
 from gateway.core.demand import Demand
 from gateway.core.lease import LandingLease
 from gateway.core.locks import SharedLocks
 from gateway.core.queues.info import QueueInfo
 from storage.base import SideStore
-from storage.model import Message
 
 #: Seconds within which a claimer begins to fetch after it began to look for a lease, and for which a lister that has
 #: just got the lease waits for such claimers in other processes.
@@ -43,8 +41,8 @@ class Landing:
         self._batches = batches
         self._owner = uuid4().hex
 
-    def _lease(self, info: QueueInfo) -> LandingLease:
-        return LandingLease(self._store, info.key, self._owner)
+    def _lease(self, info: QueueInfo, deadline: float) -> LandingLease:
+        return LandingLease(self._store, info.key, self._owner, deadline)
 
     def is_landing(self, info: QueueInfo) -> bool:
         """Is another thread landing free messages, some of which may be neither in the broker nor in the side-store?"""
@@ -65,8 +63,8 @@ class Landing:
         """
         deadline = time.monotonic() + LANDING_BUDGET
         with self._locks.get(info.key).exclusive(LANDING_BUDGET):
-            lease = self._lease(info)
-            lease.take(deadline)
+            lease = self._lease(info, deadline)
+            lease.take()
             with lease.released():
                 more = demand.look()
                 if more:
@@ -77,11 +75,11 @@ class Landing:
                     if not batch.envelopes:
                         return True
                     if lease.is_due and not self._renewed(info, lease, batch):
-                        lease.take(deadline)
+                        lease.take()
                         more = demand.look()
                         continue
                     taken = lease.taken
-                    landed = self._land_free(info, lease, batch, deadline)
+                    landed = self._batches.land(info, batch, lease)
                     # If the lease was lost meanwhile others have landed some, which come before these.
                     more = demand.take(landed) if landed and lease.taken == taken else demand.look()
                     if len(batch.envelopes) < asked and not to_the_end:
@@ -90,15 +88,11 @@ class Landing:
 
     def land_in_turn(self, info: QueueInfo, batch: Batch, deadline: float) -> None:
         """Land free what a claimer has fetched: to give it back would take a while, and others would overtake it."""
-        lease = self._lease(info)
-        with given_back(info, batch):
-            lease.take(deadline)
+        lease = self._lease(info, deadline)
+        with GivenBack(info, batch):
+            lease.take()
         with lease.released():
-            self._land_free(info, lease, batch, deadline)
-
-    def _land_free(self, info: QueueInfo, lease: LandingLease, batch: Batch, deadline: float) -> list[Message]:
-        """Land a batch at the end of the queue. A lease that is lost before the write is taken again."""
-        return self._batches.land(info, batch, lease.number, lease.land, partial(lease.take, deadline))
+            self._batches.land(info, batch, lease)
 
     def _renewed(self, info: QueueInfo, lease: LandingLease, batch: Batch) -> bool:
         """Let the lease last for the landing of a batch too; if the lease is lost the batch is given back."""
@@ -113,8 +107,8 @@ class Landing:
     @contextmanager
     def interrupted(self, info: QueueInfo) -> Iterator[None]:
         """While this lasts nobody lands free messages. Raises Busy when others don't end in time, and QueueGone."""
-        lease = self._lease(info)
         with self._locks.get(info.key).exclusive(LANDING_BUDGET):
-            lease.take(time.monotonic() + LANDING_BUDGET)
+            lease = self._lease(info, time.monotonic() + LANDING_BUDGET)
+            lease.take()
             with lease.released():
                 yield

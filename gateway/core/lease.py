@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from gateway.core.batches import Lander
 from gateway.core.errors import Busy
 from storage.base import SideStore
-from storage.errors import StoreError
+from storage.errors import LeaseLost, StoreError
 from storage.landed import LEASE_MARGIN, LEASE_RETRY
 from storage.model import Message, number
 
@@ -16,26 +17,26 @@ from storage.model import Message, number
 LEASE_USE = 2.0
 
 
-class LandingLease:
+class LandingLease(Lander):
     """A queue's lease, as one call takes, renews and releases it.
 
-    ``key`` is the queue's, ``owner`` the name that this process takes leases under.
+    ``key`` is the queue's, ``owner`` the name that this process takes leases under. Until the ``deadline`` (monotonic
+    seconds) it is waited for.
     """
 
-    __slots__ = ("_asked", "_key", "_last", "_owner", "_store", "taken")
-
-    def __init__(self, store: SideStore, key: str, owner: str):
+    def __init__(self, store: SideStore, key: str, owner: str, deadline: float):
         self._store = store
         self._key = key
         self._owner = owner
+        self._deadline = deadline
         #: The last position used, and when the lease was asked for or renewed (monotonic seconds).
         self._last = 0
         self._asked = 0.0
         #: How often it was taken: more than once if it was lost in between.
         self.taken = 0
 
-    def take(self, deadline: float) -> None:
-        """Wait for the lease. Raises Busy at the deadline (monotonic seconds), and QueueGone."""
+    def take(self) -> None:
+        """Wait for the lease. Raises Busy at the deadline, and QueueGone."""
         while True:
             self._asked = time.monotonic()
             last = self._store.landed.acquire_lease(self._key, self._owner, self._seconds)
@@ -43,9 +44,13 @@ class LandingLease:
                 self._last = last
                 self.taken += 1
                 return
-            if time.monotonic() > deadline:
+            if time.monotonic() > self._deadline:
                 raise Busy("another gateway has been landing messages of this queue for too long")
             time.sleep(LEASE_RETRY)
+
+    def take_again(self, lost: LeaseLost) -> None:
+        """See Lander."""
+        self.take()
 
     @property
     def is_due(self) -> bool:
@@ -60,11 +65,11 @@ class LandingLease:
         return renewed
 
     def number(self, messages: Sequence[Message]) -> None:
-        """Give messages the next positions."""
+        """See Lander."""
         self._last = number(messages, self._last, self._store.now())
 
     def land(self, key: str, messages: Sequence[Message]) -> set[str]:
-        """SideStore.land under this lease. Raises LeaseLost."""
+        """See Lander. Raises LeaseLost."""
         return self._store.landed.land(key, messages, owner=self._owner)
 
     @contextmanager

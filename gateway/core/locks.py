@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from weakref import WeakValueDictionary
 
 from gateway.core.errors import Busy
@@ -35,32 +33,23 @@ class SharedLock:
         """Does somebody hold it alone?"""
         return self._owned
 
-    @contextmanager
-    def shared(self, timeout: float) -> Iterator[None]:
+    def shared(self, timeout: float) -> Hold:
         """Hold together with other sharers. Raises Busy after ``timeout`` seconds."""
-        self._acquire(_Waiter(alone=False), timeout)
-        try:
-            yield
-        finally:
-            with self._mutex:
-                self._sharers -= 1
-                self._admit()
+        return Hold(self, False, timeout)
 
-    @contextmanager
-    def exclusive(self, timeout: float) -> Iterator[None]:
+    def exclusive(self, timeout: float) -> Hold:
         """Hold alone. Raises Busy after ``timeout`` seconds."""
-        self._acquire(_Waiter(alone=True), timeout)
-        try:
-            yield
-        finally:
-            with self._mutex:
-                self._owned = False
-                self._admit()
+        return Hold(self, True, timeout)
 
-    def _acquire(self, waiter: _Waiter, timeout: float) -> None:
+    def acquire(self, alone: bool, timeout: float) -> None:
+        """See shared and exclusive, which release it, too."""
         with self._mutex:
+            if not self._line and not self._owned and not (alone and self._sharers):
+                self._owned = alone
+                self._sharers += not alone
+                return
+            waiter = _Waiter(alone)
             self._line.append(waiter)
-            self._admit()
         if waiter.granted.wait(timeout):
             return
         with self._mutex:
@@ -70,16 +59,40 @@ class SharedLock:
             self._admit()  # the next in the line may fit in with those inside
         raise Busy("other requests have kept this queue busy for too long")
 
+    def release(self, alone: bool) -> None:
+        """Let go of it."""
+        with self._mutex:
+            self._owned = False  # it is not when somebody shares it
+            self._sharers -= not alone
+            if self._line:
+                self._admit()
+
     def _admit(self) -> None:
         """Let in those at the head of the line that fit together with those inside."""
         while self._line and not self._owned:
-            if self._line[0].alone:
-                if self._sharers:
-                    return
-                self._owned = True
-            else:
-                self._sharers += 1
+            alone = self._line[0].alone
+            if alone and self._sharers:
+                return
+            self._owned = alone
+            self._sharers += not alone
             self._line.popleft().granted.set()
+
+
+class Hold:
+    """A lock as it is held in a ``with`` statement."""
+
+    __slots__ = ("_alone", "_lock", "_timeout")
+
+    def __init__(self, lock: SharedLock, alone: bool, timeout: float):
+        self._lock = lock
+        self._alone = alone
+        self._timeout = timeout
+
+    def __enter__(self) -> None:
+        self._lock.acquire(self._alone, self._timeout)
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release(self._alone)
 
 
 class SharedLocks:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from gateway.core.demand import Selection
 from gateway.core.errors import Busy, Conflict, CoreError, InvalidInput
 from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.names import client_project, kind_of
 from gateway.core.seal import NotUnsealed, Seal
 from gateway.observe.metrics import UNOPENED
 from storage.model import Message, Ring
@@ -51,7 +53,9 @@ class Sealing:
     def seal(self, project: str, message: Message) -> None:
         """Seal a message that is being posted."""
         if not self._seal.key:
-            raise InvalidInput("This queue encrypts its messages, but this service has no encryption key")
+            raise InvalidInput(
+                f"This {kind_of(project)} encrypts its messages, but this service has no encryption key"
+            )
         message.body = self._seal.seal(message.body, _context(project, message.id))
         message.encrypted = True
         message.key = self._seal.key
@@ -108,11 +112,10 @@ class Sealing:
                 raise Busy(PASSING)
             asked = max(limit, SKIPPING)  # more of the kind that the side-store can't tell from the others
 
-    def page(
-        self, info: QueueInfo, read: Callable[[int, int, Ring | None], Sequence[Message]], after: int, limit: int
-    ) -> list[Message]:
-        """Up to ``limit`` unsealed messages after a position. ``read`` gets a position, a limit, and a ring or None."""
-        page = read(after, limit, None)
+    def page(self, info: QueueInfo, selection: Selection, after: int) -> list[Message]:
+        """The selected ones of the landed messages after a position, unsealed, without those that can't be."""
+        limit = selection.limit
+        page = _read(info, selection, after, limit)
         unsealed = self.unsealed(info, page)
         if len(unsealed) == len(page):
             return unsealed
@@ -122,7 +125,7 @@ class Sealing:
                 if not unsealed:
                     raise Busy(PASSING)
                 break
-            page = read(page[-1].seq, asked, self._seal.ring)
+            page = _read(info, selection, page[-1].seq, asked, self._seal.ring)
             more = self.unsealed(info, page)
             unsealed += more
             full = len(page) == asked
@@ -185,8 +188,20 @@ class Sealing:
         )
 
 
+def _read(
+    info: QueueInfo, selection: Selection, after: int, limit: int, ring: Ring | None = None
+) -> Sequence[Message]:
+    """Up to ``limit`` of the selected messages, still sealed."""
+    found: Sequence[Message] = info.pool.store.landed.list_messages(
+        info.key, after, limit, not_from=selection.not_from, claimed=selection.claimed, delayed=selection.delayed,
+        ring=ring,
+    )
+    return found
+
+
 def _context(project: str, id_: str) -> str:
-    return f"{project}/{id_}"
+    # A topic's message may get into a queue.
+    return f"{client_project(project)}/{id_}"
 
 
 def _refusal(message: Message, error: NotUnsealed) -> CoreError:

@@ -7,11 +7,10 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from bridges.base import Batch
 from bridges.errors import BridgeError
-from gateway.core.batches import Batches, given_back
+from gateway.core.batches import Batches, GivenBack, Lander
 from gateway.core.envelopes import EnvelopeReader, is_ours
 from gateway.core.errors import Busy
 from gateway.core.ids import made_at
@@ -34,9 +33,92 @@ LOOKS = 3
 #: before. No lister does that within SETTLING.
 SLOW_FETCH = SETTLING
 
-#: Takes a batch of the backlog that was fetched after the queue was seen at some time (monotonic seconds): the messages
-#: that are the caller's now, and whether those are enough.
-TakeBatch = Callable[[Batch, float], tuple[list[Message], bool]]
+#: Gets free messages of a queue, and returns those of them that may be claimed.
+SortOut = Callable[[QueueInfo, list[Message]], list[Message]]
+
+
+class Positions:
+    """Positions for messages that land without a lease: those of each process are told apart by a tag."""
+
+    def __init__(self) -> None:
+        self._tag = 1 + secrets.randbelow((1 << TAG_BITS) - 1)
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def number(self, messages: Sequence[Message], now: int) -> None:
+        """Give messages the next positions. ``now``: ms since the epoch."""
+        with self._lock:
+            self._last = number(messages, self._last, now, self._tag)
+
+
+class Claimer(Lander):
+    """Takes messages of a queue into a claim: those that have landed, and batches of the backlog.
+
+    ``got``: what it has of the ``limit`` that it is to take.
+    """
+
+    def __init__(
+        self,
+        info: QueueInfo,
+        claim: Claim,
+        limit: int,
+        sort_out: SortOut,
+        store: SideStore,
+        batches: Batches,
+        positions: Positions,
+    ):
+        self.claim = claim
+        self.got: list[Message] = []
+        self.limit = limit
+        self._info = info
+        self._sort_out = sort_out
+        self._store = store
+        self._batches = batches
+        self._positions = positions
+        self._seen = 0.0
+
+    def take_landed(self, free: list[Message]) -> bool:
+        """Claim free messages; False if some of them could not be had."""
+        allowed = self._sort_out(self._info, free)
+        claimed = self._store.landed.claim(self._info.key, allowed, self.claim) if allowed else []
+        self.got += claimed
+        return len(claimed) == len(free)
+
+    def take_batch(self, batch: Batch, seen: float) -> bool:
+        """Take a batch that was fetched after the queue was seen at some time (monotonic seconds).
+
+        True if that is enough, though it may be less than was wanted.
+        """
+        self._seen = seen
+        landed = self._batches.land(self._info, batch, self)
+        self.got += landed
+        # If some were left out (expired, deleted, landed before) there may be more after them.
+        return len(landed) == len(batch.envelopes)
+
+    def number(self, messages: Sequence[Message]) -> None:
+        """See Lander; they land in the claim."""
+        self._positions.number(messages, self._store.now())
+        claim = self.claim
+        for message in messages:
+            message.hidden_until, message.claim, message.claim_ttl = claim.expires, claim.id, claim.ttl
+            message.expires = max(message.expires, claim.keep_until)
+            message.claims = 1
+
+    def land(self, key: str, messages: Sequence[Message]) -> set[str]:
+        """See Lander."""
+        return self._store.landed.land(key, messages, seen=self._seen)
+
+
+class Popper(Claimer):
+    """Takes messages for good. What has landed is claimed all the same, and then to be deleted by the caller."""
+
+    def take_batch(self, batch: Batch, seen: float) -> bool:
+        """Take a batch off the broker if all of it is ours, or else claim it."""
+        if not all(is_ours(self._info, envelope) for envelope in batch.envelopes):
+            return super().take_batch(batch, seen)
+        popped = self._batches.consume(self._info, batch)
+        self.got += popped
+        return bool(popped)  # what fails from here on must not take them along
 
 
 class Taking:
@@ -50,95 +132,72 @@ class Taking:
         batches: Batches,
         reader: EnvelopeReader,
         sealing: Sealing,
+        slow_fetch: float = SLOW_FETCH,
     ):
+        """``slow_fetch``: seconds after which a claimer that has fetched looks once more, see SLOW_FETCH."""
         self._store = store
         self._locks = locks
         self._landing = landing
         self._batches = batches
         self._reader = reader
         self._sealing = sealing
-        # Claimers land without a lease: their positions are told apart by a tag for each process.
-        self._tag = 1 + secrets.randbelow((1 << TAG_BITS) - 1)
-        self._position = 0
-        self._position_lock = threading.Lock()
+        self._slow_fetch = slow_fetch
+        self._positions = Positions()
 
-    def claim(
-        self, info: QueueInfo, claim: Claim, limit: int, accept: Callable[[list[Message]], list[Message]]
-    ) -> list[Message]:
+    def claim(self, info: QueueInfo, claim: Claim, limit: int, sort_out: SortOut) -> list[Message]:
         """Claim up to ``limit`` messages: free landed ones first, then from the backlog; oldest first.
 
-        ``accept`` gets the free messages that were found and returns those that may be claimed. When the broker
-        fails, what has been claimed of the landed messages is the answer, unless that is nothing.
+        When the broker fails, what has been claimed of the landed messages is the answer, unless that is nothing.
         """
-        return self._taken(info, claim, limit, accept, partial(self._claim_batch, info, claim))
+        return self._taken(info, Claimer(info, claim, limit, sort_out, self._store, self._batches, self._positions))
 
-    def pop(
-        self, info: QueueInfo, claim: Claim, limit: int, accept: Callable[[list[Message]], list[Message]]
-    ) -> list[Message]:
+    def pop(self, info: QueueInfo, claim: Claim, limit: int, sort_out: SortOut) -> list[Message]:
         """As claim, but messages of ours in the backlog need not land: they are acknowledged to the broker and gone.
 
         They have no claim; to lose one of them now is to lose it for good.
         """
-        return self._taken(info, claim, limit, accept, partial(self._pop_batch, info, claim))
+        return self._taken(info, Popper(info, claim, limit, sort_out, self._store, self._batches, self._positions))
 
-    def _taken(
-        self,
-        info: QueueInfo,
-        claim: Claim,
-        limit: int,
-        accept: Callable[[list[Message]], list[Message]],
-        take: TakeBatch,
-    ) -> list[Message]:
-        """See claim."""
-        got: list[Message] = []
+    def _taken(self, info: QueueInfo, claimer: Claimer) -> list[Message]:
+        """What the claimer has got. See claim."""
         try:
             with self._locks.get(info.key).shared(LANDING_BUDGET):
-                self._take_oldest(info, claim, limit, accept, take, got)
+                self._take_oldest(info, claimer)
         except BridgeError as error:
-            if not got:
+            if not claimer.got:
                 raise
             LOG.warning("queue %s: claim without the backlog: %s", info.key, error)
         except BaseException:
-            self._release_quietly(info, claim.id)
+            self._release_quietly(info, claimer.claim.id)
             raise
-        return got
+        return claimer.got
 
-    def _take_oldest(
-        self,
-        info: QueueInfo,
-        claim: Claim,
-        limit: int,
-        accept: Callable[[list[Message]], list[Message]],
-        take: TakeBatch,
-        got: list[Message],
-    ) -> None:
-        """Add to ``got``: landed messages by claiming them, those of the backlog as ``take`` does it."""
+    def _take_oldest(self, info: QueueInfo, claimer: Claimer) -> None:
+        """Have the claimer take what has landed, and then the backlog."""
         deadline = time.monotonic() + LANDING_BUDGET
         looks = 0
         skipped = 0
-        while len(got) < limit:
+        while (wanted := claimer.limit - len(claimer.got)) > 0:
             looked = time.monotonic()
             if looked > deadline:
-                if not got:
+                if not claimer.got:
                     raise Busy("messages of this queue are being landed for others; try again")
                 return
-            found, leased = self._sealing.free(info, limit - len(got))
-            wanted = accept(found) if found else []
-            taken = self._store.landed.claim(info.key, wanted, claim) if wanted else []
-            got += taken
-            if len(taken) < len(found):
+            free, leased = self._sealing.free(info, wanted)
+            if free and not claimer.take_landed(free):
                 continue  # others were quicker, or some went to the dead letters
-            if len(got) == limit or not info.has_backlog:
+            wanted -= len(free)
+            if not wanted or not info.reads.has_backlog:
                 return
             if leased:
-                if got:
+                if claimer.got:
                     return  # the lister that lands now makes more of them free; the next claim gets those
                 time.sleep(LEASE_RETRY)
                 continue
             looks += 1
             if time.monotonic() - looked > SETTLING and looks < LOOKS:
                 continue  # a lister may have begun meanwhile
-            batch = info.fetch(SKIPPING if skipped else limit - len(got))
+            batch = info.fetch(SKIPPING if skipped else wanted)
             if not batch.envelopes:
                 return
             if skipped or not self._reader.can_unseal(info, batch.envelopes):
@@ -148,17 +207,16 @@ class Taking:
                 if skipped >= SKIPPED:
                     return
                 continue
-            if time.monotonic() - looked > SLOW_FETCH and self._overtakes(info, batch, limit - len(got), deadline):
+            is_slow = time.monotonic() - looked > self._slow_fetch
+            if is_slow and self._overtakes(info, batch, wanted, deadline):
                 self._landing.land_in_turn(info, batch, deadline)
                 continue
-            more, ends = take(batch, looked)
-            got += more
-            if ends:
+            if claimer.take_batch(batch, looked):
                 return
 
     def _overtakes(self, info: QueueInfo, batch: Batch, limit: int, deadline: float) -> bool:
         """Are there free messages in front of a batch, which a lister has fetched since the claimer looked?"""
-        with given_back(info, batch):
+        with GivenBack(info, batch):
             while True:
                 found, leased = self._sealing.free(info, limit)
                 if found or not leased:
@@ -166,27 +224,6 @@ class Taking:
                 if time.monotonic() > deadline:
                     raise Busy("messages of this queue are being landed for others; try again")
                 time.sleep(LEASE_RETRY)
-
-    def _claim_batch(self, info: QueueInfo, claim: Claim, batch: Batch, seen: float) -> tuple[list[Message], bool]:
-        """Land a batch in a claim; see TakeBatch."""
-        def claimed(messages: Sequence[Message]) -> None:
-            with self._position_lock:
-                self._position = number(messages, self._position, self._store.now(), self._tag)
-            for message in messages:
-                message.hidden_until, message.claim, message.claim_ttl = claim.expires, claim.id, claim.ttl
-                message.expires = max(message.expires, claim.keep_until)
-                message.claims = 1
-
-        landed = self._batches.land(info, batch, claimed, partial(self._store.landed.land, seen=seen))
-        # If some were left out (expired, deleted, landed before) there may be more after them.
-        return landed, len(landed) == len(batch.envelopes)
-
-    def _pop_batch(self, info: QueueInfo, claim: Claim, batch: Batch, seen: float) -> tuple[list[Message], bool]:
-        """Take a batch off the broker if all of it is ours, or else claim it; see TakeBatch."""
-        if not all(is_ours(info, envelope) for envelope in batch.envelopes):
-            return self._claim_batch(info, claim, batch, seen)
-        popped = self._batches.consume(info, batch)
-        return popped, bool(popped)  # what fails from here on must not take them along
 
     def _release_quietly(self, info: QueueInfo, claim_id: str) -> None:
         """Free what a failed claim may have taken already, so that nobody waits for its ttl."""

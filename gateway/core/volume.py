@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bridges.errors import BridgeError
-from gateway.core.pool import Pool
+from gateway.core.pools.pool import Pool
 from gateway.core.queues.names import broker_name
 from storage.errors import StoreError
-from storage.model import split_name
+from storage.model import Stats, split_name
 
 #: Seconds for asking the broker how much waits in each queue: one question takes less than a millisecond.
 PATIENCE = 1.0
@@ -21,15 +22,16 @@ PAGE = 500
 UNKNOWN: dict[str, int | None] = {"free": None, "claimed": None, "total": None}
 
 
-def message_volume(pool: Pool) -> dict[str, Any]:
+def message_volume(pool: Pool, queues: Callable[[str, int], Sequence[str]]) -> dict[str, Any]:
     """Messages of all projects: free, claimed, and in total, which has the delayed ones too.
 
     What waits in the broker is free. If there are more queues than the broker can be asked about in PATIENCE seconds,
-    the rest is left out.
+    the rest is left out. ``queues`` lists the queues in the pool, up to so many after a name. What has landed counts
+    for the pool whose side-store it is: the default one, where others share it.
     """
     try:
-        landed = pool.store.landed.volume()
-        waiting = _waiting(pool) if pool.bridge.has_backlog else 0
+        landed = Stats() if pool.shares_store else pool.store.landed.volume()
+        waiting = _waiting(pool, queues) if pool.bridge.has_backlog else 0
     except (BridgeError, StoreError):
         return UNKNOWN
     return {
@@ -39,10 +41,10 @@ def message_volume(pool: Pool) -> dict[str, Any]:
     }
 
 
-def _waiting(pool: Pool) -> int:
+def _waiting(pool: Pool, queues: Callable[[str, int], Sequence[str]]) -> int:
     deadline = time.monotonic() + PATIENCE
     waiting, after = 0, ""
-    while keys := pool.store.catalogue.queue_keys(after, PAGE):
+    while keys := queues(after, PAGE):
         for key in keys:
             if time.monotonic() > deadline:
                 return waiting

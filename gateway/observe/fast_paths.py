@@ -15,8 +15,9 @@ DIRECT_SYSCALLS = "[wsgi] direct_syscalls"
 PIN_WORKERS = "[wsgi] pin_workers"
 SHARED_MEMORY = "[metrics] shared_memory"
 FAST_CONFIRMS = "[bridge] fast_confirms"
+DIRECT_COMMANDS = "[side_store] direct"
 
-FAST_PATHS = (DIRECT_SYSCALLS, PIN_WORKERS, SHARED_MEMORY, FAST_CONFIRMS)
+FAST_PATHS = (DIRECT_SYSCALLS, PIN_WORKERS, SHARED_MEMORY, FAST_CONFIRMS, DIRECT_COMMANDS)
 
 _said: set[str] = set()
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -40,10 +40,16 @@ MESSAGES = Counter(
     ["event"],
 )
 BRIDGE_CALLS = Histogram(
-    "marconi_bridge_call_seconds", "Time of calls to the broker.", ["call", "outcome"], buckets=BUCKETS
+    "marconi_bridge_call_seconds", "Time of calls to a pool's broker.", ["pool", "call", "outcome"], buckets=BUCKETS
 )
 STORE_CALLS = Histogram(
-    "marconi_side_store_call_seconds", "Time of calls to the side-store.", ["call", "outcome"], buckets=BUCKETS
+    "marconi_side_store_call_seconds", "Time of calls to a pool's side-store.", ["pool", "call", "outcome"],
+    buckets=BUCKETS,
+)
+MOVED = Counter(
+    "marconi_moved_messages",
+    "Messages that have moved out of the broker or the side-store of one pool while their queue moves to another.",
+    ["source", "target"],
 )
 UNOPENED = Counter(
     "marconi_unopened_messages",
@@ -55,7 +61,8 @@ OVER_QUOTA = Counter(
     ["limit"],
 )
 CONNECTIONS = Gauge(
-    "marconi_connections", "Connections that the gateway has open, by peer: broker, side-store.", ["peer"],
+    "marconi_connections", "Connections that the gateway has open, by pool and peer: broker, side-store.",
+    ["pool", "peer"],
     multiprocess_mode="livesum",
 )
 REFUSED = Counter(
@@ -65,19 +72,55 @@ CLOSED = Counter(
     "marconi_closed_connections",
     "Connections of clients closed early: slow_request, slow_answer, too_many, too_much, by reason.", ["reason"],
 )
+DELIVERIES = Counter(
+    "marconi_deliveries",
+    "Notifications by what happened to them: delivered, failed, dead, rest, stop count attempts; filtered, buried count"
+    " messages that are not for their receiver and those that were put away.", ["scheme", "outcome"],
+)
+DELIVERY_SECONDS = Histogram(
+    "marconi_delivery_seconds", "Time of attempts to deliver a notification.", ["scheme"],
+    buckets=(*BUCKETS, 20.0, 30.0, 60.0),
+)
+DELIVERY_LAG = Histogram(
+    "marconi_delivery_lag_seconds", "Time from the post of a message to the first attempt to deliver it.",
+    buckets=(*BUCKETS, 30.0, 60.0, 300.0, 1800.0, 3600.0),
+)
+NOTIFICATIONS = Gauge(
+    "marconi_notifications", "Notifications that wait for the subscriptions that are served, by state: pending, dead.",
+    ["state"], multiprocess_mode="livesum",
+)
+SUBSCRIPTIONS = Gauge(
+    "marconi_subscriptions",
+    "Subscriptions that are served, by state: unconfirmed, active, failing, resting, paused, disabled, unsubscribed.",
+    ["state"], multiprocess_mode="livesum",
+)
 FAST_PATH_FALLBACKS = Counter(
     "marconi_fast_path_fallbacks",
     "Times that a fast path which is switched on could not be used, by the option that switches it off.", ["option"],
 )
 
 #: Calls that never leave the process.
-LOCAL_CALLS = frozenset({"now", "connections", "fallbacks", "close", "at", "own_vhost", "describe"})
+LOCAL_CALLS = frozenset({
+    "now", "connections", "consume", "fallbacks", "close", "at", "own_vhost", "describe", "parse_bridging",
+})
 
 
-def timed(target: Any, histogram: Histogram, parts: Sequence[str] = ()) -> Any:
+class Guard(Protocol):
+    """Decides whether a call may be made; see gateway.core.pools.guard."""
+
+    is_on: bool
+
+    def run(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Make the call, or raise instead."""
+
+
+def timed(
+    target: Any, histogram: Histogram, pool: str, guard: Guard | None = None, parts: Sequence[str] = ()
+) -> Any:
     """``target`` with the time of each of its public methods recorded; attributes are passed on.
 
-    ``parts``: names of attributes whose methods are recorded too, under their own names.
+    ``pool``: the name of the pool that it belongs to. ``guard`` watches the calls. ``parts``: names of attributes whose
+    methods are recorded too, under their own names.
     """
     wrapper = type("Timed", (), {})()
     for name in dir(target):
@@ -85,18 +128,20 @@ def timed(target: Any, histogram: Histogram, parts: Sequence[str] = ()) -> Any:
             continue
         value = getattr(target, name)
         if name in parts:
-            value = timed(value, histogram)
+            value = timed(value, histogram, pool, guard)
         elif callable(value) and name not in LOCAL_CALLS:
-            value = _timed_call(value, histogram.labels(name, "ok"), histogram.labels(name, "error"))
+            value = _timed_call(value, guard, histogram.labels(pool, name, "ok"), histogram.labels(pool, name, "error"))
         setattr(wrapper, name, value)
     return wrapper
 
 
-def _timed_call(call: Callable[..., Any], ok: Histogram, failed: Histogram) -> Callable[..., Any]:
+def _timed_call(
+    call: Callable[..., Any], guard: Guard | None, ok: Histogram, failed: Histogram
+) -> Callable[..., Any]:
     def timed_call(*args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()
         try:
-            result = call(*args, **kwargs)
+            result = guard.run(call, args, kwargs) if guard is not None and guard.is_on else call(*args, **kwargs)
         except BaseException:
             failed.observe(time.perf_counter() - start)
             raise

@@ -32,12 +32,19 @@ _JSON_RANGES = frozenset({"application/json", "application/json-home", "applicat
 _PROJECT = re.compile(r"[\x20-\x2b\x2d-\x7e]+\Z")
 
 QUEUE_TITLE = "Invalid queue identification"
+TOPIC_TITLE = "Invalid topic identification"
 
 
 def check_queue_name(name: str) -> None:
     """Raises InvalidInput for what can't be the name of a queue."""
     if not QUEUE_NAME.match(name):
         raise InvalidInput("A queue's name is 1 to 64 characters of A-Z a-z 0-9 _ - ., and not . or ..", QUEUE_TITLE)
+
+
+def check_topic_name(name: str) -> None:
+    """Raises InvalidInput for what can't be the name of a topic."""
+    if not QUEUE_NAME.match(name):
+        raise InvalidInput("A topic's name is 1 to 64 characters of A-Z a-z 0-9 _ - ., and not . or ..", TOPIC_TITLE)
 
 
 def admit(service: Service, request: Request, operation: Operation) -> Call:
@@ -52,12 +59,13 @@ def admit(service: Service, request: Request, operation: Operation) -> Call:
         raise NotAcceptable(f"Only {JSON} is served")
     rule = None if operation.default_rule is None else operation.name
     if "HTTP_URL_SIGNATURE" in environ:
-        identity = Identity(_signed_project(service, environ))
+        identity = Identity(_signed_project(service, environ, operation))
         rule = None  # the signer was allowed what the signature covers
     else:
         identity = service.auth.identify(environ)
-    environ[CALLER] = identity, project_header(environ) or identity.project
-    project = _project(service, environ, identity) if PROJECT in operation.needs else ""
+    header = project_header(environ)
+    environ[CALLER] = identity, header or identity.project
+    project = _project(service, header, identity) if PROJECT in operation.needs else ""
     client = _client(service, environ) if CLIENT in operation.needs else ""
     call = Call(service, project, client, identity, request)
     if rule is not None and not call.allows(rule):
@@ -67,8 +75,7 @@ def admit(service: Service, request: Request, operation: Operation) -> Call:
     return call
 
 
-def _project(service: Service, environ: dict[str, Any], identity: Identity) -> str:
-    header = project_header(environ)
+def _project(service: Service, header: str, identity: Identity) -> str:
     if not header:
         if not identity.project:
             raise InvalidInput("The X-Project-ID header is missing or empty", "Project-Id Missing")
@@ -113,10 +120,10 @@ def accepts_json(accept: str) -> bool:
 _accepts_json = lru_cache(maxsize=1024)(accepts_json)
 
 
-def _signed_project(service: Service, environ: dict[str, Any]) -> str:
+def _signed_project(service: Service, environ: dict[str, Any], operation: Operation) -> str:
     """The project that a pre-signed request is for. Raises NotFound for every fault, so that nothing can be guessed."""
     project = environ.get("HTTP_X_PROJECT_ID", "")
-    if service.signing_key is None or not covers(
+    if service.signing_key is None or not operation.shareable or not covers(
         service.signing_key,
         environ["HTTP_URL_SIGNATURE"],
         environ.get("HTTP_URL_PATHS", "").split(","),

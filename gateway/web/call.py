@@ -18,6 +18,9 @@ from gateway.web.errors import UnsupportedCoding
 #: Longest header or query string, in characters, of which the meaning is cached: longer ones would fill the memory.
 MAX_CACHED = 256
 
+#: How many places of the service we cache documents for. There is one, unless the application is mounted several times.
+PLACES = 16
+
 JSON = "application/json"
 JSON_HOME = "application/json-home"
 FORM = "application/x-www-form-urlencoded"

@@ -9,8 +9,12 @@ from typing import TypeVar
 from gateway.access.auth.base import AuthStrategy, Identity
 from gateway.access.policy import Policy
 from gateway.access.rate_limit import RateLimit
+from gateway.access.trusts import KeystoneTrusts
 from gateway.core.core import Core
 from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.names import TOPICS, client_project
+from gateway.core.subscriptions.trusts import no_trust
+from gateway.web.healthcheck import Healthcheck
 from gateway.web.operations import Operation
 
 T = TypeVar("T")
@@ -21,6 +25,7 @@ class Service:
     """What the handlers work with; created once for a configuration."""
 
     core: Core
+    healthcheck: Healthcheck
     operations: tuple[Operation, ...]
     auth: AuthStrategy
     policy: Policy
@@ -31,6 +36,7 @@ class Service:
     client_id_length: tuple[int, int]
     request_rate: RateLimit | None
     byte_rate: RateLimit | None
+    trusts: KeystoneTrusts | None = None
 
 
 @dataclass(slots=True)
@@ -54,7 +60,14 @@ class Context:
 
     def allows(self, rule: str) -> bool:
         """Does the policy let the caller do what a rule is for? Raises IdentityUnavailable."""
-        return self.service.policy.allows(rule, self.identity, self.project)
+        return self.service.policy.allows(rule, self.identity, self.project.removeprefix(TOPICS))
+
+    def give_trust(self, expires: int) -> str:
+        """The id of a new trust of the caller's, until ``expires`` (ms); see KeystoneTrusts.create."""
+        trusts = self.service.trusts
+        if trusts is None:
+            return no_trust(expires)
+        return trusts.create(self.identity, client_project(self.project), expires)
 
     def on_queue(self, name: str, work: Callable[[QueueInfo], T], *, sure: bool = False) -> T | None:
         """The result of ``work`` on a queue, None if there is no such queue; see Directory.on."""

@@ -1,10 +1,10 @@
-"""What an operation of an API is. Everything that knows operations is generated from their one declaration."""
+"""What operations of an API and endpoints are. Everything that knows them is generated from their one declaration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 #: Status, document and headers of an answer. The document is any JSON value, bytes to be sent as they are, or None for
 #: an answer without a body.
@@ -59,8 +59,17 @@ class Operation:
     #: The policy's default: who may call, in oslo.policy's language. None: there is no rule, and anybody may.
     default_rule: str | None = None
 
+    #: Is it there only if ``[DEFAULT] admin_mode`` is on?
+    admin_mode: bool = False
+
     #: Name in the home document; operations of one relation stand there together. None: it is not there.
     relation: str | None = None
+
+    #: More relations of the home document that it stands under.
+    more_relations: tuple[str, ...] = ()
+
+    #: Can the right to it be shared by a signature?
+    shareable: bool = True
 
     #: More methods that the home document shows for its relation.
     more_methods: tuple[str, ...] = ()
@@ -81,7 +90,32 @@ class Operation:
     @property
     def route(self) -> str:
         """The path as Flask, metrics and documentation write it, like ``/v2/queues/<queue>``."""
-        return self.path.replace("{queue_name}", "{queue}").translate(_BRACKETS)
+        return self.path.replace("{queue_name}", "{queue}").replace("{topic_name}", "{topic}").translate(_BRACKETS)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Endpoint:
+    """Something that belongs to no version of an API and needs no credentials, project or client. Plain data.
+
+    Both listeners serve it: that of the API and, if there is one, that of ``[metrics]``.
+    """
+
+    method: ClassVar[str] = "GET"
+
+    #: Its path, as Flask, metrics and documentation write it too.
+    route: str
+
+    #: What the documentation says about it, in Markdown, in a table's cell.
+    description: str
+
+    #: The answer: gets the Service and the WSGI environment of the request.
+    answer: Callable[[Any, dict[str, Any]], Answer]
+
+    #: There is one path to it, without a slash at its end and without ``[wsgi] prefix``, so that a proxy can refuse it.
+    exact: bool = False
+
+    #: Not for clients: the API's listener serves it only if ``[metrics]`` has none.
+    private: bool = False
 
 
 #: From a path's variables to Flask's.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -32,13 +32,26 @@ _LINES = {status: f"{status} {phrase.upper()}" for status, phrase in HTTP_STATUS
 _BODILESS = frozenset({204, 304})
 
 
+class Serving(Protocol):
+    """Answers what has no view, and records what Flask answers."""
+
+    def refuse(self, request: Request, error: HTTPException) -> Response:
+        """The answer for an unknown path or method; ``error`` is what was raised for it."""
+
+    def record(
+        self, environ: dict[str, Any], start_response: Callable[..., Any], route: str,
+        answer: Callable[..., Iterable[bytes]],
+    ) -> Iterable[bytes]:
+        """The answer of ``answer``, a WSGI application, to a request of that route."""
+
+
 class App(flask.Flask):
     """A Flask application. Views that are added with ``add`` are called without what Flask does for each request:
     contexts, sessions, signals and hooks. Everything else that is registered on it, like blueprints, is served by
     Flask.
 
     Each path is checked first, for both (see paths.locate), and both are told where the service's own place is by
-    SCRIPT_NAME. A path that neither knows goes to ``refuse``.
+    SCRIPT_NAME. A path that neither knows is refused by ``serving``, which also records what Flask answers.
 
     ``monitor`` is what the listener of [metrics] serves.
     """
@@ -46,13 +59,12 @@ class App(flask.Flask):
     monitor: App
 
     def __init__(
-        self, name: str, max_body: int, refuse: Callable[[Request, HTTPException], Response], prefix: str = "",
-        fast: bool = True,
+        self, name: str, max_body: int, serving: Serving, prefix: str = "", fast: bool = True,
     ):
         """``max_body``: bytes of the largest body that is read. ``prefix``: see paths.locate.
 
-        ``refuse`` gets the request and what is raised for an unknown path or method. ``fast``: whether views that are
-        added with ``add`` are called without Flask; if not, Flask's hooks and signals see their requests too.
+        ``fast``: whether views that are added with ``add`` are called without Flask; if not, Flask's hooks and signals
+        see their requests too.
         """
         super().__init__(name, static_folder=None)
         self.config["MAX_CONTENT_LENGTH"] = max_body
@@ -60,7 +72,7 @@ class App(flask.Flask):
         self._match = self.url_map.bind("").match
         self._match_cached = lru_cache(CACHED_ROUTES)(self._match)
         self._max_body = max_body
-        self._refuse = refuse
+        self._serving = serving
         self._views: dict[str, View] = {}
         self._prefix = prefix.rstrip("/")
         self._exact: set[str] = set()
@@ -95,12 +107,16 @@ class App(flask.Flask):
             if not bare and endpoint in self._exact:
                 raise NotFound
         except HTTPException as error:
-            if self._is_flasks(path, error):
-                return self._through_flask(environ, start_response)
-            status, data, headers = self._refuse(request, error)
+            route = self._route_at_flask(path, method, error)
+            if route is not None:
+                return self._serving.record(environ, start_response, route, self._through_flask)
+            status, data, headers = self._serving.refuse(request, error)
         else:
             view = self._views.get(endpoint)
-            if view is None or not self._fast:
+            if view is None:
+                route = self._match(path, method, return_rule=True)[0].rule
+                return self._serving.record(environ, start_response, route, self._through_flask)
+            if not self._fast:
                 return self._through_flask(environ, start_response)
             status, data, headers = view(request, **names)
         if status not in _BODILESS:
@@ -108,11 +124,17 @@ class App(flask.Flask):
         start_response(_LINES[status], headers)
         return (data,) if data and method != "HEAD" else ()
 
-    def _is_flasks(self, path: str, error: HTTPException) -> bool:
-        """Is it for Flask to answer a request that has no view: at a path that was not added with ``add``?"""
+    def _route_at_flask(self, path: str, method: str, error: HTTPException) -> str | None:
+        """The route of a path that was not added with ``add``, if Flask has an answer to ``error`` there."""
         if isinstance(error, MethodNotAllowed):
-            return self._match(path, next(iter(error.valid_methods or ())))[0] not in self._views
-        return isinstance(error, RequestRedirect)  # to the same path with a slash at its end
+            rule = self._match(path, next(iter(error.valid_methods or ())), return_rule=True)[0]
+            return None if rule.endpoint in self._views else rule.rule
+        if isinstance(error, RequestRedirect):
+            try:
+                return self._match(f"{path}/", method, return_rule=True)[0].rule
+            except HTTPException:
+                return ""  # Flask has a rule that redirects to somewhere else
+        return None
 
     def _through_flask(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if base := base_of(environ):

@@ -1,24 +1,27 @@
-"""The one way that every request of ours goes: admit, run the handler, render, and turn any error into an answer."""
+"""The one way that every request goes: admit, run the handler, render, turn any error into an answer, and record it."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import orjson
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request
+from werkzeug.wsgi import ClosingIterator
 
 from gateway.access.audit import AuditLog
+from gateway.environ import sent_path
 from gateway.observe import metrics
 from gateway.observe.beside import failed
 from gateway.observe.logs import REQUEST_ID, new_request_id
-from gateway.web.admission import admit, check_queue_name
+from gateway.web.admission import admit, check_queue_name, check_topic_name
 from gateway.web.call import JSON
 from gateway.web.context import Service
 from gateway.web.errors import answer
-from gateway.web.operations import Answer, Operation, by_route
+from gateway.web.operations import Answer, Endpoint, Operation, by_route
 from gateway.web.router import App, Response, View
 
 LOG = logging.getLogger(__name__)
@@ -26,13 +29,19 @@ LOG = logging.getLogger(__name__)
 #: Methods that the metrics tell apart. All others count as one, or clients could fill the memory with names.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-#: Headers of every answer: no cache may keep an answer for another caller (caches don't know X-Auth-Token), and no
-#: browser may take it for a page.
+REQUEST_ID_HEADER = "X-Openstack-Request-Id"
+
+#: Headers of every answer but Flask's: no cache may keep an answer for another caller (caches don't know X-Auth-Token),
+#: and no browser may take it for a page.
 GUARDS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 
 class Serving:
-    """Answers requests. Raises nothing: an error becomes an answer here and nowhere else."""
+    """Answers requests. An error becomes an answer here and nowhere else.
+
+    Of each request it records metrics, a line of the log at the level DEBUG and, unless it is for an endpoint or an
+    unknown path, one of the audit log. Its id is in these, in all other lines of the log, and in the answer.
+    """
 
     def __init__(self, service: Service, audit: AuditLog | None):
         self._service = service
@@ -43,12 +52,10 @@ class Serving:
         for route, operations in by_route(self._service.operations).items():
             app.add(route, operations, self._view(route, operations))
 
-    def add(self, app: App, route: str, run: Callable[[Request], Answer], exact: bool = False) -> None:
-        """Have an application answer GET requests that are no operation of an API: they need no credentials.
-
-        ``exact``: see App.add.
-        """
-        app.add(route, ["GET"], lambda request: self._serve(request, route, lambda: run(request)), exact)
+    def add_endpoints(self, app: App, endpoints: Iterable[Endpoint]) -> None:
+        """Have an application answer endpoints."""
+        for endpoint in endpoints:
+            app.add(endpoint.route, [endpoint.method], self._endpoint_view(endpoint), endpoint.exact)
 
     def refuse(self, request: Request, error: HTTPException) -> Response:
         """The answer for an unknown path or method."""
@@ -57,6 +64,39 @@ class Serving:
             raise error
 
         return self._serve(request, "", run)
+
+    def record(
+        self, environ: dict[str, Any], start_response: Callable[..., Any], route: str,
+        answer: Callable[..., Iterable[bytes]],
+    ) -> Iterable[bytes]:
+        """The answer of a WSGI application that is not ours, as Flask with a blueprint, recorded like our own.
+
+        Raises what the application raises.
+        """
+        start = time.perf_counter()
+        request_id = new_request_id()
+        status = 500  # of an exception that the application lets through
+
+        def start_ours(line: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            nonlocal status
+            status = int(line[:3])
+            return start_response(line, [*headers, (REQUEST_ID_HEADER, request_id)], *error)
+
+        token = REQUEST_ID.set(request_id)
+        try:
+            body = answer(environ, start_ours)
+        finally:
+            method = environ["REQUEST_METHOD"]
+            method = method if method in METHODS else "OTHER"
+            self._record(environ, method, route, status, start, request_id, f"{method} {route}")
+            REQUEST_ID.reset(token)
+        # Anything else is not produced while it is sent, or is a file, which the server knows how to send.
+        return _Streamed(body, request_id) if isinstance(body, ClosingIterator) else body
+
+    def _endpoint_view(self, endpoint: Endpoint) -> View:
+        return lambda request: self._serve(
+            request, endpoint.route, lambda: endpoint.answer(self._service, request.environ)
+        )
 
     def _view(self, route: str, operations: dict[str, Operation]) -> View:
         service = self._service
@@ -69,6 +109,8 @@ class Serving:
                 call = admit(service, request, operation)
                 if "queue" in names:
                     check_queue_name(names["queue"])
+                elif "topic" in names:
+                    check_topic_name(names["topic"])
                 if operation.parse is None:
                     value = operation.handler(call, **names)
                 else:
@@ -96,17 +138,52 @@ class Serving:
                 status, document, headers = answer(failure)
                 data = orjson.dumps(document)
             method = request.method if request.method in METHODS else "OTHER"
-            try:  # the operation is done, whatever comes of the rest
-                if self._audit is not None and operation is not None:
-                    action = operation.rule if operation.method == method else None
-                    self._audit.record(request.environ, action or f"{method} {route}", status, request_id)
-                metrics.REQUESTS.labels(route, method, status).observe(time.perf_counter() - start)
-                LOG.debug("%s %s %d", method, request.path, status)
-            except Exception as error:
-                failed("metrics and audit", error)
+            action = None
+            if operation is not None:
+                action = (operation.rule if operation.method == method else None) or f"{method} {route}"
+            self._record(request.environ, method, route, status, start, request_id, action)
         finally:
             REQUEST_ID.reset(token)
-        sent = [*GUARDS, ("X-Openstack-Request-Id", request_id), *headers.items()]
+        sent = [*GUARDS, (REQUEST_ID_HEADER, request_id), *headers.items()]
         if data and "Content-Type" not in headers:
             sent.append(("Content-Type", JSON))
         return status, data, sent
+
+    def _record(
+        self, environ: dict[str, Any], method: str, route: str, status: int, start: float, request_id: str,
+        action: str | None,
+    ) -> None:
+        """``start``: when the request began. ``action``: for the audit log, None for what it leaves out."""
+        try:  # the request is answered, whatever comes of this
+            if self._audit is not None and action is not None:
+                self._audit.record(environ, action, status, request_id)
+            metrics.REQUESTS.labels(route, method, status).observe(time.perf_counter() - start)
+            if LOG.isEnabledFor(logging.DEBUG):
+                LOG.debug("%s %s %d", method, sent_path(environ), status)
+        except Exception as error:
+            failed("metrics and audit", error)
+
+
+class _Streamed:
+    """A body that is produced while it is sent. The lines that its producer logs have the request's id, too."""
+
+    def __init__(self, body: ClosingIterator, request_id: str):
+        self._body = body
+        self._request_id = request_id
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return self._with_id(self._body.__next__)
+
+    def close(self) -> None:
+        """Let the producer give back what it holds."""
+        self._with_id(self._body.close)
+
+    def _with_id(self, call: Callable[[], Any]) -> Any:
+        token = REQUEST_ID.set(self._request_id)
+        try:
+            return call()
+        finally:
+            REQUEST_ID.reset(token)

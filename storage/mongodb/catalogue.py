@@ -1,72 +1,54 @@
-"""The catalogue in MongoDB: queues, marks of bridged queues, locks."""
+"""The catalogue in MongoDB: queues, and the pools that they are in."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
-from bson import DatetimeMS
 from pymongo import ASCENDING
 from pymongo.errors import DuplicateKeyError
 
-from storage.catalogue import Catalogue
-from storage.model import MOST_METADATA, Clock, Queue, message_key, new_incarnation, split_name, within_bytes
+from storage.model import (
+    DEFAULT_POOL,
+    MOST_METADATA,
+    Clock,
+    Queue,
+    message_key,
+    metadata_size,
+    new_incarnation,
+    split_name,
+    within_bytes,
+)
 from storage.mongodb.database import Database
-from storage.mongodb.landing import MongoDBLanding
+from storage.mongodb.documents import MOVE, POOL
+from storage.mongodb.moving import MongoDBMoving
+from storage.mongodb.records import MongoDBRecords
 
-#: Milliseconds for which it is remembered when a lock was given up.
-LOCKS_KNOWN_FOR = 60_000
-
-#: Fields of a queue's document; ``_id`` is ``<project>/<queue>``. A lock has EXPIRES too.
+#: Fields of a queue's document; ``_id`` is ``<project>/<queue>``. POOL is not there in the default pool, and NOTIFIES
+#: only in queues that notify.
 PROJECT = "p"
 NAME = "n"
 METADATA = "m"
 VERSION = "v"
 INCARNATION = "i"
-EXPIRES = "e"
+NOTIFIES = "nt"
 
 
-class MongoDBCatalogue(Catalogue):
-    """The collections ``queues``, ``bridged`` and ``locks``."""
+class MongoDBCatalogue(MongoDBRecords):
+    """The second half of the catalogue: the collection ``queues``."""
 
-    def __init__(self, database: Database, landed: MongoDBLanding, clock: Clock):
+    def __init__(self, database: Database, landed: MongoDBMoving, clock: Clock):
         """``landed``: what has landed in the queues. ``clock``: the side-store itself."""
-        self._calls = database.calls
+        super().__init__(database, clock)
         self._queues = database.queues
-        self._bridged = database.bridged
-        self._locks = database.locks
         self._landed = landed
-        self._clock = clock
-
-    # -- locks --------------------------------------------------------------------------------------------------
-
-    def lock(self, name: str, owner: str, seconds: float) -> int | None:
-        with self._calls():
-            now = self._clock.now()
-            until = now + int(seconds * 1000)
-            try:
-                before = self._locks.find_one_and_update(
-                    {"_id": name, "until": {"$lte": now}},
-                    {"$set": {"owner": owner, "until": until, EXPIRES: DatetimeMS(until + LOCKS_KNOWN_FOR)}},
-                    upsert=True,
-                )
-            except DuplicateKeyError:  # the document exists, but is held: the upsert tried to insert a second one
-                return None
-        return before["until"] if before is not None else 0
-
-    def unlock(self, name: str, owner: str, after: float = 0.0) -> None:
-        with self._calls():
-            until = self._clock.now() + int(after * 1000)
-            self._locks.update_one(
-                {"_id": name, "owner": owner},
-                {"$set": {"until": until, EXPIRES: DatetimeMS(until + LOCKS_KNOWN_FOR)}, "$unset": {"owner": 1}},
-            )
 
     # -- queues -------------------------------------------------------------------------------------------------
 
-    def create_queue(self, q: str, metadata: bytes | None) -> bool:
+    def create_queue(
+        self, q: str, metadata: bytes | None, pool: str = DEFAULT_POOL, copies: Sequence[str] = ()
+    ) -> bool:
         project, name = split_name(q)
         with self._calls():
             now = self._clock.now()
@@ -75,6 +57,10 @@ class MongoDBCatalogue(Catalogue):
                 "_id": q, PROJECT: project, NAME: name, METADATA: metadata or b"{}", VERSION: now,
                 INCARNATION: new_incarnation(now),
             }
+            if pool != DEFAULT_POOL:
+                document[POOL] = pool
+            if copies:
+                document[NOTIFIES] = True
             try:
                 self._queues.insert_one(document)
                 is_new = True
@@ -83,8 +69,8 @@ class MongoDBCatalogue(Catalogue):
                 if metadata is not None:
                     self._queues.update_one({"_id": q}, {"$set": {METADATA: metadata}, "$inc": {VERSION: 1}})
             found = document if is_new else self._queues.find_one({"_id": q})
-            if found is not None:
-                self._landed.open_queue(_queue(found).key)
+            if found is not None and (is_new or (POOL not in found and MOVE not in found)):
+                self._landed.open_queue(_queue(found).key, copies=copies)
         return is_new
 
     def get_queue(self, q: str) -> Queue | None:
@@ -98,6 +84,11 @@ class MongoDBCatalogue(Catalogue):
                 {"_id": q, VERSION: version}, {"$set": {METADATA: metadata}, "$inc": {VERSION: 1}}
             )
         return result.matched_count == 1
+
+    def set_notifies(self, q: str, notifies: bool = True) -> bool:
+        change = {"$set": {NOTIFIES: True}} if notifies else {"$unset": {NOTIFIES: ""}}
+        with self._calls():
+            return self._queues.update_one({"_id": q}, change).matched_count == 1
 
     def delete_queue(self, q: str) -> None:
         with self._calls():
@@ -115,7 +106,7 @@ class MongoDBCatalogue(Catalogue):
         with self._calls(), self._queues.find(
             _named(project, after, part), limit=limit, sort=[(NAME, ASCENDING)], batch_size=limit
         ) as found:
-            return within_bytes((_queue(document) for document in found), most_bytes)
+            return within_bytes((_queue(document) for document in found), most_bytes, metadata_size)
 
     def list_names(self, project: str, after: str, limit: int, part: str = "") -> list[str]:
         with self._calls():
@@ -133,25 +124,38 @@ class MongoDBCatalogue(Catalogue):
             found = self._queues.find({"_id": {"$gt": after}}, {"_id": 1}, limit=limit, sort=[("_id", ASCENDING)])
             return [document["_id"] for document in found]
 
-    # -- queues that read from an exchange of other applications -------------------------------------------------
+    # -- pools --------------------------------------------------------------------------------------------------
 
-    def mark_bridged(self, q: str) -> str:
-        mark = uuid4().hex
+    def change_move(self, q: str, before: bytes | None, move: bytes | None, pool: str | None = None) -> bool:
+        changes: dict[str, dict[str, Any]] = {}
+        for field, value, absent in ((MOVE, move, move is None), (POOL, pool, pool == DEFAULT_POOL)):
+            if absent:
+                changes.setdefault("$unset", {})[field] = 1
+            elif value is not None:
+                changes.setdefault("$set", {})[field] = value
         with self._calls():
-            try:
-                self._bridged.update_one({"_id": q}, {"$set": {"mark": mark}}, upsert=True)
-            except DuplicateKeyError:  # two at the same moment
-                self._bridged.update_one({"_id": q}, {"$set": {"mark": mark}})
-        return mark
+            if self._queues.update_one({"_id": q, MOVE: before}, changes).matched_count:
+                return True
+            found = self._queues.find_one({"_id": q})
+        if found is None:
+            return False
+        queue = _queue(found)
+        return queue.move == move and pool in (None, queue.pool)
 
-    def list_bridged(self, after: str, limit: int) -> list[tuple[str, str]]:
-        with self._calls():
-            found = self._bridged.find({"_id": {"$gt": after}}).sort("_id", ASCENDING).limit(limit)
-            return [(one["_id"], one["mark"]) for one in found]
+    def list_moving(self, after: str, limit: int) -> list[str]:
+        return self._names({MOVE: {"$exists": True}}, after, limit, "moves")
 
-    def unmark_bridged(self, q: str, mark: str) -> None:
+    def list_in_pool(self, pool: str, after: str, limit: int) -> list[str]:
+        if pool == DEFAULT_POOL:
+            return self._names({POOL: None}, after, limit, "_id_")
+        return self._names({POOL: pool}, after, limit, "pools")
+
+    def _names(self, query: Mapping[str, Any], after: str, limit: int, index: str) -> list[str]:
         with self._calls():
-            self._bridged.delete_one({"_id": q, "mark": mark})
+            found = self._queues.find(
+                {**query, "_id": {"$gt": after}}, {"_id": 1}, limit=limit, sort=[("_id", ASCENDING)], hint=index
+            )
+            return [document["_id"] for document in found]
 
 
 def _named(project: str, after: str, part: str) -> dict[str, Any]:
@@ -165,5 +169,6 @@ def _named(project: str, after: str, part: str) -> dict[str, Any]:
 def _queue(document: Mapping[str, Any]) -> Queue:
     return Queue(
         document[NAME], bytes(document[METADATA]), document[VERSION],
-        message_key(document["_id"], document.get(INCARNATION, "")),
+        message_key(document["_id"], document.get(INCARNATION, "")), document.get(POOL, DEFAULT_POOL),
+        document.get(MOVE), document.get(NOTIFIES, False),
     )

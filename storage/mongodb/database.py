@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 
 from storage.errors import StoreUnavailable
 from storage.mongodb.direct import DATES, Direct
-from storage.mongodb.documents import CLAIM, EXPIRES, HIDDEN_UNTIL, NEVER, POSITION, QUEUE
+from storage.mongodb.documents import CLAIM, EXPIRES, HIDDEN_UNTIL, MOVE, NEVER, POOL, POSITION, QUEUE
 from storage.mongodb.reach import Call, Reach
 from storage.mongodb.uri import check_uri, complaint, describe
 
@@ -21,10 +21,15 @@ T = TypeVar("T")
 #: Without ``j`` a majority write waits for the journal's 100 ms tick (MongoDB manual, "Write Concern").
 DURABLE = WriteConcern(w="majority", j=True)
 
-#: Seconds after which the offset to the server's clock is measured again.
+#: The offset to the server's clock is measured again at this interval, in seconds.
 CLOCK_REFRESH = 30.0
 
-#: Seconds per second by which the two clocks may drift apart; a generous bound.
+#: The clock is read until its error is at most so many seconds, and at most so often. Ids that several gateways make
+#: are in order but for this error.
+CLOCK_EXACT = 0.001
+CLOCK_READINGS = 5
+
+#: How fast we assume the two clocks drift apart, in seconds per second. Real clocks drift less.
 CLOCK_DRIFT = 0.001
 
 INDEXES = (
@@ -37,12 +42,23 @@ INDEXES = (
     IndexModel([(EXPIRES, ASCENDING)], name="expiry", expireAfterSeconds=0),
 )
 
+QUEUE_INDEXES = (
+    IndexModel([("p", ASCENDING), ("n", ASCENDING)], name="name", unique=True),
+    IndexModel(
+        [(POOL, ASCENDING), ("_id", ASCENDING)], name="pools", partialFilterExpression={POOL: {"$exists": True}}
+    ),
+    # Begins with _id for the order, and is empty while no queue moves.
+    IndexModel(
+        [("_id", ASCENDING), ("n", ASCENDING)], name="moves", partialFilterExpression={MOVE: {"$exists": True}}
+    ),
+)
+
 
 class Database:
     """The collections of a database. A replica set, majority writes, journaled.
 
     ``messages`` has landed messages, leases and tombstones (documents.py); ``queues`` the queues' documents,
-    ``bridged`` marks of queues, and ``locks`` what gateways have locked.
+    ``bridged`` marks of queues, ``records`` small documents such as pools, and ``locks`` what gateways have locked.
     """
 
     def __init__(self, uri: str, timeout: float, max_pool_size: int, direct: bool):
@@ -73,6 +89,7 @@ class Database:
         self.queues = self._database["queues"]
         self.bridged = self._database["bridged"]
         self.locks = self._database["locks"]
+        self.records = self._database["records"]
         self._reach = Reach(timeout, lambda: self.client.admin.command("ping"), self._prepare)
         self.direct = Direct(self.client, uri, self.name, DURABLE, timeout, lambda: self._reach.left, direct)
         self._prepare_lock = threading.Lock()
@@ -140,7 +157,7 @@ class Database:
                 raise StoreUnavailable(self._reach.down)
             self._read_clock()
             self.messages.create_indexes(list(INDEXES))
-            self.queues.create_index([("p", ASCENDING), ("n", ASCENDING)], name="name", unique=True)
+            self.queues.create_indexes(list(QUEUE_INDEXES))
             self.locks.create_index([("e", ASCENDING)], name="expiry", expireAfterSeconds=0)
         finally:
             self._prepare_lock.release()
@@ -157,14 +174,17 @@ class Database:
             self._read_clock()
 
     def _read_clock(self) -> None:
-        sent = time.monotonic()
-        answer = self._database.command("hello", codec_options=DATES)
-        received = time.monotonic()
-        # A slow answer is an inexact one. It is used only once the known offset may have drifted as far.
-        error = (received - sent) / 2
-        if error <= self._clock_error + CLOCK_DRIFT * (received - self._clock_read):
-            self._clock_offset = int(answer["localTime"]) / 1000 - (sent + received) / 2
-            self._clock_read, self._clock_error = received, error
+        for _ in range(CLOCK_READINGS):
+            sent = time.monotonic()
+            answer = self._database.command("hello", codec_options=DATES)
+            received = time.monotonic()
+            # A slow answer is an inexact one. It is used only once the known offset may have drifted as far.
+            error = (received - sent) / 2
+            if error <= self._clock_error + CLOCK_DRIFT * (received - self._clock_read):
+                self._clock_offset = int(answer["localTime"]) / 1000 - (sent + received) / 2
+                self._clock_read, self._clock_error = received, error
+            if error <= CLOCK_EXACT:
+                return
 
 
 def _first(result: T | None, driver: Callable[[], T]) -> T:

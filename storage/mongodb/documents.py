@@ -4,7 +4,8 @@ There are three kinds of documents, distinguished by HIDDEN_UNTIL:
 
 * landed messages, >= 0: hidden until (ms), 0 = free;
 * a queue's landing lease, LEASE_HELD or LEASE_FREE. It is in this collection so that one query shows a claimer both
-  the free messages and whether the lease is held now. It exists as long as the queue;
+  the free messages and whether the lease is held now. It exists as long as the queue. The keys that are bound to the
+  queue's are in it, so that landing under the lease needs no further query for them;
 * tombstones, without the field: ids of messages that must not land any more.
 
 ``_id`` is ``<queue key>/<message id>``: a message id is unique in its queue only, native AMQP producers choose theirs.
@@ -30,9 +31,16 @@ POSTED = "p"
 EXPIRES = "e"
 CLIENT = "u"
 BODY = "b"
-#: True, or the ``key`` of the message; not there for a message that is not encrypted.
+#: The ``key`` of an encrypted message, or True if that is unknown. Other messages don't have this field.
 SEALED = "x"
 PROPERTIES = "r"
+
+#: Field of a lease with the keys to which is copied what is appended; it may be missing.
+COPIES = "copies"
+
+#: Fields of a queue's document that indexes are made of: the pool that it is in, and its way to another one.
+POOL = "w"
+MOVE = "mv"
 
 #: HIDDEN_UNTIL of a lease.
 LEASE_HELD = -1
@@ -41,10 +49,10 @@ LEASE_FREE = -2
 #: Expiry of documents that must outlive every query's ``e > now`` and the TTL index: the year 9999.
 NEVER = DatetimeMS(253_370_764_800_000)
 
-#: What distinguishes a landed message from a lease and a tombstone.
+#: Condition that landed messages meet, and leases and tombstones don't.
 LANDED: Mapping[str, Any] = {POSITION: {"$gt": 0}}
 
-#: The change that puts a message back among the free ones.
+#: The update that makes a claimed message free again.
 FREED: Mapping[str, Any] = {"$set": {HIDDEN_UNTIL: 0}, "$unset": {CLAIM: 1, CLAIM_TTL: 1}}
 
 

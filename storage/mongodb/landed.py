@@ -1,4 +1,4 @@
-"""The landed store in MongoDB: claims, lists, deletions. How messages get there is in landing.py."""
+"""The landed store in MongoDB: claims, lists, deletions. The modules of its base classes have the rest."""
 
 from __future__ import annotations
 
@@ -32,17 +32,22 @@ from storage.mongodb.documents import (
     opened_by,
     to_message,
 )
-from storage.mongodb.landing import MongoDBLanding
+from storage.mongodb.moving import MongoDBMoving
 
-#: Seconds for counting the messages of all queues.
+#: Queues of which is remembered what their lease told.
+QUEUES_REMEMBERED = 10_000
+
+#: Timeout for counting the messages of all queues, in seconds.
 VOLUME_SECONDS = 2.0
 
 
-class MongoDBLanded(MongoDBLanding):
-    """The second half of the landed store: what reads, claims, changes and removes messages."""
+class MongoDBLanded(MongoDBMoving):
+    """The fourth part of the landed store: what reads, claims, changes and removes messages."""
 
     def __init__(self, database: Database, clock: Clock):
         super().__init__(database, clock)
+        #: The last position that a queue's lease told; 0 if it was none.
+        self._last_seen: dict[str, int] = {}
         self._pages: Combiner[tuple[Any, ...], Sequence[Message]] = Combiner(self._list, self.timeout)
 
     # -- claims -------------------------------------------------------------------------------------------------
@@ -57,16 +62,32 @@ class MongoDBLanded(MongoDBLanding):
                     } | opened_by(ring),
                     limit, sort={HIDDEN_UNTIL: DESCENDING, POSITION: ASCENDING}, hint="visibility",
                 )
-                if not documents or documents[0][HIDDEN_UNTIL] <= 0:
-                    break
-                self._messages.update_many({QUEUE: q, HIDDEN_UNTIL: {"$gt": 0, "$lte": now}}, FREED)
-        leased = False
-        if documents and documents[-1][HIDDEN_UNTIL] < 0:
-            lease = documents.pop()
-            leased = lease[HIDDEN_UNTIL] == LEASE_HELD and lease["until"] > now
-        elif len(documents) < limit:
-            raise QueueGone(q)
-        return [to_message(d) for d in documents], leased
+                if documents and documents[0][HIDDEN_UNTIL] > 0:
+                    self._messages.update_many({QUEUE: q, HIDDEN_UNTIL: {"$gt": 0, "$lte": now}}, FREED)
+                    continue
+                if not (documents and documents[-1][HIDDEN_UNTIL] < 0) and len(documents) < limit:
+                    raise QueueGone(q)
+                leased, last = False, None
+                # A lease that is given back while MongoDB reads the index is found twice: held, and then free.
+                while documents and documents[-1][HIDDEN_UNTIL] < 0:
+                    lease = documents.pop()
+                    leased = leased or (lease[HIDDEN_UNTIL] == LEASE_HELD and lease["until"] > now)
+                    last = lease["last"]
+                if leased or last is None or self._saw_all(q, last):
+                    return [to_message(d) for d in documents], leased
+
+    def _saw_all(self, q: str, last: int) -> bool:
+        """Has nobody landed free messages up to ``last``, as the lease says, since this process looked last?
+
+        MongoDB may pause within a find. A lister that lands and gives back its lease meanwhile would go unseen: the
+        messages are read before the lease. (Claimers wait until a lister's lease is over, see gateway.core.landing.)
+        """
+        if self._last_seen.get(q, 0) == last:
+            return True
+        if len(self._last_seen) >= QUEUES_REMEMBERED:
+            self._last_seen.clear()
+        self._last_seen[q] = last
+        return False
 
     def claim(self, q: str, messages: Sequence[Message], claim: Claim) -> list[Message]:
         wanted = {"_id": {"$in": keys(q, (m.id for m in messages))}}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from bson import DatetimeMS
 from bson.errors import BSONError
-from pymongo import DESCENDING, ReturnDocument
-from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, OperationFailure
+from pymongo import DESCENDING, DeleteOne, ReturnDocument
+from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
 from storage.errors import LeaseLost, QueueGone, Unstorable
 from storage.landed import SEEN_FOR, LandedStore
@@ -21,12 +21,12 @@ from storage.mongodb.database import Database
 from storage.mongodb.direct import DUPLICATE_KEY
 from storage.mongodb.documents import (
     BODY,
+    CLAIM,
     EXPIRES,
     HIDDEN_UNTIL,
     LANDED,
     LEASE_FREE,
     LEASE_HELD,
-    NEVER,
     POSITION,
     PROPERTIES,
     QUEUE,
@@ -37,65 +37,51 @@ from storage.mongodb.documents import (
 )
 from storage.mongodb.reach import MAX_ERROR
 
-#: Bytes of bodies that a direct command lands; the driver makes several commands of more.
+#: Maximum total size of bodies in bytes that a direct command lands. The driver splits more into several commands.
 DIRECTLY = 16 * 1024 * 1024
 
-#: Milliseconds for which it is recorded that messages have landed under a lease, in case the answer is lost.
+#: How long we record that messages have landed under a lease, in milliseconds, in case the answer is lost.
 DONE_KNOWN_FOR = 60_000
 
-#: Bytes of bodies in one command that lands under the lease: the command itself is a document of up to 16 MiB.
+#: Maximum total size of bodies in bytes in a command that lands under the lease. The command itself is a document of up
+#: to 16 MiB.
 LANDED_AT_ONCE = 15 * 1024 * 1024
 
-#: Deleted queues that remove_late() looks after; older ones are left to the TTL index.
-DELETED_AT_MOST = 10_000
-
-#: What the driver raises for a document that MongoDB can't hold (DocumentTooLarge is a BSONError), before it sends it.
+#: Exceptions of the driver for a document that MongoDB can't store (DocumentTooLarge is a BSONError). Nothing was sent
+#: then.
 UNSTORABLE = (BSONError, OverflowError, UnicodeEncodeError)
 
 #: Error codes by which the server says the same: BadValue, InvalidBSON, BSONObjectTooLarge, KeyTooLong, and two of an
 #: update that makes a document too large (MongoDB's error_codes.yml).
 NEVER_STORED = frozenset({2, 22, 10334, 17280, 17419, 17420})
 
+#: What $merge does where a document exists, in the order in which it is tried. With "fail" it inserts many documents at
+#: once, which costs a quarter; then what exists is an error, and the others of a command are inserted or not.
+KNOWN = ("keepExisting",)
+NEW = ("fail", "keepExisting")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How documents land under a lease.
+
+    ``stages`` lead from the lease to the documents that are to be inserted, in their order. A command has ``most``
+    bytes of bodies. ``tries``: KNOWN or NEW.
+    """
+
+    stages: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any]]]
+    most: int
+    tries: Sequence[str]
+
 
 class MongoDBLanding(LandedStore):
-    """The first half of the landed store: what adds messages. A queue has a lease, held or not, while it exists."""
+    """The first part of the landed store: what adds messages. A queue has a lease, held or not, while it exists."""
 
     def __init__(self, database: Database, clock: Clock):
         super().__init__(clock, database.timeout)
         self._database = database
         self._calls = database.calls
         self._messages = database.messages
-        #: When late messages of a deleted queue may be removed (monotonic seconds), and its key. Keys that do not fit
-        #: keep late messages till they expire; nobody sees them.
-        self._deleted: deque[tuple[float, str]] = deque(maxlen=DELETED_AT_MOST)
-
-    # -- queues -------------------------------------------------------------------------------------------------
-
-    def open_queue(self, q: str) -> None:
-        """Let messages land under a queue's key."""
-        # From the start, as it ends the search for free messages: where nothing comes after the place to search from,
-        # WiredTiger looks before it, past all that was deleted in the last minutes.
-        lease = {QUEUE: q, HIDDEN_UNTIL: LEASE_FREE, "until": 0, "last": 0, EXPIRES: NEVER}
-        with self._calls(), suppress(DuplicateKeyError):  # two first posts at the same moment
-            self._messages.update_one({"_id": lease_key(q)}, {"$setOnInsert": lease}, upsert=True)
-
-    def close_queue(self, q: str) -> None:
-        """Let nothing land under a queue's key any more, except for claimers that have just seen the queue."""
-        with self._calls():
-            self._messages.delete_one({"_id": lease_key(q)})
-
-    def remove_closed(self, q: str) -> None:
-        """Remove everything that is kept under the key of a closed queue, now and once more after SEEN_FOR seconds."""
-        with self._calls():
-            self._messages.delete_many({QUEUE: q})
-        self._deleted.append((time.monotonic() + SEEN_FOR, q))
-
-    def remove_late(self) -> None:
-        """Remove what claimers have landed in closed queues that they had seen just before."""
-        while self._deleted and self._deleted[0][0] < time.monotonic():
-            with self._calls():
-                self._messages.delete_many({QUEUE: self._deleted[0][1]})
-            self._deleted.popleft()
 
     def _is_open(self, q: str) -> bool:
         return bool(self._database.find({"_id": lease_key(q)}, 1, projection={"_id": 1}))
@@ -108,7 +94,7 @@ class MongoDBLanding(LandedStore):
             lease = self._messages.find_one_and_update(
                 {"_id": lease_key(q), "$or": [{HIDDEN_UNTIL: LEASE_FREE}, {"until": {"$lte": now}}]},
                 {"$set": {HIDDEN_UNTIL: LEASE_HELD, "owner": owner, "until": now + int(seconds * 1000)}},
-                return_document=ReturnDocument.AFTER,
+                projection=["last"], return_document=ReturnDocument.AFTER,
             )
             if lease is None:
                 if not self._is_open(q):
@@ -141,24 +127,38 @@ class MongoDBLanding(LandedStore):
         self, q: str, messages: Sequence[Message], owner: str | None = None, seen: float | None = None
     ) -> set[str]:
         """See LandedStore. Without an owner one insert does it, as claims can afford no more. If the queue was not seen
-        just before, it is looked for afterwards: when it has gone, what was inserted is removed.
+        just before, it is looked for afterwards: when it has gone, what was inserted is removed again.
         """
         if not messages:
             return set()
         documents = [to_document(q, m) for m in messages]
         if owner is not None:
-            return {id_of(documents[index]) for index in self._land_under_lease(q, documents, owner)}
+            existed = self._land_under_lease(q, documents, owner, Way(_documents, LANDED_AT_ONCE, KNOWN))
+            return {messages[index].id for index in existed}
         with self._calls(), _unstorable():
             if sum([len(m.body) + len(m.properties or b"") for m in messages]) <= DIRECTLY:
                 there = self._database.insert(documents, self._insert)
             else:
                 there = self._insert(documents)
             if (seen is None or time.monotonic() - seen > SEEN_FOR) and not self._is_open(q):
-                self._messages.delete_many({QUEUE: q})
+                self._take_back(documents, there)
                 raise QueueGone(q)
         return {messages[index].id for index in there}
 
-    def _land_under_lease(self, q: str, documents: Sequence[dict[str, Any]], owner: str) -> set[int]:
+    def _take_back(self, documents: Sequence[dict[str, Any]], there: Sequence[int]) -> None:
+        """Remove documents that were inserted under a key that is closed; ``there``: indexes of those that existed.
+
+        What else is under the key may be on its way to another store. So may these be by now: that does no harm, as
+        they are recognized there when they come from the broker once more.
+        """
+        inserted = [
+            DeleteOne({"_id": d["_id"], POSITION: d[POSITION], HIDDEN_UNTIL: d[HIDDEN_UNTIL], CLAIM: d.get(CLAIM)})
+            for index, d in enumerate(documents) if index not in there
+        ]
+        if inserted:
+            self._messages.bulk_write(inserted, ordered=False)
+
+    def _land_under_lease(self, q: str, documents: Sequence[dict[str, Any]], owner: str, way: Way) -> set[int]:
         """Insert the documents if ``owner`` holds the lease at that moment; the indexes of those that existed.
 
         One command finds the lease and inserts: a holder that was stopped for longer than the lease must not insert
@@ -167,34 +167,42 @@ class MongoDBLanding(LandedStore):
         """
         there: set[int] = set()
         with self._calls(), _unstorable():
-            for part in _parts(documents):
-                now = self.clock.now()
-                # Inserted after the others: if it exists they have been inserted, whatever has become of them since.
-                done_key = f"{lease_key(q)}/{uuid4().hex}"
-                done = {"_id": done_key, QUEUE: q, EXPIRES: DatetimeMS(now + DONE_KNOWN_FOR)}
-                lost: AutoReconnect | None = None
-                try:
-                    self._messages.aggregate([
-                        {"$match": {
-                            "_id": lease_key(q), "owner": owner, HIDDEN_UNTIL: LEASE_HELD, "until": {"$gt": now},
-                        }},
-                        {"$project": {"landing": {"$literal": [*(documents[index] for index in part), done]}}},
-                        {"$unwind": "$landing"},
-                        {"$replaceRoot": {"newRoot": "$landing"}},
-                        {"$merge": {"into": "messages", "whenMatched": "keepExisting", "whenNotMatched": "insert"}},
-                    ])
-                except AutoReconnect as error:  # it may have been done all the same
-                    lost = error
-                positions = self._positions([*(documents[index]["_id"] for index in part), done_key, lease_key(q)])
-                if done_key not in positions:
-                    if lost is not None:
-                        raise lost
-                    raise LeaseLost(q) if lease_key(q) in positions else QueueGone(q)
+            for part in _parts(documents, way.most):
+                positions = self._land_part(q, [documents[index] for index in part], owner, way)
                 there |= {
                     index for index in part
                     if positions.get(documents[index]["_id"], documents[index][POSITION]) != documents[index][POSITION]
                 }
         return there
+
+    def _land_part(
+        self, q: str, documents: Sequence[dict[str, Any]], owner: str, way: Way
+    ) -> dict[str, int | None]:
+        """Insert what goes into one command; see _positions. Raises LeaseLost and QueueGone."""
+        # Inserted after the others: if it exists they have been inserted, whatever has become of them since.
+        done_key = f"{lease_key(q)}/{uuid4().hex}"
+        done = {"_id": done_key, QUEUE: q, EXPIRES: DatetimeMS(self.clock.now() + DONE_KNOWN_FOR)}
+        for there in way.tries:
+            failure: PyMongoError | None = None
+            try:
+                self._messages.aggregate([
+                    {"$match": {
+                        "_id": lease_key(q), "owner": owner, HIDDEN_UNTIL: LEASE_HELD,
+                        "until": {"$gt": self.clock.now()},
+                    }},
+                    *way.stages([*documents, done]),
+                    {"$merge": {"into": "messages", "whenMatched": there, "whenNotMatched": "insert"}},
+                ])
+            except (AutoReconnect, DuplicateKeyError) as error:  # it may have been done all the same
+                failure = error
+            positions = self._positions([*(document["_id"] for document in documents), done_key, lease_key(q)])
+            if done_key in positions:
+                return positions
+            if not isinstance(failure, DuplicateKeyError):
+                break
+        if failure is not None:
+            raise failure
+        raise LeaseLost(q) if lease_key(q) in positions else QueueGone(q)
 
     def _insert(self, documents: Sequence[dict[str, Any]]) -> list[int]:
         """Insert by the driver; the indexes of documents that existed, except for those that a first try has inserted.
@@ -239,13 +247,22 @@ class MongoDBLanding(LandedStore):
         return known
 
 
-def _parts(documents: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
-    """Indexes of documents that go into one command each."""
+def _documents(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Stages from a lease to documents."""
+    return [
+        {"$project": {"landing": {"$literal": documents}}},
+        {"$unwind": "$landing"},
+        {"$replaceRoot": {"newRoot": "$landing"}},
+    ]
+
+
+def _parts(documents: Sequence[Mapping[str, Any]], most: int) -> Iterator[list[int]]:
+    """Indexes of documents that go into one command each, with ``most`` bytes of bodies."""
     part: list[int] = []
     size = 0
     for index, document in enumerate(documents):
         length = len(document[BODY]) + len(document.get(PROPERTIES, b""))
-        if part and size + length > LANDED_AT_ONCE:
+        if part and size + length > most:
             yield part
             part, size = [], 0
         part.append(index)

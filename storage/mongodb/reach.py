@@ -20,10 +20,10 @@ from pymongo.errors import NetworkTimeout, PyMongoError, ServerSelectionTimeoutE
 
 from storage.errors import StoreUnavailable
 
-#: Part of the timeout that a server gets to answer the question whether it is there.
+#: Share of the timeout in which a server must answer when we check whether it is up.
 ASKING = 0.5
 
-#: Characters of the driver's error texts that are of use: it appends the state of the whole topology.
+#: How many characters of the driver's error texts we keep. After these comes the state of the whole topology.
 MAX_ERROR = 300
 
 
@@ -42,12 +42,12 @@ class Reach:
         self._ask = ask
         self.prepare = prepare
         self.prepared = False
-        #: Held by the one who tries.
+        #: Held by the thread that checks whether a server is up.
         self.trial = threading.Lock()
-        #: Why no server can be reached; None if one can be, for all that is known.
+        #: Why no server can be reached; None if one was reachable at the last check.
         self.down: str | None = None
         self.suspect = False
-        #: Calls that were answered.
+        #: How many calls were answered.
         self.answers = 0
         self.own = _Own()
 

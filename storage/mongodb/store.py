@@ -55,5 +55,8 @@ class MongoDBStore(SideStore):
     def connections(self) -> int:
         return self._database.open_connections
 
+    def fallbacks(self) -> int:
+        return self._database.direct.fallbacks
+
     def describe(self) -> str:
         return self._database.described

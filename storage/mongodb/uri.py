@@ -17,13 +17,13 @@ from pymongo.uri_parser import parse_uri
 
 from storage.errors import StoreMisconfigured
 
-#: Options that name files (MongoDB's specification of URI options).
+#: Options whose values are names of files (MongoDB's specification "URI Options").
 FILES = frozenset({"tlscafile", "tlscertificatekeyfile", "tlscrlfile"})
 
-#: Added where an unescaped password may be what is wrong.
+#: Added to an error if an unescaped password may be the reason.
 ESCAPES = "user and password need : / ? # @ % as %3A %2F %3F %23 %40 %25"
 
-#: The driver's words that have nothing of the URI in them.
+#: Error texts of the driver that quote nothing from the URI.
 WORDS = re.compile(
     r"Bad database name|Port must be an integer between 0 and 65535|Port contains non-digit characters|Empty host"
     r"|Username and password must be escaped|The empty string is not valid username|A password is required"

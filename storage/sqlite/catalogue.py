@@ -1,60 +1,38 @@
-"""The catalogue in an SQLite file: queues, marks of bridged queues, locks."""
+"""The catalogue in an SQLite file: queues, and the pools that they are in."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
-from typing import Any
-from uuid import uuid4
 
-from storage.catalogue import Catalogue
-from storage.model import MOST_METADATA, Clock, Queue, message_key, new_incarnation, split_name, within_bytes
-from storage.sqlite.database import Database
+from storage.model import (
+    DEFAULT_POOL,
+    MOST_METADATA,
+    Queue,
+    message_key,
+    metadata_size,
+    new_incarnation,
+    split_name,
+    within_bytes,
+)
 from storage.sqlite.landing import open_queue, remove_queue
+from storage.sqlite.records import SQLiteRecords
+from storage.sqlite.rows import PLACED, QUEUE, QUEUES, to_queue
 
-#: Milliseconds for which it is remembered when a lock was given up.
-LOCKS_KNOWN_FOR = 60_000
+NOTIFY = "INSERT OR REPLACE INTO notifying SELECT q, incarnation FROM queues WHERE q = ?"
 
-QUEUE = "name, metadata, version, q, incarnation"
+FIND = f"SELECT {QUEUE} FROM {QUEUES} WHERE q = ?"  # nosec B608
 
 
-class SQLiteCatalogue(Catalogue):
-    """The tables ``queues``, ``bridged`` and ``locks``."""
-
-    def __init__(self, database: Database, clock: Clock):
-        """``clock``: the side-store itself."""
-        self._database = database
-        self._clock = clock
-
-    def remove_expired(self, db: sqlite3.Connection, now: int) -> None:
-        """Remove what is not needed any more; ``now`` in ms."""
-        db.execute("DELETE FROM locks WHERE until <= ?", (now - LOCKS_KNOWN_FOR,))
-
-    # -- locks --------------------------------------------------------------------------------------------------
-
-    def lock(self, name: str, owner: str, seconds: float) -> int | None:
-        def change(db: sqlite3.Connection) -> int | None:
-            now = self._clock.now()
-            row = db.execute("SELECT until FROM locks WHERE name = ?", (name,)).fetchone()
-            if row is not None and row[0] > now:
-                return None
-            db.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?)", (name, owner, now + int(seconds * 1000)))
-            return row[0] if row is not None else 0
-
-        return self._database.write(change)
-
-    def unlock(self, name: str, owner: str, after: float = 0.0) -> None:
-        def change(db: sqlite3.Connection) -> None:
-            db.execute(
-                "UPDATE locks SET owner = NULL, until = ? WHERE name = ? AND owner = ?",
-                (self._clock.now() + int(after * 1000), name, owner),
-            )
-
-        self._database.write(change)
+class SQLiteCatalogue(SQLiteRecords):
+    """The second half of the catalogue: the tables ``queues``, ``placements`` and ``notifying``."""
 
     # -- queues -------------------------------------------------------------------------------------------------
 
-    def create_queue(self, q: str, metadata: bytes | None) -> bool:
+    def create_queue(
+        self, q: str, metadata: bytes | None, pool: str = DEFAULT_POOL, copies: Sequence[str] = ()
+    ) -> bool:
         def change(db: sqlite3.Connection) -> bool:
             now = self._clock.now()
             # Versions begin with the time, so that no version of a deleted queue is used again.
@@ -62,17 +40,23 @@ class SQLiteCatalogue(Catalogue):
                 "INSERT OR IGNORE INTO queues VALUES (?, ?, ?, ?, ?, ?)",
                 (q, *split_name(q), metadata or b"{}", now, new_incarnation(now)),
             ).rowcount
-            if not is_new and metadata is not None:
+            if is_new:
+                _place(db, q, pool, None)
+                if copies:
+                    db.execute(NOTIFY, (q,))
+            elif metadata is not None:
                 db.execute("UPDATE queues SET metadata = ?, version = version + 1 WHERE q = ?", (metadata, q))
-            open_queue(db, _key(db, q))
+            queue = _find(db, q)
+            if queue is not None and (is_new or (queue.pool == DEFAULT_POOL and queue.move is None)):
+                open_queue(db, queue.key, copies=copies)
             return bool(is_new)
 
         return self._database.write(change)
 
     def get_queue(self, q: str) -> Queue | None:
         with self._database.read() as db:
-            row = db.execute(f"SELECT {QUEUE} FROM queues WHERE q = ?", (q,)).fetchone()  # nosec B608
-        return _queue(row) if row else None
+            row = db.execute(FIND, (q,)).fetchone()
+        return to_queue(row) if row else None
 
     def replace_metadata(self, q: str, metadata: bytes, version: int) -> bool:
         def change(db: sqlite3.Connection) -> bool:
@@ -83,11 +67,22 @@ class SQLiteCatalogue(Catalogue):
 
         return self._database.write(change)
 
+    def set_notifies(self, q: str, notifies: bool = True) -> bool:
+        def change(db: sqlite3.Connection) -> bool:
+            if notifies:
+                return bool(db.execute(NOTIFY, (q,)).rowcount)
+            db.execute("DELETE FROM notifying WHERE q = ?", (q,))
+            return db.execute("SELECT 1 FROM queues WHERE q = ?", (q,)).fetchone() is not None
+
+        return self._database.write(change)
+
     def delete_queue(self, q: str) -> None:
         def change(db: sqlite3.Connection) -> None:
-            key = _key(db, q)
-            db.execute("DELETE FROM queues WHERE q = ?", (q,))
-            remove_queue(db, key)
+            row = db.execute("DELETE FROM queues WHERE q = ? RETURNING incarnation", (q,)).fetchone()
+            if row is not None:
+                db.execute("DELETE FROM placements WHERE q = ?", (q,))
+                db.execute("DELETE FROM notifying WHERE q = ?", (q,))
+                remove_queue(db, message_key(q, row[0]))
 
         self._database.write(change)
 
@@ -95,11 +90,11 @@ class SQLiteCatalogue(Catalogue):
         self, project: str, after: str, limit: int, part: str = "", most_bytes: int = MOST_METADATA
     ) -> list[Queue]:
         with self._database.read() as db, closing(db.execute(
-            f"SELECT {QUEUE} FROM queues WHERE project = ? AND name > ? AND instr(name, ?)"  # nosec B608
+            f"SELECT {QUEUE} FROM {QUEUES} WHERE project = ? AND name > ? AND instr(name, ?)"  # nosec B608
             " ORDER BY name LIMIT ?",
             (project, after, part, limit),
         )) as rows:
-            return within_bytes((_queue(row) for row in rows), most_bytes)
+            return within_bytes((to_queue(row) for row in rows), most_bytes, metadata_size)
 
     def list_names(self, project: str, after: str, limit: int, part: str = "") -> list[str]:
         with self._database.read() as db:
@@ -119,31 +114,52 @@ class SQLiteCatalogue(Catalogue):
         with self._database.read() as db:
             return [q for (q,) in db.execute("SELECT q FROM queues WHERE q > ? ORDER BY q LIMIT ?", (after, limit))]
 
-    # -- queues that read from an exchange of other applications -------------------------------------------------
+    # -- pools --------------------------------------------------------------------------------------------------
 
-    def mark_bridged(self, q: str) -> str:
-        mark = uuid4().hex
-        self._database.write(
-            lambda db: db.execute("INSERT OR REPLACE INTO bridged VALUES (?, ?)", (q, mark)).rowcount
-        )
-        return mark
+    def change_move(self, q: str, before: bytes | None, move: bytes | None, pool: str | None = None) -> bool:
+        def change(db: sqlite3.Connection) -> bool:
+            queue = _find(db, q)
+            if queue is None:
+                return False
+            if queue.move != before:
+                return queue.move == move and pool in (None, queue.pool)
+            _place(db, q, pool or queue.pool, move)
+            return True
 
-    def list_bridged(self, after: str, limit: int) -> list[tuple[str, str]]:
+        return self._database.write(change)
+
+    def list_moving(self, after: str, limit: int) -> list[str]:
         with self._database.read() as db:
-            return db.execute("SELECT q, mark FROM bridged WHERE q > ? ORDER BY q LIMIT ?", (after, limit)).fetchall()
+            rows = db.execute(
+                "SELECT q FROM placements JOIN queues USING (q, incarnation) WHERE move IS NOT NULL AND q > ?"
+                " ORDER BY q LIMIT ?",
+                (after, limit),
+            )
+            return [q for (q,) in rows]
 
-    def unmark_bridged(self, q: str, mark: str) -> None:
-        self._database.write(
-            lambda db: db.execute("DELETE FROM bridged WHERE q = ? AND mark = ?", (q, mark)).rowcount
+    def list_in_pool(self, pool: str, after: str, limit: int) -> list[str]:
+        if pool == DEFAULT_POOL:
+            tables, condition = PLACED, "(pool = ? OR pool IS NULL)"
+        else:
+            tables, condition = "placements JOIN queues USING (q, incarnation)", "pool = ?"
+        with self._database.read() as db:
+            rows = db.execute(
+                f"SELECT q FROM {tables} WHERE {condition} AND q > ? ORDER BY q LIMIT ?",  # nosec B608
+                (pool, after, limit),
+            )
+            return [q for (q,) in rows]
+
+
+def _find(db: sqlite3.Connection, q: str) -> Queue | None:
+    row = db.execute(FIND, (q,)).fetchone()
+    return to_queue(row) if row else None
+
+
+def _place(db: sqlite3.Connection, q: str, pool: str, move: bytes | None) -> None:
+    """Record the pool and the move of a queue that exists."""
+    if pool == DEFAULT_POOL and move is None:
+        db.execute("DELETE FROM placements WHERE q = ?", (q,))
+    else:
+        db.execute(
+            "INSERT OR REPLACE INTO placements SELECT q, incarnation, ?, ? FROM queues WHERE q = ?", (pool, move, q)
         )
-
-
-def _key(db: sqlite3.Connection, q: str) -> str | None:
-    """What the messages of a queue are kept under; None if there is no such queue."""
-    row = db.execute("SELECT incarnation FROM queues WHERE q = ?", (q,)).fetchone()
-    return message_key(q, row[0]) if row else None
-
-
-def _queue(row: tuple[Any, ...]) -> Queue:
-    name, metadata, version, q, incarnation = row
-    return Queue(name, metadata, version, message_key(q, incarnation))

@@ -25,19 +25,23 @@ T = TypeVar("T")
 #: A part of a transaction; it gets the connection, and its result is that of Database.write.
 Change = Callable[[sqlite3.Connection], T]
 
-#: Part of the timeout that counts as all of it: less has passed than it costs to set another timeout.
+#: If at least this share of the timeout is left, we leave the timeout as it is, because changing it would cost more
+#: time.
 NEARLY_ALL = 0.9
 
-#: Errors of SQLite that don't get better by themselves.
+#: Errors of SQLite that don't pass by themselves.
 LASTING = frozenset({
     sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_NOTADB,
 })
 
-#: Seconds between two tries to switch a new file to write-ahead logging.
+#: Seconds between two looks whether a connection that is to be closed is still in use.
+ENDING = 0.001
+
+#: Seconds between two attempts to switch a new file to write-ahead logging.
 WAL_RETRY = 0.01
 
-#: What Python and SQLite raise for a value that is too large, or no text, before they store anything of it.
+#: Exceptions of Python and SQLite for a value that is too large or not valid text. Nothing has been stored then.
 UNSTORABLE = (sqlite3.DataError, OverflowError, UnicodeEncodeError)
 
 
@@ -52,6 +56,9 @@ class Database:
         self._changes: Combiner[Change[Any], Any] = Combiner(self._change, timeout)
         self._open: list[sqlite3.Connection] = []
         self._open_lock = threading.Lock()
+        #: Connections that their threads use just now.
+        self._used: set[sqlite3.Connection | None] = set()
+        self._is_closed = False
         forks.watch(self)
 
     # -- transactions -------------------------------------------------------------------------------------------
@@ -61,11 +68,16 @@ class Database:
         """This thread's connection. Raises StoreUnavailable for whatever SQLite raises."""
         try:
             db = getattr(self._local, "db", None)
-            if db is None:
+            if db is None and not self._is_closed:
                 db = self._local.db = self._connect()
+            self._used.add(db)
+            if db is None or self._is_closed:
+                raise StoreUnavailable(f"SQLite file {self.path}: it has been closed")
             yield db
         except (sqlite3.Error, OSError) as error:
             raise self._unavailable(error) from error
+        finally:
+            self._used.discard(db)
 
     def write(self, change: Change[T]) -> T:
         """The result of a change, once it is on disk. Raises StoreUnavailable, Unstorable, and any StoreError in it."""
@@ -155,10 +167,15 @@ class Database:
         db.close()
 
     def close(self) -> None:
-        """Close the connections of all threads."""
+        """Close the connections of all threads, each as soon as its thread does not use it: else SQLite may crash."""
+        self._is_closed = True
+        deadline = time.monotonic() + self.timeout
         with self._open_lock:
             for db in self._open:
-                db.close()
+                while db in self._used and time.monotonic() < deadline:
+                    time.sleep(ENDING)
+                if db not in self._used:
+                    db.close()
             self._open.clear()
 
     @property

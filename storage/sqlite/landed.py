@@ -1,4 +1,4 @@
-"""The landed store in an SQLite file: claims, lists, deletions. How messages get there is in landing.py."""
+"""The landed store in an SQLite file: claims, lists, deletions. The modules of its base classes have the rest."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from storage.combining import Combiner
 from storage.errors import QueueGone
 from storage.model import Claim, Clock, Message, Ring, Stats
 from storage.sqlite.database import Database
-from storage.sqlite.landing import SQLiteLanding
+from storage.sqlite.moving import SQLiteMoving
+from storage.sqlite.rows import MESSAGE, to_message
 from storage.sqlite.schema import marks, sql
 
-#: Steps of SQLite between two looks at the clock, in statements that may read everything: some milliseconds.
+#: A statement that may read everything checks the time after this many steps of SQLite, which take some milliseconds.
 INSTRUCTIONS = 100_000
 
-#: Columns of a message, in the order in which _message reads them.
-MESSAGE = "id, posted, expires, body, client, sealed, position, hidden_until, claim, claim_ttl, claims, properties"
-
-#: A ring does not open what is sealed with the key of another id, or names the ring.
+#: Condition for messages that a key ring does not decrypt: the ring lacks their key, or ``sealed`` names the ring.
 NOT_BY_RING = (
     "typeof(sealed) = 'text' AND ((substr(sealed, 1, 1) = 'k' AND substr(sealed, 1, 16) NOT IN ({}))"
     " OR instr(sealed, ?) > 0)"
 )
 
 
-class SQLiteLanded(SQLiteLanding):
-    """The second half of the landed store: what reads, claims, changes and removes messages."""
+class SQLiteLanded(SQLiteMoving):
+    """The fourth part of the landed store: what reads, claims, changes and removes messages."""
 
     def __init__(self, database: Database, clock: Clock):
         super().__init__(database, clock)
@@ -60,6 +58,8 @@ class SQLiteLanded(SQLiteLanding):
 
             self._database.write(change)
         with self._database.read() as db:
+            # The lease first: who lands and gives it back between the two is seen that way.
+            lease = db.execute("SELECT owner IS NOT NULL AND until > ? FROM leases WHERE q = ?", (now, q)).fetchone()
             rows = db.execute(
                 sql(
                     f"SELECT {MESSAGE} FROM messages WHERE q = ? AND hidden_until = 0 AND expires > ?"  # nosec B608
@@ -67,8 +67,7 @@ class SQLiteLanded(SQLiteLanding):
                 ),
                 (q, now, *values, limit),
             )
-            messages = [_message(row) for row in rows]
-            lease = db.execute("SELECT owner IS NOT NULL AND until > ? FROM leases WHERE q = ?", (now, q)).fetchone()
+            messages = [to_message(row) for row in rows]
         if lease is None and len(messages) < limit:
             raise QueueGone(q)
         return messages, lease is not None and bool(lease[0])
@@ -86,7 +85,7 @@ class SQLiteLanded(SQLiteLanding):
                     statement, (claim.expires, claim.id, claim.ttl, claim.keep_until, q, message.id)
                 ).fetchone()
                 if row:
-                    got.append(_message(row))
+                    got.append(to_message(row))
             return got
 
         return self._database.write(change)
@@ -101,7 +100,7 @@ class SQLiteLanded(SQLiteLanding):
                 ),
                 (claim_id, q, now, now),
             )
-            return [_message(row) for row in rows]
+            return [to_message(row) for row in rows]
 
     def renew_claim(self, q: str, claim: Claim) -> bool:
         def change(db: sqlite3.Connection) -> bool:
@@ -163,7 +162,7 @@ class SQLiteLanded(SQLiteLanding):
                 sql(f"SELECT {MESSAGE} FROM messages WHERE {where} ORDER BY position LIMIT ?"),  # nosec B608
                 (*values, limit),
             ).fetchall()
-        return [[_message(row) for row in rows]] * len(calls)
+        return [[to_message(row) for row in rows]] * len(calls)
 
     def get_messages(self, q: str, ids: Sequence[str]) -> list[Message]:
         with self._database.read() as db:
@@ -174,7 +173,7 @@ class SQLiteLanded(SQLiteLanding):
                 ),
                 (q, self.clock.now(), *ids),
             )
-            return [_message(row) for row in rows]
+            return [to_message(row) for row in rows]
 
     def newest(self, q: str) -> Message | None:
         return self._edge(q, "DESC")
@@ -188,7 +187,7 @@ class SQLiteLanded(SQLiteLanding):
                 ),
                 (q, self.clock.now()),
             ).fetchone()
-        return _message(row) if row else None
+        return to_message(row) if row else None
 
     def stats(self, q: str) -> Stats:
         free, claimed, delayed = self._counts("q = ? AND ", (q,))
@@ -264,11 +263,3 @@ def _opened_by(ring: Ring | None) -> tuple[str, list[str]]:
     if ring is None:
         return "", []
     return f" AND NOT ({NOT_BY_RING.format(marks(ring.keys))})", [*ring.keys, f"?{ring.id}"]
-
-
-def _message(row: tuple[Any, ...]) -> Message:
-    id_, posted, expires, body, client, sealed, seq, hidden_until, claim, claim_ttl, claims, properties = row
-    key = sealed if isinstance(sealed, str) else ""
-    return Message(
-        id_, posted, expires, body, client, bool(sealed), seq, hidden_until, claim, claim_ttl, claims, properties, key
-    )

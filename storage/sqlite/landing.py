@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from storage.errors import LeaseLost, QueueGone
 from storage.landed import LandedStore
@@ -11,9 +12,12 @@ from storage.model import Clock, Message, number
 from storage.sqlite.database import Database
 from storage.sqlite.schema import marks, sql
 
+#: Tables with what there is of a key while it is open.
+OPEN = ("leases", "bindings")
+
 
 class SQLiteLanding(LandedStore):
-    """The first half of the landed store: what adds messages. A queue has a lease, held or not, while it exists."""
+    """The first part of the landed store: what adds messages. A queue has a lease, held or not, while it exists."""
 
     def __init__(self, database: Database, clock: Clock):
         super().__init__(clock, database.timeout)
@@ -23,7 +27,7 @@ class SQLiteLanding(LandedStore):
         now = self.clock.now()
 
         def change(db: sqlite3.Connection) -> int | None:
-            _check_alive(db, q)
+            check_alive(db, q)
             row = db.execute(
                 "UPDATE leases SET owner = ?, until = ? WHERE q = ? AND (owner IS NULL OR until <= ?) RETURNING last",
                 (owner, now + int(seconds * 1000), q, now),
@@ -57,22 +61,26 @@ class SQLiteLanding(LandedStore):
         self, q: str, messages: Sequence[Message], owner: str | None = None, seen: float | None = None
     ) -> set[str]:
         def change(db: sqlite3.Connection) -> set[str]:
-            _check_alive(db, q)
-            if owner is not None and not db.execute(
-                "SELECT 1 FROM leases WHERE q = ? AND owner = ? AND until > ?", (q, owner, self.clock.now())
-            ).fetchone():
-                raise LeaseLost(q)
+            check_alive(db, q)
+            if owner is not None:
+                _check_lease(db, q, owner, self.clock.now())
             return _insert(db, q, messages)
 
         return self._database.write(change)
 
     def append(self, q: str, messages: Sequence[Message]) -> None:
-        # Commits come one after the other here, so positions taken inside of one appear in order without a lease.
         def change(db: sqlite3.Connection) -> None:
-            last = number(messages, _last(db, q), self.clock.now())
-            # Kept also for when the messages are gone: readers that have come so far would miss a position used again.
-            if not db.execute("UPDATE leases SET last = max(last, ?) WHERE q = ?", (last, q)).rowcount:
+            _copy(db, q, messages, self.clock.now())
+            if not _append(db, q, messages, self.clock.now()):
                 raise QueueGone(q)
+
+        self._database.write(change)
+
+    def land_copied(self, q: str, messages: Sequence[Message], owner: str) -> None:
+        def change(db: sqlite3.Connection) -> None:
+            check_alive(db, q)
+            _check_lease(db, q, owner, self.clock.now())
+            _copy(db, q, [replace(message) for message in messages], self.clock.now())
             _insert(db, q, messages)
 
         self._database.write(change)
@@ -91,7 +99,7 @@ class SQLiteLanding(LandedStore):
 
     def landed_or_deleted(self, q: str, ids: Sequence[str]) -> set[str]:
         with self._database.read() as db:
-            _check_alive(db, q)
+            check_alive(db, q)
             rows = db.execute(
                 f"SELECT id FROM messages WHERE q = ? AND id IN ({marks(ids)})"  # nosec B608
                 f" UNION SELECT id FROM tombstones WHERE q = ? AND id IN ({marks(ids)})",
@@ -100,21 +108,37 @@ class SQLiteLanding(LandedStore):
             return {row[0] for row in rows}
 
 
-def open_queue(db: sqlite3.Connection, q: str | None) -> None:
-    """Let messages land under a queue's key."""
-    db.execute("INSERT OR IGNORE INTO leases VALUES (?, 0, NULL, 0)", (q,))
+def open_queue(db: sqlite3.Connection, q: str, last: int = 0, copies: Sequence[str] = ()) -> None:
+    """Let messages land under a queue's key, in positions after ``last``, and bind the keys ``copies`` to it."""
+    db.execute("INSERT OR IGNORE INTO leases VALUES (?, ?, NULL, 0)", (q, last))
+    for copy in copies:
+        db.execute("INSERT OR IGNORE INTO bindings VALUES (?, ?)", (q, copy))
+    if last:
+        db.execute("UPDATE leases SET last = max(last, ?) WHERE q = ?", (last, q))
+
+
+def close_queue(db: sqlite3.Connection, q: str) -> None:
+    """Let nothing land under a queue's key any more."""
+    for table in OPEN:
+        db.execute(f"DELETE FROM {table} WHERE q = ?", (q,))  # nosec B608
 
 
 def remove_queue(db: sqlite3.Connection, q: str | None) -> None:
     """Remove everything that is kept under a queue's key; nothing lands there any more."""
-    for table in ("messages", "tombstones", "leases"):
+    for table in ("messages", "tombstones", *OPEN):
         db.execute(f"DELETE FROM {table} WHERE q = ?", (q,))  # nosec B608
 
 
-def _check_alive(db: sqlite3.Connection, q: str) -> None:
+def check_alive(db: sqlite3.Connection, q: str) -> None:
     """Raises QueueGone."""
     if not db.execute("SELECT 1 FROM leases WHERE q = ?", (q,)).fetchone():
         raise QueueGone(q)
+
+
+def _check_lease(db: sqlite3.Connection, q: str, owner: str, now: int) -> None:
+    """Raises LeaseLost unless ``owner`` holds the lease at ``now`` (ms)."""
+    if not db.execute("SELECT 1 FROM leases WHERE q = ? AND owner = ? AND until > ?", (q, owner, now)).fetchone():
+        raise LeaseLost(q)
 
 
 def _last(db: sqlite3.Connection, q: str) -> int:
@@ -126,6 +150,25 @@ def _last(db: sqlite3.Connection, q: str) -> int:
         ),
         {"q": q},
     ).fetchone()[0]
+
+
+def _append(db: sqlite3.Connection, q: str, messages: Sequence[Message], now: int) -> bool:
+    """Insert messages after all others at ``now`` (ms), and set their ``seq``; False if the key is closed.
+
+    Commits come one after the other here, so positions taken inside of one appear in order without a lease.
+    """
+    last = number(messages, _last(db, q), now)
+    # Kept also for when the messages are gone: readers that have come so far would miss a position used again.
+    if not db.execute("UPDATE leases SET last = max(last, ?) WHERE q = ?", (last, q)).rowcount:
+        return False
+    _insert(db, q, messages)
+    return True
+
+
+def _copy(db: sqlite3.Connection, q: str, messages: Sequence[Message], now: int) -> None:
+    """Append messages to the keys bound to ``q``, except for those that are closed. Leaves another ``seq`` in them."""
+    for (copy,) in db.execute("SELECT copy FROM bindings WHERE q = ?", (q,)).fetchall():
+        _append(db, copy, messages, now)
 
 
 def _insert(db: sqlite3.Connection, q: str, messages: Sequence[Message]) -> set[str]:

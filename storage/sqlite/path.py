@@ -10,11 +10,8 @@ from storage.errors import StoreMisconfigured
 
 PREFIX = "sqlite:///"
 
-#: Not a word of the URI itself: it may have a password, which does not belong there.
+#: Error texts quote nothing from the URI, because it may have a password, although SQLite needs none.
 FORM = "[side_store] uri is no SQLite URI: write sqlite:///relative/path or sqlite:////absolute/path"
-
-#: What an SQLite file begins with (https://sqlite.org/fileformat.html).
-MAGIC = b"SQLite format 3\0"
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -45,7 +42,11 @@ def read_path(uri: str) -> str:
 
 
 def check_file(path: str) -> None:
-    """Raises StoreMisconfigured if it can't be an SQLite file as things are."""
+    """Raises StoreMisconfigured if it can't be an SQLite file as things are. What is in it only SQLite may read.
+
+    Closing a file ends all locks that this process has on it, those of SQLite's connections too: another process would
+    then remove the log that they use (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
     complaint = _complaint(path)
     if complaint:
         raise StoreMisconfigured(f"[side_store] uri: {path}: {complaint}")
@@ -60,13 +61,6 @@ def _complaint(path: str) -> str | None:
             return "is no regular file"
         if not os.access(path, os.R_OK | os.W_OK):
             return "may not be read and written by this user"
-        try:
-            with open(path, "rb") as file:
-                start = file.read(len(MAGIC))
-        except OSError as error:
-            return str(error.strerror)
-        if start and start != MAGIC:
-            return "is there, and is no SQLite file"
     folder = os.path.dirname(os.path.abspath(path))
     while not os.path.lexists(folder):  # missing folders are created
         folder = os.path.dirname(folder)

@@ -2,6 +2,11 @@
 
 Files have short column names in the tables ``messages`` and ``tombstones``, and keep them: two versions of the gateway
 may use a file at the same time. Statements are written with words, which :func:`sql` translates.
+
+Earlier versions insert queues without naming the columns, so the table ``queues`` must not get any more of them. Pools
+and moves are in ``placements``, which has a row for a queue that is in another pool than the default one, or moves;
+``notifying`` has a row for a queue that has had a subscription. A row whose ``incarnation`` is not the queue's says
+nothing: an earlier version has deleted the queue that it was about.
 """
 
 from __future__ import annotations
@@ -11,14 +16,14 @@ import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
 
-#: Columns in a file, by the word that statements have for them. ``sealed`` is 0 or 1 for a message that is not
-#: encrypted, or with an unknown key, and else text: the ``key`` of the message.
+#: Names of columns in the file, by their names in statements. ``sealed`` is 0 for a message that is not encrypted, 1
+#: for one whose key is unknown, and otherwise a text: the ``key`` of the message.
 COLUMNS = {
     "position": "s", "hidden_until": "h", "claim": "c", "claim_ttl": "ct", "claims": "n", "posted": "p",
     "expires": "e", "client": "u", "sealed": "x", "body": "b", "properties": "r",
 }
 
-#: Statements that are kept translated; the lists of ids in them have many lengths.
+#: How many statements we cache. There are many, because lists of ids in them differ in length.
 KEPT = 512
 
 _WORDS = re.compile(rf"\b(?:{'|'.join(COLUMNS)})\b")
@@ -30,7 +35,7 @@ def sql(statement: str) -> str:
     return _WORDS.sub(lambda word: COLUMNS[word[0]], statement)
 
 
-#: Statements are put together from constants and question marks, never from input: hence nosec B608.
+#: Statements consist of constants and question marks, and never of input. That is why B608 is switched off here.
 def marks(values: Sequence[str]) -> str:
     """A question mark for each of the values. SQLite takes 32766 in a statement since 3.32; pages are far smaller."""
     return ",".join("?" * len(values))
@@ -58,10 +63,20 @@ CREATE TABLE IF NOT EXISTS bridged (q TEXT PRIMARY KEY, mark TEXT NOT NULL) WITH
 CREATE TABLE IF NOT EXISTS leases (
     q TEXT PRIMARY KEY, last INTEGER NOT NULL, owner TEXT, until INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS placements (
+    q TEXT PRIMARY KEY, incarnation TEXT NOT NULL, pool TEXT NOT NULL, move BLOB
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS placements_by_pool ON placements (pool, q);
+CREATE INDEX IF NOT EXISTS placements_moving ON placements (q) WHERE move IS NOT NULL;
+CREATE TABLE IF NOT EXISTS notifying (q TEXT PRIMARY KEY, incarnation TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bindings (q TEXT, copy TEXT, PRIMARY KEY (q, copy)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records (
+    kind TEXT, name TEXT, data BLOB NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS locks (name TEXT PRIMARY KEY, owner TEXT, until INTEGER NOT NULL) WITHOUT ROWID;
 """)
 
-#: Columns that files of earlier versions of the gateway lack: table, column, definition.
+#: Columns that files of earlier versions don't have: table, column, definition.
 ADDED = (("queues", "incarnation", "TEXT NOT NULL DEFAULT ''"),)
 
 

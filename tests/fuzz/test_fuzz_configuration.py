@@ -16,15 +16,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridges.amqp import AMQPBridge
 from bridges.amqp.uri import read_uri
+from bridges.bridging import parse
 from bridges.errors import BridgeError, BridgeMisconfigured
 from gateway.access.auth.base import Unauthenticated
 from gateway.access.auth.basic import BasicAuth, read_users
-from gateway.config.drivers import BRIDGES, SIDE_STORES, UnknownScheme, create_driver
+from gateway.config.drivers import BRIDGES, SIDE_STORES, UnknownScheme, create_driver, driver_classes
 from gateway.core.errors import Forbidden
 from gateway.core.foreign.access import AccessRules
-from gateway.core.foreign.bridging import parse
 from gateway.core.seal import read_key
 from gateway.observe.masking import without_password
 from gateway.web.errors import answer
@@ -159,8 +158,9 @@ def test_no_piece_of_a_password_is_in_errors_logs_or_warnings(
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            for group, kind in ((BRIDGES, AMQPBridge), (SIDE_STORES, MongoDBStore)):
-                options = SimpleNamespace(**{option.dest: option.default for option in kind.OPTS})
+            for group in (BRIDGES, SIDE_STORES):
+                all_options = [option for kind in driver_classes(group) for option in kind.OPTS]
+                options = SimpleNamespace(**{option.dest: option.default for option in all_options})
                 options.timeout = 0.1
                 try:
                     driver = create_driver(group, f"{scheme}://user:{written}@{rest}", options)
@@ -269,7 +269,7 @@ def test_no_rule_opens_what_is_reserved(rules: list[str], reserved: str, project
         {"target": {"exchange": name}}, {"target": {"exchange": "", "routing_key": name}},
     ):
         with pytest.raises(Forbidden):
-            access.check(project, ("admin",), "/", parse(value))
+            access.check(project, ("admin",), "/", parse(value).uses())
 
 
 source = st.fixed_dictionaries({}, optional={

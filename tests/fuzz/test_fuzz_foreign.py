@@ -25,6 +25,7 @@ from bridges.amqp.wire.encoder import encode
 from bridges.amqp.wire.frames import Frame, readable
 from bridges.amqp.wire.tables import mended
 from bridges.base import Envelope
+from bridges.bridging import parse
 from bridges.errors import PropertiesTooLarge
 from bridges.memory import MemoryBridge
 from gateway.api.v2 import render
@@ -32,10 +33,9 @@ from gateway.core.core import Core
 from gateway.core.envelopes import EnvelopeReader
 from gateway.core.foreign import compressions, oslo
 from gateway.core.foreign.bodies import Poison, to_json
-from gateway.core.foreign.bridging import parse
 from gateway.core.foreign.properties import native_envelope
 from gateway.core.poison import PoisonQueues
-from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.info import QueueInfo, Reads
 from gateway.core.seal import Seal
 from gateway.core.sealing import Sealing
 from tests.fuzz.fuzzing import deep, fuzzed, json_texts, near, parsed, texts
@@ -165,7 +165,7 @@ def bridged(info: QueueInfo, **more: Any) -> QueueInfo:
     from dataclasses import replace
 
     bridging = parse({"source": {"queue": "foreign"}, "properties": True, **more})
-    return replace(info, settings=replace(info.settings, bridging=bridging))
+    return replace(info, settings=replace(info.settings, bridging=bridging), reads=Reads.FOREIGN_QUEUE_PEEKED)
 
 
 def shown(core: Core, info: QueueInfo, envelope: Envelope) -> Any:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 from werkzeug.test import EnvironBuilder
 
+from bridges.bridging import parse
 from gateway.access.auth.base import Unauthenticated
 from gateway.access.auth.noauth import NoAuth
 from gateway.access.policy import Policy
@@ -29,7 +30,7 @@ from gateway.web.context import Service
 from gateway.web.errors import answer
 from tests.fuzz.fuzzing import deep, fuzzed, headers, json_texts, near, parsed, texts, unicode_texts
 
-RULES = MetadataRules(Limits(), can_encrypt=True, can_bridge=True)
+RULES = MetadataRules(Limits(), can_encrypt=True, parse_bridging=parse)
 
 
 def numbers(value: Any) -> list[float]:
@@ -90,9 +91,9 @@ HOME = next(operation for operation in OPERATIONS if operation.rule is None)
 
 
 def service(**options: Any) -> Service:
-    usual = {"core": None, "operations": OPERATIONS, "auth": NoAuth(None), "signing_key": "secret", "admin_mode": True,
-             "enable_checksum": False, "policy": POLICY, "client_id_uuid_safe": True, "client_id_length": (10, 36),
-             "request_rate": None, "byte_rate": None}
+    usual = {"core": None, "healthcheck": None, "operations": OPERATIONS, "auth": NoAuth(None),
+             "signing_key": "secret", "admin_mode": True, "enable_checksum": False, "policy": POLICY,
+             "client_id_uuid_safe": True, "client_id_length": (10, 36), "request_rate": None, "byte_rate": None}
     return Service(**(usual | options))
 
 

@@ -16,48 +16,51 @@ from amqp.exceptions import AccessRefused, AMQPNotImplementedError, NotFound, Pr
 
 from bridges.amqp import queues
 from bridges.amqp.dialects.base import Dialect
+from bridges.bridging import Binding
 from bridges.errors import QueueMissing, SourceUnreadable
-from bridges.foreign import Binding
 
 if TYPE_CHECKING:
     from bridges.amqp.connection import Connection
     from bridges.amqp.fetcher import Fetcher
 
-#: Times that a message may go back to a quorum queue. Without a limit RabbitMQ puts what goes back at the end of the
-#: queue, with one in its old place (RabbitMQ documentation, "Quorum Queues", repeated requeues); RabbitMQ 4's default
-#: of 20 would drop messages after that many crashes. So: a limit that is never reached.
+#: How often a message may return to a quorum queue. With a limit RabbitMQ puts a returned message back in its old
+#: place, without one at the end of the queue (RabbitMQ documentation, "Quorum Queues", repeated requeues). The default
+#: of RabbitMQ 4, 20, would drop messages after that many crashes, so this limit is one that is never reached.
 DELIVERY_LIMIT = 1_000_000
 
-#: Header that RabbitMQ adds to messages of quorum queues: from 4.0 on only to those that have come back.
+#: Header that RabbitMQ adds to messages of quorum queues. Since 4.0 only messages that have been returned have it.
 DELIVERY_COUNT = "x-delivery-count"
 
-#: A type of queues that there is not: with it a declaration can neither fit a queue nor make one.
+#: A queue type that does not exist, so that a declaration with it can neither match a queue nor create one.
 NO_TYPE = "marconi-asks"
 TYPE = "x-queue-type"
 
-#: An alternate exchange must be a name: with a number a declaration can neither fit an exchange nor make one.
+#: An alternate exchange must be a string, so a declaration with a number can neither match an exchange nor create one.
 NO_ALTERNATE = {"alternate-exchange": 1}
 
-#: RabbitMQ's refusal of a declaration, 3.10 to 4.3: what differs, and how it is. A long name cuts the end off.
+#: How RabbitMQ 3.10 to 4.3 refuses a declaration: it names the argument that differs and its present value. A long name
+#: of the queue or exchange cuts off the end of the text.
 DIFFERENCE = re.compile(
     r"inequivalent arg '(?P<name>[\w-]+)' for (?:queue|exchange) '"
     r"(?:.* but current is (?:the value )?(?:none|'(?P<value>.*?)')(?: of type '(?P<type>\w+)')?$)?",
     re.DOTALL,
 )
 
-#: Differences of a queue by which it may end with its last consumer or its connection.
+#: Arguments of queues that the broker deletes with their last consumer or their connection.
 LIFETIMES = ("durable", "auto_delete", "exclusive")
 
-#: Arguments of a queue that RabbitMQ may name one after the other: it knows about twenty.
+#: How many arguments of a queue we ask for, as RabbitMQ names one at a time. It knows about twenty.
 MAX_ARGUMENTS = 25
 
-#: Times that a queue's first message is looked at while others take them.
+#: How often we try to look at a queue's first message while other consumers take messages away.
 LOOKS = 3
 
 
 class RabbitMQ(Dialect):
     """Quorum or classic queues, which the gateway declares as its operator wants."""
 
+    prefetch_is_shared = False
+    tells_of_deletion = True
     # RabbitMQ 4.3 counts acquisitions besides, streams give a place.
     delivery_headers = frozenset({DELIVERY_COUNT, "x-acquired-count", "x-stream-offset"})
 

@@ -6,8 +6,15 @@ of Amazon MQ. Of what other brokers say at a login some rows fit, too.
 
 from __future__ import annotations
 
+import re
+
 from bridges.amqp.dialects.base import refusal_like
 from bridges.errors import BrokerRefused, LimitReached, ObjectLocked
+
+#: A message is too large: with the limit, where the broker tells it.
+TOO_LARGE = re.compile(
+    r"message size .*larger than (?:configured )?max size (?P<limit>\d+)|message too large", re.IGNORECASE
+)
 
 #: The first that matches counts.
 REFUSALS = (
@@ -22,7 +29,7 @@ REFUSALS = (
         "make a user for the gateway: rabbitmqctl add_user; guest may not come from other machines",
     ),
     refusal_like(
-        r"login (was )?refused|authentication failed", BrokerRefused,
+        r"login (was )?refused", BrokerRefused,
         "correct user and password in [bridge] uri, or make the user: rabbitmqctl add_user",
     ),
     refusal_like(
@@ -49,7 +56,7 @@ REFUSALS = (
     ),
     # Virtual hosts.
     refusal_like(
-        r"vhost .*not found|unknown virtual ?host", BrokerRefused,
+        r"vhost .*not found", BrokerRefused,
         "correct the virtual host, in [bridge] uri or in a queue's _bridge, or make it: rabbitmqctl add_vhost",
     ),
     refusal_like(

@@ -9,14 +9,14 @@ from amqp.exceptions import ResourceLocked
 
 from bridges.amqp import queues
 from bridges.amqp.dialects.base import Dialect, refusal_like
+from bridges.bridging import Binding
 from bridges.errors import BrokerRefused, QueueMissing
-from bridges.foreign import Binding
 
 if TYPE_CHECKING:
     from bridges.amqp.connection import Connection
     from bridges.amqp.fetcher import Fetcher
 
-#: Words of access control lists, as in Qpid and in ActiveMQ.
+#: Words that brokers with access control lists, like Qpid and ActiveMQ, use in refusals.
 REFUSALS = (
     refusal_like(
         r"permission .*is denied|access denied|not authori[sz]ed", BrokerRefused,

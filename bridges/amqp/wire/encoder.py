@@ -16,10 +16,10 @@ from amqp.serialization import dumps
 from bridges.base import Envelope
 from bridges.errors import PropertiesTooLarge
 
-#: Bytes around a frame's payload: type, channel, size, end octet.
+#: Size in bytes of what surrounds a frame's payload: type, channel, size, end octet.
 FRAME_OVERHEAD = 8
 
-#: Largest number of values in a header table that is remembered, and of characters in each: the gateway's own tables
+#: We cache encoded header tables with up to this many values of up to this many characters. The gateway's own tables
 #: fit.
 CACHED_HEADERS = 2
 CACHED_VALUE = 255

@@ -19,21 +19,21 @@ from bridges.amqp.wire.tables import mended
 #: Type, channel and payload of a frame.
 Frame = tuple[int, int, bytes]
 
-#: Header with which a message comes whose own properties can't be read: those, as they were on the wire, in base64.
+#: Header of a message whose properties can't be read. It has the properties as they came, in base64.
 UNREADABLE = "marconi-unreadable"
 
-#: Bytes of them that are kept: with the header around them they must fit into one frame again.
+#: How many bytes of these properties we keep. With the header around them they must fit into one frame.
 KEPT = 2500
 
 _METHOD, _HEADER = 1, 2
 
-#: Class and method of what names an exchange and a routing key (AMQP 0-9-1, 1.8.3).
+#: Class and method ids of the methods that name an exchange and a routing key (AMQP 0-9-1, 1.8.3).
 _RETURN, _DELIVER, _GET_OK = b"\0\x3c\0\x32", b"\0\x3c\0\x3c", b"\0\x3c\0\x47"
 
-#: Bytes of a content header in front of the property flags: class, weight, body size (AMQP 0-9-1, 4.2.6.1).
+#: Size in bytes of a content header's part before the property flags: class, weight, body size (AMQP 0-9-1, 4.2.6.1).
 _BEFORE_FLAGS = 12
 
-#: Property flags of a message that has headers and nothing else.
+#: Property flags of a message whose only property is the header table.
 _ONLY_HEADERS = b"\x20\0"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 
-#: Property flags of what may be in front of the header table, and of that (AMQP 0-9-1, 4.2.6.1 and 1.8.3).
+#: Property flags of the header table and of the properties that may come before it (AMQP 0-9-1, 4.2.6.1 and 1.8.3).
 _IN_FRONT, _HEADERS = (1 << 15, 1 << 14), 1 << 13
 
-#: Bytes of values whose type says how many, by type (AMQP 0-9-1, 4.2.1, with RabbitMQ's errata).
+#: Size in bytes of values of fixed size, by type (AMQP 0-9-1, 4.2.1, with RabbitMQ's errata).
 _FIXED = {
     ord(kind): size
     for kinds, size in (("tbB", 1), ("sUu", 2), ("Iif", 4), ("lLdT", 8), ("D", 5), ("V", 0))
@@ -16,10 +16,11 @@ _FIXED = {
 
 _TIME, _INTEGER, _TEXT, _BYTES, _TABLE, _LIST = b"TlSxFA"
 
-#: Seconds since the epoch at the end of the year 9999: Python has no later dates.
+#: The end of the year 9999 in seconds since 1970. Python has no later dates.
 _LAST_TIME = 253_402_300_799
 
-#: Levels of tables and lists that are kept as such: common JSON parsers take some hundreds, and an answer has its own.
+#: How many levels of nested tables and lists we keep. Common JSON parsers accept some hundreds, and an answer adds
+#: levels of its own.
 MAX_DEPTH = 100
 
 _size = struct.Struct(">I").unpack_from

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 #: Characters of a project's id.
@@ -17,11 +17,12 @@ IMPLIED = {"admin": ("member", "reader"), "member": ("reader",)}
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is calling. ``project`` is empty when the credentials are for none."""
+    """Who is calling. ``project`` is empty when the credentials are for none; ``token``: of Keystone, if any."""
 
     project: str
     user: str | None = None
     roles: tuple[str, ...] = ()
+    token: str = field(default="", repr=False, compare=False)
 
 
 def with_implied(names: Iterable[str]) -> tuple[str, ...]:
@@ -61,4 +62,8 @@ class AuthStrategy(ABC):
 
     def ping(self) -> str:
         """What the strategy works with, in words; raises ValueError if that does not work."""
+        return ""
+
+    def find_public_url(self) -> str:
+        """URL of this service by which others find it, without /v2; empty if there is none. May block for a timeout."""
         return ""

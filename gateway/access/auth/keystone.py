@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import math
 import re
 import secrets
@@ -16,6 +17,8 @@ from cachetools import TTLCache
 
 from gateway.access.auth.base import AuthStrategy, Identity, IdentityUnavailable, Unauthenticated
 from gateway.core.gate import Gate
+
+LOG = logging.getLogger(__name__)
 
 GROUP = "keystone_authtoken"
 
@@ -40,6 +43,10 @@ SHOWN = (
 TOKEN = re.compile(r"[\x21-\x7e]{1,8192}\Z")
 
 WRONG = "The token is wrong, has expired or was revoked"
+
+#: Type of this service in the catalogue; seconds for which what that says, or that it says nothing, is remembered.
+CATALOGUED = "messaging"
+CATALOGUE_FOR = 60.0
 
 #: Where auth_token finds the cache for tokens, and leaves who is calling, in the WSGI environment.
 CACHE, IDENTITY = "marconi.token_cache", "marconi.identity"
@@ -104,6 +111,9 @@ class KeystoneAuth(AuthStrategy):
         )
         self._known = TokenCache(options.token_cache_time)
         self._salt = secrets.token_bytes(32)
+        self._region = options.region_name
+        self._url_lock = threading.Lock()
+        self._public_urls: TTLCache[str, str] = TTLCache(1, CATALOGUE_FOR)
         self._challenge = f'Keystone uri="{forced["www_authenticate_uri"]}"'
 
     def identify(self, environ: Mapping[str, Any]) -> Identity:
@@ -132,6 +142,21 @@ class KeystoneAuth(AuthStrategy):
         if status.startswith("401"):
             raise Unauthenticated(WRONG, self._challenge)
         raise IdentityUnavailable(f"Keystone at {self._url} can't be reached ({status})")
+
+    def find_public_url(self) -> str:
+        """The public endpoint of the type `messaging` in the catalogue that the service's own user gets."""
+        with self._url_lock:
+            url: str | None = self._public_urls.get(CATALOGUED)
+            if url is None:
+                try:
+                    found = self._session.get_endpoint(
+                        service_type=CATALOGUED, interface="public", region_name=self._region, skip_discovery=True
+                    )
+                except (self._errors, OSError, LookupError) as error:
+                    LOG.warning("Keystone's catalogue can't be read: %s: %s", type(error).__name__, error)
+                    found = None
+                url = self._public_urls[CATALOGUED] = (found or "").rstrip("/").removesuffix("/v2")
+            return url
 
     def ping(self) -> str:
         """Have the service's own user get a token, and that token checked."""
@@ -167,6 +192,7 @@ def _take_identity(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         environ.get("HTTP_X_PROJECT_ID") or "",
         environ.get("HTTP_X_USER_ID"),
         tuple(sorted(role.lower() for role in roles if role)),
+        environ.get("HTTP_X_AUTH_TOKEN", ""),
     )
     start_response("204 No Content", [])
     return []

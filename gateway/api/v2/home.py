@@ -1,4 +1,4 @@
-"""What a client finds without knowing anything: the versions of the API, and the home document."""
+"""The home document: what a client can do, without knowing anything."""
 
 from __future__ import annotations
 
@@ -8,33 +8,10 @@ from typing import Any
 
 import orjson
 
-from gateway.web.call import JSON_HOME, Call
+from gateway.web.call import JSON_HOME, PLACES, Call
 from gateway.web.operations import Answer, Operation
 
-#: Places of the service whose documents are cached: one, unless it is mounted several times.
-PLACES = 16
-
 _VARIABLE = re.compile("{(.*?)}")
-
-
-def versions(base: str) -> Answer:
-    """``GET /``: the versions of the API; needs no headers. ``base``: what comes before ``/v2`` in links."""
-    return 300, _versions(base), {}
-
-
-@lru_cache(PLACES)
-def _versions(base: str) -> orjson.Fragment:
-    return orjson.Fragment(orjson.dumps({
-        "versions": [{
-            "id": "2",
-            "status": "CURRENT",
-            "updated": "2026-11-23T00:00:00Z",
-            "media-types": [
-                {"base": "application/json", "type": "application/vnd.openstack.messaging-v2+json"},
-            ],
-            "links": [{"href": f"{base}/v2/", "rel": "self"}],
-        }],
-    }))
 
 
 def home(call: Call, operations: tuple[Operation, ...]) -> Answer:
@@ -51,8 +28,9 @@ def resources(operations: tuple[Operation, ...], base: str = "") -> dict[str, An
     """The home document's resources, by relation, in the order of the table."""
     relations: dict[str, list[Operation]] = {}
     for operation in operations:
-        if operation.relation is not None:
-            relations.setdefault(operation.relation, []).append(operation)
+        for relation in (operation.relation, *operation.more_relations):
+            if relation is not None:
+                relations.setdefault(relation, []).append(operation)
     return {relation: _resource(together, base) for relation, together in relations.items()}
 
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 from functools import partial
 
 from gateway.access.policy import ADMINISTRATOR, ANYBODY, MEMBER, READER
-from gateway.api.v2 import claims, home, messages, parse, queues, render, root, sharing
+from gateway.api.v2 import (
+    claims,
+    health,
+    home,
+    messages,
+    parse,
+    pool_operations,
+    queues,
+    render,
+    root,
+    sharing,
+    subscription_operations,
+    topic_operations,
+)
 from gateway.web.operations import BOOLEAN, INTEGER, LIST, Operation, Parameter
 
 _QUEUE = "/v2/queues/{queue_name}"
@@ -81,7 +94,8 @@ OPERATIONS: tuple[Operation, ...] = (
     _writes(
         name="queues:purge", method="POST", path=f"{_QUEUE}/purge", relation="rel/queue_purge", body=True,
         summary="Delete everything in a queue.",
-        description='204: its messages are gone; `{"resource_types": ["messages"]}`, any other key is a 400',
+        description='204: its messages and subscriptions are gone; `{"resource_types": ["messages"]}` deletes messages'
+                    " alone; any other key is a 400",
         parse=parse.purge, handler=queues.purge, render=render.nothing,
     ),
     _reads(
@@ -147,17 +161,20 @@ OPERATIONS: tuple[Operation, ...] = (
         description="204: what the claim still holds is free at once",
         handler=claims.delete, render=render.nothing,
     ),
+    *subscription_operations.OPERATIONS,
+    *topic_operations.OPERATIONS,
     Operation(
         name="ping:get", method="GET", path="/v2/ping", relation="rel/ping", more_methods=("HEAD",),
         summary="Ask whether the service works.",
-        description="204 when broker and side-store answer, else 503",
+        description="204 when broker and side-store of the default pool answer, else 503",
         default_rule=ANYBODY, handler=root.ping, render=render.nothing,
     ),
     Operation(
         name="health:get", method="GET", path="/v2/health", relation="rel/health",
-        summary="Try every kind of operation; needs admin_mode too.",
-        description="how many messages there are, and one of each operation on a queue created for it, with timings;"
-                    " `admin_mode` only, else 404; role `admin` only",
-        default_rule=ADMINISTRATOR, handler=root.health, render=render.document,
+        summary="Try every kind of operation in each pool; needs admin_mode too.",
+        description="for each pool how many messages it has, and one of each operation on a queue created for it, with"
+                    " timings; `admin_mode` only, else 404; role `admin` only",
+        default_rule=ADMINISTRATOR, handler=health.health, render=render.document,
     ),
+    *pool_operations.OPERATIONS,
 )

@@ -31,7 +31,7 @@ SHARE_KEYS = frozenset({"paths", "methods", "expires"})
 def metadata(call: Call) -> dict[str, Any]:
     """New metadata, None without a body."""
     data = call.body()
-    body.check_size(data, call.core.limits.max_queue_metadata, "Queue metadata")
+    body.check_size(data, call.core.limits.max_queue_metadata, "Metadata")
     return {"metadata": body.parse_object(data) if data else None}
 
 
@@ -40,7 +40,7 @@ def changes(call: Call) -> dict[str, Any]:
     data = call.body()
     if call.content_type != PATCH_TYPE:
         raise UnsupportedMediaType(f"Accept-Patch: {PATCH_TYPE}")
-    body.check_size(data, call.core.limits.max_queue_metadata, "A patch of queue metadata")
+    body.check_size(data, call.core.limits.max_queue_metadata, "A patch of metadata")
     return {"changes": body.parse(data)}
 
 
@@ -57,6 +57,11 @@ def queue_page(call: Call) -> dict[str, Any]:
     }
 
 
+def topic_page(call: Call) -> dict[str, Any]:
+    """Which topics to list, and how. They are not counted."""
+    return {**queue_page(call), "with_count": False}
+
+
 def _filter_values(text: str) -> list[Any]:
     """What a filter's text may stand for: itself as a string, or the JSON value that it is."""
     try:
@@ -66,8 +71,11 @@ def _filter_values(text: str) -> list[Any]:
 
 
 def purge(call: Call) -> dict[str, Any]:
-    """Types of what to remove from a queue."""
-    document = call.document()
+    """Types of what to remove from a queue; without a body all of them."""
+    data = call.body()
+    document = body.parse_optional_object(data)
+    if data and not document:
+        raise InvalidInput("Missing parameter resource_types", body.TITLE)
     body.check_keys(document, PURGE_KEYS)
     types = document.get("resource_types", list(PURGE_TYPES))
     if not isinstance(types, list) or any(kind not in PURGE_TYPES for kind in types):

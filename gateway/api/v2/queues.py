@@ -8,6 +8,7 @@ from typing import Any
 from gateway.core.errors import NotFound
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.listing import ListedQueue, Wanted
+from gateway.core.queues.names import titled
 from gateway.web.context import Context
 from storage.model import Message, Stats
 
@@ -36,7 +37,7 @@ def get(context: Context, queue: str) -> dict[str, Any]:
 def head(context: Context, queue: str) -> None:
     """Raises NotFound if the queue does not exist."""
     if not context.core.queues.exists(context.project, queue):
-        raise NotFound(f"Queue {queue} does not exist")
+        raise NotFound(f"{titled(context.project, queue)} does not exist")
 
 
 def patch(context: Context, queue: str, *, changes: Any) -> dict[str, Any]:
@@ -89,6 +90,8 @@ def _counted(context: Context, info: QueueInfo) -> tuple[Stats, int] | None:
 
 
 def purge(context: Context, queue: str, *, types: list[str]) -> None:
-    """Remove all messages if ``types`` has ``messages``; there are no subscriptions to remove."""
+    """Remove all messages if ``types`` has ``messages``, and all subscriptions if it has ``subscriptions``."""
     if "messages" in types:
         context.core.messages.purge(context.project, queue)
+    if "subscriptions" in types:
+        context.core.subscription_removal.delete_all(context.project, queue)

@@ -15,7 +15,9 @@ import orjson
 
 from gateway.api.v2.claims import Held
 from gateway.api.v2.queues import QueueStats
+from gateway.core.messages.markers import marker_after
 from gateway.core.queues.listing import ListedQueue
+from gateway.core.queues.names import TOPICS
 from gateway.web import query
 from gateway.web.call import Call
 from gateway.web.operations import Answer
@@ -27,8 +29,8 @@ MAX_LOCATION_IDS = 100
 
 
 def path_of(call: Call, queue: str) -> str:
-    """A queue's own path, as the caller sees it."""
-    return f"{call.base}/v2/queues/{queue}"
+    """A queue's own path, as the caller sees it, or a topic's."""
+    return f"{call.base}/v2/{'topics' if call.project.startswith(TOPICS) else 'queues'}/{queue}"
 
 
 # -- answers --------------------------------------------------------------------------------------------------------
@@ -53,8 +55,14 @@ def queue_list(call: Call, found: tuple[list[ListedQueue], int | None]) -> Answe
     """A page of queues, the link to the next one, and the count if there is one."""
     page, count = found
     shown = [_listed(call, item) for item in page]
-    links = query.next_link(f"{call.base}/v2/queues", call.args, page[-1].name) if page else []
+    links = query.next_link(path_of(call, "")[:-1], call.args, page[-1].name) if page else []
     return 200, {"queues": shown, "links": links, **({} if count is None else {"count": count})}, {}
+
+
+def topic_list(call: Call, found: tuple[list[ListedQueue], int | None]) -> Answer:
+    """A page of topics, and the link to the next one."""
+    status, shown, headers = queue_list(call, found)
+    return status, {"topics": shown["queues"], "links": shown["links"]}, headers
 
 
 def _listed(call: Call, item: ListedQueue) -> dict[str, Any]:
@@ -85,13 +93,8 @@ def message_list(call: Call, found: Sequence[Message], queue: str) -> Answer:
     path = path_of(call, queue)
     shown: dict[str, Any] = {"messages": messages(path, found, call.now(), call.service.enable_checksum)}
     if "ids" not in call.args:
-        shown["links"] = query.next_link(f"{path}/messages", call.args, _marker(found[-1])) if found else []
+        shown["links"] = query.next_link(f"{path}/messages", call.args, marker_after(found[-1])) if found else []
     return 200, shown, {}
-
-
-def _marker(last: Message) -> str:
-    """What the page after this message begins with: its position, or its place in a queue that is only looked at."""
-    return str(last.seq) if last.seq >= 0 else f"peek-{-last.seq}"
 
 
 def one_message(call: Call, found: Message, queue: str, message_id: str) -> Answer:
@@ -171,8 +174,13 @@ def edge(path: str, item: Message, now: int) -> dict[str, Any]:
     return {
         "href": f"{path}/messages/{item.id}",
         "age": max(0, now - item.posted) // 1000,
-        "created": datetime.fromtimestamp(item.posted / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": iso(item.posted),
     }
+
+
+def iso(milliseconds: int) -> str:
+    """A time since the epoch as ISO 8601 has it, in whole seconds."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def md5(body: bytes) -> str:

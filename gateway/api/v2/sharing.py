@@ -54,7 +54,8 @@ def rules_of(operations: Iterable[Operation], names: list[str], methods: list[st
     wanted = {"GET" if method == "HEAD" else method for method in methods}
     return sorted({
         operation.rule for operation in operations
-        if operation.rule is not None and operation.method in wanted and operation.path.startswith(shared)
+        if operation.rule is not None and operation.shareable and operation.method in wanted
+        and operation.path.startswith(shared)
     })
 
 

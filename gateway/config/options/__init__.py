@@ -11,6 +11,8 @@ from gateway.config.drivers import BRIDGES, SIDE_STORES, driver_classes
 from gateway.config.options.access import AUDIT_OPTS, BASIC_OPTS, DEFAULT_OPTS, QUOTA_OPTS, SIGNED_URL_OPTS
 from gateway.config.options.backends import BRIDGE_OPTS, SIDE_STORE_OPTS
 from gateway.config.options.messaging import BRIDGING_OPTS, ENCRYPTION_OPTS, TRANSPORT_OPTS
+from gateway.config.options.notification import NOTIFICATION_OPTS
+from gateway.config.options.notification_mail import MAIL_OPTS
 from gateway.config.options.server import METRICS_OPTS, WSGI_OPTS
 
 
@@ -25,6 +27,7 @@ def list_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:
         ("signed_url", SIGNED_URL_OPTS),
         ("encryption", ENCRYPTION_OPTS),
         ("bridging", BRIDGING_OPTS),
+        ("notification", (*NOTIFICATION_OPTS, *MAIL_OPTS)),
         ("quota", QUOTA_OPTS),
         ("metrics", METRICS_OPTS),
         ("audit", AUDIT_OPTS),

@@ -51,6 +51,11 @@ QUOTA_OPTS = (
         help="Number of queues that one project may have, counted over all gateways. Creating more is answered 403."
              " 0: no limit.",
     ),
+    cfg.IntOpt(
+        "subscriptions", default=0, min=0,
+        help="Number of subscriptions that one project may have, counted over all gateways. Creating more is answered"
+             " 403. 0: no limit.",
+    ),
 )
 
 AUDIT_OPTS = (

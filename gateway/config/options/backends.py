@@ -8,7 +8,8 @@ BRIDGE_OPTS = (
     cfg.StrOpt(
         "uri", default="loopback://", secret=True,
         help="Broker that holds the messages until they are claimed: amqp://user:password@host:5672/vhost or amqps://"
-             " for RabbitMQ, or loopback:// to work without a broker.",
+             " for RabbitMQ or Qpid Broker-J, redis://, rediss://, redis+sentinel:// or redis+unix:// for Redis, or"
+             " loopback:// to work without a broker.",
     ),
 )
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from oslo_config import cfg
 
 from gateway.config.limits import Limits
+from gateway.config.notifications import Notifications
 
 #: Upper bound of all sizes of messages, in bytes: fits into MongoDB's documents of 16 MiB and a gateway's memory.
 MAX_POST_SIZE = 8 * 1024 * 1024
 
 _LIMITS = Limits()
+_NOTIFICATIONS = Notifications()
 
 TRANSPORT_OPTS = (
     cfg.IntOpt(
@@ -33,6 +35,14 @@ TRANSPORT_OPTS = (
     cfg.IntOpt(
         "max_queues_per_page", default=_LIMITS.max_queues_per_page, min=1, max=1000,
         help="Maximum number of queues on one page of a list.",
+    ),
+    cfg.IntOpt(
+        "max_pools_per_page", default=_LIMITS.max_pools_per_page, min=1, max=1000,
+        help="Maximum number of pools on one page of a list.",
+    ),
+    cfg.IntOpt(
+        "max_flavors_per_page", default=_LIMITS.max_flavors_per_page, min=1, max=1000,
+        help="Maximum number of flavors on one page of a list.",
     ),
     cfg.IntOpt(
         "max_messages_per_page", default=_LIMITS.max_messages_per_page, min=1, max=1000,
@@ -65,6 +75,19 @@ TRANSPORT_OPTS = (
     cfg.IntOpt(
         "max_claim_grace", default=_LIMITS.max_claim_grace, min=60, max=2**31 - 1,
         help="Maximum grace of a claim in seconds.",
+    ),
+    cfg.IntOpt(
+        "default_subscription_ttl", default=_NOTIFICATIONS.default_ttl, min=60, max=10**11,
+        help="Default subscription TTL in seconds, if the request sets none.",
+    ),
+    cfg.IntOpt(
+        "max_subscriptions_per_page", default=_LIMITS.max_subscriptions_per_page, min=1, max=1000,
+        help="Maximum number of subscriptions on one page of a list.",
+    ),
+    cfg.ListOpt(
+        "subscriber_types", default=list(_NOTIFICATIONS.subscriber_types),
+        help="Schemes of the URIs that may subscribe, separated by commas. There are http, https,"
+             " trust+http, trust+https, mailto and marconi.",
     ),
     cfg.BoolOpt(
         "message_delete_with_claim_id", default=_LIMITS.message_delete_with_claim_id,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+from bridges.bridging import Use
 from gateway.core.errors import Forbidden
-from gateway.core.foreign.bridging import Bridging
 
 #: Names that nobody may bridge: the gateway's own queues, and what belongs to the broker.
 RESERVED = ("marconi.", "marconi-", "amq.")
@@ -39,19 +39,12 @@ class AccessRules:
                 )
             self._rules.append(rule)
 
-    def check(self, project: str, roles: Sequence[str], own_vhost: str, bridging: Bridging) -> None:
-        """Raises Forbidden when the project may not bridge so."""
-        source, target = bridging.source, bridging.target
-        if source is not None:
-            thing = f"queue:{source.queue}" if source.binding is None else f"exchange:{source.binding.exchange}"
-            self._check(project, roles, "read", source.vhost or own_vhost, thing)
-            if source.binding is not None and source.binding.declare:
-                self._check(project, roles, "declare", source.vhost or own_vhost, thing)
-        if target is not None:
-            thing = f"exchange:{target.exchange}" if target.exchange else f"queue:{target.routing_key}"
-            self._check(project, roles, "write", target.vhost or own_vhost, thing)
+    def check(self, project: str, roles: Sequence[str], own_vhost: str, uses: Iterable[Use]) -> None:
+        """Raises Forbidden when the project may not use one of these objects so."""
+        for use in uses:
+            self._check_use(project, roles, use.right, use.vhost or own_vhost, use.object)
 
-    def _check(self, project: str, roles: Sequence[str], right: str, vhost: str, thing: str) -> None:
+    def _check_use(self, project: str, roles: Sequence[str], right: str, vhost: str, thing: str) -> None:
         reserved = thing.partition(":")[2].startswith(RESERVED)
         exact = right == "read" and thing.startswith(READABLE)
         allowed = not (reserved and not exact) and any(

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bridges.bridging import Binding
 from bridges.errors import BridgeUnavailable, BrokerRefused, ExchangeMissing, QueueMissing
-from bridges.foreign import Binding, ForeignBridge
+from bridges.foreign import ForeignBridge
 from gateway.core.errors import NotFound
 from storage.base import SideStore
 from storage.errors import StoreError
@@ -66,12 +67,16 @@ def bind(bridge: ForeignBridge, queue: str, binding: Binding) -> None:
 
 @dataclass(slots=True)
 class Bound:
-    """A queue to look after. ``mark``: what its entry in the side-store had; ``info``: None until it is read."""
+    """A queue to look after. ``mark``: what its entry in the side-store had; ``info``: None until it is read.
+
+    ``copies``: names of its subscriptions' delivery queues on the broker, which are bound to the same exchange.
+    """
 
     mark: str
     due: float = 0.0
     pause: float = 0.0
     info: Any = None
+    copies: Sequence[str] = ()
     state: str = ""
 
 
@@ -79,12 +84,13 @@ class Binder:
     """Looks after the bindings of all queues that read from an exchange, in a thread of its own.
 
     ``info_of(project, name, document)`` is the queue's QueueInfo. Its pool is asked for the bridge each time, since
-    a bridge that nobody asks for is closed.
+    a bridge that nobody asks for is closed. ``copies`` knows the delivery queues.
     """
 
-    def __init__(self, store: SideStore, info_of: Callable[[str, str, Queue], Any]):
+    def __init__(self, store: SideStore, info_of: Callable[[str, str, Queue], Any], copies: Any = None):
         self._store = store
         self._info_of = info_of
+        self._copies = copies
         self._bound: dict[str, Bound] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -172,7 +178,9 @@ class Binder:
             source = bound.info.settings.bridging.source
             if ("vhost", source.vhost) in down:
                 return
-            bound.info.pool.bridge_at(source.vhost).bind(bound.info.broker, source.binding)
+            bridge = bound.info.pool.bridge_at(source.vhost)
+            for queue in (bound.info.broker, *bound.copies):
+                bridge.bind(queue, source.binding)
         except ExchangeMissing:
             state, longest = "missing", MISSING
         except QueueMissing:  # deleted, or about to be: it is created again only when it is read
@@ -198,12 +206,15 @@ class Binder:
         """Read what a queue is bound to; False if it is none of ours any more."""
         found = self._store.catalogue.get_queue(key)
         info = self._info_of(*split_name(key), found) if found else None
-        source = info.settings.bridging.source if info and info.settings.bridging else None
-        if source is None or source.binding is None:
+        if info is not None and info.settings.unusable is not None:
+            raise ValueError(info.settings.unusable)  # other gateways may be able to
+        if info is None or info.settings.binding is None:
             self._store.catalogue.unmark_bridged(key, bound.mark)
             with self._lock:
                 if self._bound.get(key) is bound:
                     del self._bound[key]
             return False
         bound.info = info
+        if info.notifies:
+            bound.copies = [found.copy for found in self._copies.of(info.project, info.name)]
         return True

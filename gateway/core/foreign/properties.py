@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from bridges.base import Envelope
+from bridges.bridging import MAX_NAME, check_table, is_short
 from gateway.core.foreign.bodies import from_json
-from gateway.core.foreign.bridging import MAX_NAME, check_table, is_short
 from gateway.core.foreign.codings import NONE, coded, coding_of
 from gateway.core.foreign.oslo import wrap
 

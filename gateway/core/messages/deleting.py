@@ -99,7 +99,7 @@ class Deleting:
     def _purge(self, info: QueueInfo) -> bool:
         """Empty broker and side-store while nobody lands free messages."""
         with info.pool.landing.interrupted(info):
-            if info.has_backlog:
+            if info.reads.has_backlog:
                 info.bridge.purge(info.broker)
             info.pool.store.landed.purge(info.key)
         info.pool.publishing.forget(info.key)

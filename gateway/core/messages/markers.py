@@ -1,4 +1,4 @@
-"""Markers of pages: where a list of messages goes on."""
+"""Markers of pages: where a list of messages goes on. Clients pass on what marker_after has written."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ import re
 from gateway.core.errors import InvalidInput
 from gateway.core.ids import USABLE_ID
 from gateway.core.queues.info import QueueInfo
+from storage.model import Message
 
 #: A listing's marker: a landing position. Clients may pass a message's id instead.
 MARKER = re.compile(r"[0-9]{1,20}\Z")
 
-#: Marker of a page that ended with the n-th message of a queue that is only looked at.
-PEEK_MARKER = re.compile(r"peek-([0-9]{1,4})\Z")
+#: Marker of a page that ended with the n-th message of a queue that is only looked at. Its position is ``-n``.
+PEEKED = "peek-"
+PEEK_MARKER = re.compile(PEEKED + r"([0-9]{1,4})\Z")
 
 #: Largest landing position: a signed 64-bit integer.
 MAX_POSITION = 2**63 - 1
+
+
+def marker_after(last: Message) -> str:
+    """The marker of the page that follows this message, which was the last one of its page."""
+    return str(last.seq) if last.seq >= 0 else f"{PEEKED}{-last.seq}"
 
 
 def position_of(info: QueueInfo, marker: str | None) -> int | None:

@@ -8,10 +8,11 @@ from hashlib import sha256
 from uuid import UUID, uuid5
 
 from bridges.base import Envelope
-from gateway.core.demand import Count
+from gateway.core.demand import Count, Selection
 from gateway.core.foreign.bodies import Poison
 from gateway.core.messages.markers import peeked_by, position_of
 from gateway.core.queues.info import QueueInfo
+from gateway.core.sealing import Sealing
 from storage.model import Message
 
 #: How deep into somebody else's queue a list looks, always: what has been given back before is in front, and would go
@@ -33,27 +34,27 @@ PEEKED_IDS = UUID("a3c9b0e6-9d0c-5a55-8d6e-7065656b6564")
 class Peeking:
     """Lists queues of others."""
 
-    def list(
-        self, info: QueueInfo, marker: str | None, limit: int, landed: Callable[[int], list[Message]]
-    ) -> Sequence[Message]:
+    def __init__(self, sealing: Sealing):
+        self._sealing = sealing
+
+    def list(self, info: QueueInfo, marker: str | None, selection: Selection) -> Sequence[Message]:
         """A page of somebody else's queue: what is landed, claims given up for one, then what waits at its front.
 
-        The latter stays there. Its positions are those in the queue, negative, counted from the front. ``landed``
-        reads a page of what has landed, from a position on.
+        The latter stays there. Its positions are those in the queue, negative, counted from the front.
         """
         skip = peeked_by(marker)
         after = 0 if skip is not None else position_of(info, marker)
         if after is None:
             return []
-        page = [] if skip is not None else landed(after)
-        if len(page) == limit:
+        page = [] if skip is not None else self._sealing.page(info, selection, after)
+        if len(page) == selection.limit:
             return page
-        look = Look(self._shown(info), skip=skip or 0, count=limit - len(page))
+        look = Look(self._shown(info), skip=skip or 0, count=selection.limit - len(page))
         info.bridge.peek(info.broker, PEEK_DEPTH, look.see)
-        if look.has_worn:
+        if look.must_land:
             # What was taken and not seen has come back as often.
             info.pool.landing.land_free(info, Count(PEEK_DEPTH if look.ended_early else look.seen))
-            return landed(after)
+            return self._sealing.page(info, selection, after)
         return [*page, *look.found]
 
     def _shown(self, info: QueueInfo) -> Callable[[Envelope], Message | None]:
@@ -84,7 +85,7 @@ class Look:
         self.seen = 0
         self.ended_early = False
         #: Has one of them come back from too many looks? Those of an unreadable one can't be counted.
-        self.has_worn = False
+        self.must_land = False
         self._show = show
         self._skip = skip
         self._count = count
@@ -94,7 +95,7 @@ class Look:
     def see(self, envelope: Envelope) -> bool:
         """The next one; whether to go on. What is not found is not kept."""
         self.seen += 1
-        self.has_worn = self.has_worn or envelope.deliveries >= LOOKS_AT_MOST or not envelope.readable
+        self.must_land = self.must_land or envelope.deliveries >= LOOKS_AT_MOST or not envelope.readable
         if self.seen <= self._skip:
             return True
         message = self._show(envelope) if len(self.found) < self._count else None

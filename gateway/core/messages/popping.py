@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from uuid import uuid4
 
 from gateway.config.limits import MIN_CLAIM_TTL
@@ -36,7 +35,7 @@ class Popping:
         self._directory.ensure_source(info)
         expires = info.pool.store.now() + MIN_CLAIM_TTL * 1000
         claim = Claim(uuid4().hex, MIN_CLAIM_TTL, expires, expires)
-        taken = info.pool.taking.pop(info, claim, limit, partial(self._dead_letters.sort_out, info))
+        taken = info.pool.taking.pop(info, claim, limit, self._dead_letters.sort_out)
         MESSAGES.labels("claimed").inc(len(taken))
         popped = self._sealing.unsealed(info, taken)  # what has no claim is gone from here on
         claimed = [message.id for message in popped if message.claim is not None]

@@ -10,8 +10,10 @@ from gateway.core.errors import Busy, Forbidden, InvalidInput
 from gateway.core.ids import IdMaker
 from gateway.core.messages.post import Post, check_seconds
 from gateway.core.messages.targets import TargetPosting, too_large
+from gateway.core.publishing import land
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.names import titled
 from gateway.core.sealing import Sealing
 from gateway.observe.metrics import MESSAGES
 from storage.errors import QueueGone
@@ -49,7 +51,7 @@ class Posting:
                 # Deleted by another gateway, or lost by the broker, since we last looked.
                 info = self._directory.restore(project, name)
             exists = True
-        raise Busy(f"Queue {name} is being deleted by others; try again")
+        raise Busy(f"{titled(project, name)} is being deleted by others; try again")
 
     def _try_to_post(
         self, info: QueueInfo, exists: bool, client: str, posts: Sequence[Post], size: int, ids: list[str]
@@ -89,7 +91,7 @@ class Posting:
             if info.settings != settings:
                 return False
         if delayed:
-            info.pool.store.landed.append(info.key, delayed)
+            land(info.pool.store, info, delayed)
         try:
             if direct:
                 info.pool.publishing.publish(info, direct)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from gateway.core.demand import Count
+from gateway.core.demand import Count, Selection
 from gateway.core.errors import Busy
 from gateway.core.landing import SETTLING
 from gateway.core.messages.markers import MAX_POSITION, position_of
 from gateway.core.messages.peeking import Peeking
 from gateway.core.messages.seeking import SOUGHT_AT_MOST, Seeking
 from gateway.core.queues.directory import Directory
-from gateway.core.queues.info import QueueInfo
+from gateway.core.queues.info import QueueInfo, Reads
 from gateway.core.sealing import SKIPPED, Sealing
-from storage.model import Message, Ring, Stats
+from storage.model import Message, Stats
 
 
 class Reading:
@@ -25,39 +25,35 @@ class Reading:
         self._directory = directory
         self._sealing = sealing
         self._seeking = seeking
-        self._peeking = Peeking()
+        self._peeking = Peeking(sealing)
 
     def list(
         self, info: QueueInfo, marker: str | None, limit: int, not_from: str | None, claimed: bool, delayed: bool
     ) -> Sequence[Message]:
-        """A page of living messages after ``marker``, oldest first, landing more from the backlog as needed."""
-        def stored(after: int, limit: int, ring: Ring | None) -> Sequence[Message]:
-            return info.pool.store.landed.list_messages(
-                info.key, after, limit, not_from=not_from, claimed=claimed, delayed=delayed, ring=ring
-            )
+        """A page of living messages after ``marker``, oldest first, landing more from the backlog as needed.
 
-        def landed(after: int) -> list[Message]:
-            return self._sealing.page(info, stored, after, limit)
-
-        if info.has_backlog and not info.lands:
+        The rest says which, see Selection.
+        """
+        selection = Selection(limit, not_from, claimed, delayed)
+        if info.reads is Reads.FOREIGN_QUEUE_PEEKED:
             self._directory.ensure_source(info)
-            return self._peeking.list(info, marker, limit, landed)
+            return self._peeking.list(info, marker, selection)
         after = position_of(info, marker)
         if after is None:
             return []
         self._directory.ensure_source(info)
         landing = info.pool.landing.is_landing(info)
-        page = landed(after)
-        if len(page) == limit or not info.lands or after >= MAX_POSITION:
+        page = self._sealing.page(info, selection, after)
+        if len(page) == limit or not info.reads.lands or after >= MAX_POSITION:
             return page
         # To ask for the depth first spares those who poll an empty queue the lease. A message that another gateway is
         # just landing is missed here, but not for good: its position is after this page.
         if not info.bridge.depth(info.broker):
             if landing or info.pool.landing.is_landing(info):
                 info.pool.landing.await_others(info)
-                return landed(after)
+                return self._sealing.page(info, selection, after)
         else:
-            filling = _Page(info, self._sealing, page, lambda: landed(after), after, limit, not_from)
+            filling = _Page(info, self._sealing, selection, after, page)
             complete = info.pool.landing.land_free(info, filling, to_the_end=False)
             page = filling.page
             if not page and not complete:
@@ -89,7 +85,7 @@ class Reading:
         landed, waiting = self._counts(info)
         if not waiting:
             return landed, 0
-        if not info.lands:
+        if not info.reads.lands:
             return landed, waiting  # to look at somebody else's queue has a price, see docs/bridging.md
         if landed.oldest is None:
             info.pool.landing.land_free(info, Count(1))
@@ -102,43 +98,32 @@ class Reading:
 
     def _counts(self, info: QueueInfo) -> tuple[Stats, int]:
         """What has landed of the queue, and about how many messages wait in the broker."""
-        waiting = info.bridge.depth(info.broker) if info.has_backlog else 0
+        waiting = info.bridge.depth(info.broker) if info.reads.has_backlog else 0
         return info.pool.store.landed.stats(info.key), waiting
 
 
 class _Page:
-    """A demand for as many messages as a ``page`` after a position lacks. ``read`` reads the page."""
+    """A demand for as many messages as a ``page`` after a position lacks."""
 
-    def __init__(
-        self,
-        info: QueueInfo,
-        sealing: Sealing,
-        page: list[Message],
-        read: Callable[[], list[Message]],
-        after: int,
-        limit: int,
-        not_from: str | None,
-    ):
+    def __init__(self, info: QueueInfo, sealing: Sealing, selection: Selection, after: int, page: list[Message]):
         self.page = page
         self._info = info
         self._sealing = sealing
-        self._read = read
+        self._selection = selection
         self._after = after
-        self._limit = limit
-        self._not_from = not_from
         self._skipped = 0
 
     def look(self) -> int:
         """See Demand."""
-        self.page = self._read()
-        return self._wanted()
+        self.page = self._sealing.page(self._info, self._selection, self._after)
+        return self._missing()
 
     def take(self, landed: Sequence[Message]) -> int:
         """See Demand."""
         unsealed = self._sealing.unsealed(self._info, landed)
         self._skipped += len(landed) - len(unsealed)
-        self.page += [m for m in unsealed if m.client != self._not_from and m.seq > self._after]
-        return self._wanted()
+        self.page += [m for m in unsealed if m.client != self._selection.not_from and m.seq > self._after]
+        return self._missing()
 
-    def _wanted(self) -> int:
-        return self._limit - len(self.page) if self._skipped < SKIPPED else 0
+    def _missing(self) -> int:
+        return self._selection.limit - len(self.page) if self._skipped < SKIPPED else 0

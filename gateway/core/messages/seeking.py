@@ -28,7 +28,7 @@ class Seeking:
         A native producer's id is known to clients only once its message has landed, so that one is gone. Ids of a time
         to come are possible: the clock may have been ahead.
         """
-        if not info.lands:
+        if not info.reads.lands:
             return set()
         oldest = info.pool.store.now() - self._limits.max_message_ttl * 1000
         return {id_ for id_ in ids if (made := made_at(id_)) is not None and made > oldest}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from bridges.bridging import Bridging, Target
 from bridges.errors import (
     BrokerRefused,
     ExchangeMissing,
@@ -16,7 +17,6 @@ from bridges.errors import (
 )
 from gateway.config.limits import MIN_MESSAGE_TTL, Limits
 from gateway.core.errors import Busy, InvalidInput
-from gateway.core.foreign.bridging import Bridging, Target
 from gateway.core.foreign.properties import native_envelope
 from gateway.core.messages.post import Post, check_seconds
 from gateway.core.queues.info import QueueInfo

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from bridges.errors import SourceUnreadable
-from gateway.core.errors import Conflict, InvalidInput, NotFound
+from bridges.bridging import KEY
+from gateway.core.errors import Busy, Conflict, InvalidInput, NotFound
 from gateway.core.foreign.access import AccessRules
-from gateway.core.foreign.binding import Binder, bind
-from gateway.core.foreign.bridging import KEY, Source, parse
-from gateway.core.pool import Pool
+from gateway.core.foreign.binding import Binder
+from gateway.core.pools.pool import Pool
+from gateway.core.pools.registry import Pools
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.known import KnownQueues
 from gateway.core.queues.listing import QueueLists
 from gateway.core.queues.lock import locked_queue
 from gateway.core.queues.metadata import MetadataRules
-from gateway.core.queues.names import HEALTH_PROJECT, broker_name, queue_key
+from gateway.core.queues.names import HEALTH_PROJECT, is_topic_project, kind_of, queue_key, titled
+from gateway.core.queues.on_broker import create_on_broker
 from gateway.core.queues.quotas import QueueQuota
 from gateway.core.queues.remembering import KNOWN_FOR
+from gateway.core.subscriptions.copies import Copies
+from gateway.core.subscriptions.record import Subscription
 from storage.base import SideStore
 from storage.landed import SEEN_FOR
-from storage.model import Queue
+from storage.model import DEFAULT_POOL, Queue
 
 #: Seconds on top of KNOWN_FOR after which no gateway can still work with what it remembered of a queue.
 FORGOTTEN_MARGIN = 0.1
@@ -43,43 +47,66 @@ class QueueAdmin:
     def __init__(
         self,
         store: SideStore,
+        pools: Pools,
         known: KnownQueues,
         rules: MetadataRules,
         access: AccessRules,
         quota: QueueQuota | None,
         binder: Binder,
+        copies: Copies,
     ):
         self._store = store
+        self._pools = pools
         self._known = known
         self._rules = rules
         self._access = access
         self._quota = quota
         self._binder = binder
+        self._copies = copies
         #: A page of the project's queues, and how many there are.
         self.list = QueueLists(store, rules).page
 
     def create(
-        self, project: str, name: str, metadata: Mapping[str, Any] | None, roles: Sequence[str] = ()
+        self, project: str, name: str, metadata: Mapping[str, Any] | None, roles: Sequence[str] = (),
+        placed: str | None = None,
     ) -> bool:
         """Create a queue here and on the broker; True if it is new. An existing one gets ``metadata`` if given.
 
-        ``roles`` are those of the caller, for what may be bridged. Raises QuotaExceeded.
+        ``roles`` are those of the caller, for what may be bridged. ``placed``: the pool that a new queue is put into;
+        None for the one that its flavor and the pools' weights lead to. Raises QuotaExceeded.
         """
         key = queue_key(project, name)
-        checked = None if metadata is None else _not_its_own(name, self._rules.check(metadata))
         with locked_queue(self._store, key) as lock:
             found = self._store.catalogue.get_queue(key)
-            if checked is not None:
+            # A queue that is created again serves the subscriptions of the last one of its name.
+            subscriptions = self._copies.of(project, name) if found is None or found.notifies else []
+            led = self._copies.fan_outs.into(project, name)
+            pool = found.pool if found else placed or self._place(metadata or {}, [*subscriptions, *led])
+            before = self._known.describe(project, name, found or Queue(name, b"{}", 0, key, pool))
+            checked = None
+            if metadata is not None:
                 old = orjson.loads(found.metadata) if found else None
-                self._check_bridging(project, roles, self._known.pool_of(found), old, checked)
+                checked = _not_its_own(project, name, self._known.rules_of(before.pool).check(metadata, old or {}))
+                self._check_bridging(project, name, roles, before.pool, old, checked)
             data = None if checked is None else orjson.dumps(checked)
-            before = self._known.describe(project, name, found)
-            after = before if data is None else self._known.describe(project, name, Queue(name, data, 0, before.key))
+            after = before if data is None else self._known.describe(
+                project, name, replace(found or Queue(name, b"{}", 0, key, pool), metadata=data)
+            )
+            if found is None:
+                self._copies.fan_outs.check_creation([*subscriptions, *led])
+            if found is None or (found.notifies and found.move is None):
+                self._copies.check(after, subscriptions)
             with self._within_quota(project, name):
-                self._create_on_broker(after)
-                created = self._store.catalogue.create_queue(key, data)
-                if checked is not None and "exchange" in checked.get(KEY, {}).get("source", {}):
+                create_on_broker(after)
+                self._copies.prepare(after, subscriptions)
+                # A queue is bound as it is created, or others would find it and post what nobody is told of.
+                copies = self._copies.keys(subscriptions)
+                created = self._store.catalogue.create_queue(key, data, pool, copies)
+                self._open(key, after.pool, copies)
+                if checked is not None and after.settings.binding is not None:
                     self._binder.add(key)
+            for fan_out in (*led, *(subscription for subscription in subscriptions if subscription.target)):
+                self._copies.fan_outs.join(fan_out)
             self._known.forget(project, name)
         if found is not None:
             _await_oblivion(before, after)
@@ -88,36 +115,46 @@ class QueueAdmin:
             _sleep(KNOWN_FOR + FORGOTTEN_MARGIN - (self._store.now() - lock.last) / 1000)
         return created
 
+    def _place(self, metadata: Mapping[str, Any], subscriptions: Sequence[Subscription]) -> str:
+        """The pool for a new queue: that of its subscriptions, if there are any.
+
+        What a queue is bridged to is on one broker: the default one if no flavor says.
+        """
+        flavor = metadata.get("_flavor")
+        if not isinstance(flavor, str):
+            flavor = None
+        kept_in = self._copies.pool_for(subscriptions, flavor)
+        if kept_in is not None:
+            return kept_in
+        if flavor is None and metadata.get(KEY) is not None:
+            return DEFAULT_POOL
+        return self._pools.place(flavor)
+
+    def _open(self, q: str, pool: Pool, copies: Sequence[str]) -> None:
+        """Let messages land in a queue that has just been created, perhaps by a gateway that died before it did this.
+
+        Raises Busy if its pool has been deleted meanwhile; then the queue is gone, too.
+        """
+        if pool is self._pools.default:
+            return
+        found = self._store.catalogue.get_queue(q)
+        if found is None:
+            return
+        if found.move is None and not self._pools.exists(found.pool):
+            self._store.catalogue.delete_queue(q)
+            raise Busy(f"Pool {found.pool} has just been deleted; try again")
+        pool.store.landed.open_queue(found.key, copies=copies)
+
     def _within_quota(self, project: str, name: str) -> AbstractContextManager[None]:
         """The right to create a queue, see QueueQuota.room."""
         if self._quota is None or project == HEALTH_PROJECT:
             return nullcontext()
         return self._quota.room(project, queue_key(project, name))
 
-    def _create_on_broker(self, info: QueueInfo) -> None:
-        """The broker's side of a queue: what is somebody else's is left alone."""
-        bridging = info.settings.bridging
-        if bridging is None:
-            info.pool.bridge.create(info.broker)
-        elif bridging.source is not None:
-            self._create_source(info, bridging.source)
-
-    def _create_source(self, info: QueueInfo, source: Source) -> None:
-        """Check what a queue is to read from, and bind it. Raises InvalidInput for what can't be read."""
-        try:
-            if source.binding is None:
-                info.bridge.check_source(info.broker)
-                return
-            info.bridge.check_exchange(source.binding)
-        except SourceUnreadable as error:
-            raise InvalidInput(f"Queue metadata {KEY}: {error}", "Invalid metadata") from error
-        info.bridge.create(info.broker)
-        with suppress(NotFound):  # the exchange may come later
-            bind(info.bridge, info.broker, source.binding)
-
     def _check_bridging(
         self,
         project: str,
+        name: str,
         roles: Sequence[str],
         pool: Pool,
         old: Mapping[str, Any] | None,
@@ -127,8 +164,11 @@ class QueueAdmin:
         before, after = (old or {}).get(KEY), new.get(KEY)
         if before == after:
             return
+        if is_topic_project(project):
+            raise InvalidInput(f"A topic can't be bridged ({KEY})", "Invalid metadata")
         if after is not None:
-            self._access.check(project, roles, pool.bridge.own_vhost(), parse(after))
+            self._access.check(project, roles, pool.bridge.own_vhost(), pool.parse_bridging(after).uses())
+            self._copies.fan_outs.check_bridged(project, name)
         if old is not None and (before or {}).get("source") != (after or {}).get("source"):
             raise Conflict("The source of a queue that exists can't be changed; delete the queue first")
 
@@ -147,41 +187,52 @@ class QueueAdmin:
         for _ in range(PATCH_TRIES):
             found = self._store.catalogue.get_queue(key)
             if found is None:
-                raise NotFound(f"Queue {name} does not exist")
+                raise NotFound(f"{titled(project, name)} does not exist")
             old = orjson.loads(found.metadata)
-            patched = _not_its_own(name, self._rules.patch(old, operations))
-            self._check_bridging(project, roles, self._known.pool_of(found), old, patched)
+            pool = self._known.pool_of(found)
+            patched = _not_its_own(project, name, self._known.rules_of(pool).patch(old, operations))
+            self._check_bridging(project, name, roles, pool, old, patched)
             if self._store.catalogue.replace_metadata(key, orjson.dumps(patched), found.version):
                 self._known.forget(project, name)
-                after = Queue(name, orjson.dumps(patched), 0, found.key)
+                after = replace(found, metadata=orjson.dumps(patched))
                 _await_oblivion(
                     self._known.describe(project, name, found), self._known.describe(project, name, after)
                 )
                 return self._rules.show(patched)
-        raise Conflict(f"The metadata of queue {name} is being changed by others; try again")
+        raise Conflict(f"The metadata of {kind_of(project)} {name} is being changed by others; try again")
 
     def delete(self, project: str, name: str) -> None:
-        """Remove a queue and all its messages; nothing happens when there is none."""
+        """Remove a queue and all its messages; nothing happens when there is none. Raises Busy."""
         key = queue_key(project, name)
         with locked_queue(self._store, key) as lock:
-            info = self._known.describe(project, name, self._store.catalogue.get_queue(key))
+            found = self._store.catalogue.get_queue(key)
+            info = self._known.describe(project, name, found)
+            if found is not None and found.move is not None and any(self._copies.records.of_source(project, name)):
+                raise Busy(
+                    f"Queue {name} is on its way to another pool with its subscriptions; delete it when it has arrived"
+                )
             lock.check(DELETING)
             # The broker's first: a post that finds it missing creates the queue again, which has to wait for the lock.
-            if info.has_backlog and info.broker == broker_name(project, name):
+            if info.copies_on_broker:
                 info.bridge.delete(info.broker)
             self._store.catalogue.delete_queue(key)
+            if info.pool is not self._pools.default:
+                info.pool.store.landed.remove_queue(info.key)
+            self._copies.fan_outs.part(info.key, self._copies.fan_outs.into(project, name))
             self._known.forget(project, name)
-            if info.is_delicate:
+            if found is None:
+                return  # nobody remembers it: who deleted it has kept the lock for so long
+            if info.is_delicate or (info.notifies and info.reads.has_backlog):
                 lock.keep = KNOWN_FOR + FORGOTTEN_MARGIN  # gateways that remember it must not post to the next one so
-            elif info.has_backlog:
+            elif info.reads.has_backlog:
                 lock.keep = SEEN_FOR + FORGOTTEN_MARGIN  # nor land the next one's messages as this one's
         if info.settings.bridging is not None:
             _sleep(KNOWN_FOR + FORGOTTEN_MARGIN)  # nor read from or post to what it was bridged to
 
 
-def _not_its_own(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
+def _not_its_own(project: str, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
     """The metadata. Raises InvalidInput for a queue that would be its own dead-letter queue."""
-    if metadata.get("_dead_letter_queue") == name:
+    if metadata.get("_dead_letter_queue") == name and not is_topic_project(project):
         raise InvalidInput("A queue can't be its own _dead_letter_queue", "Invalid metadata")
     return metadata
 

@@ -9,15 +9,15 @@ from typing import TypeVar
 
 from cachetools import TTLCache
 
+from bridges.bridging import Binding
 from bridges.errors import ExchangeMissing, QueueMissing
-from bridges.foreign import Binding
 from gateway.core.errors import Busy, NotFound
 from gateway.core.foreign.binding import Binder, bind
 from gateway.core.queues.admin import QueueAdmin
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.known import KnownQueues
 from gateway.core.queues.lock import locked_queue
-from gateway.core.queues.names import queue_key
+from gateway.core.queues.names import queue_key, titled
 from gateway.core.queues.remembering import KNOWN_AT_MOST, KNOWN_FOR
 from storage.base import SideStore
 from storage.errors import QueueGone
@@ -54,7 +54,7 @@ class Directory:
                 return info
             self._admin.create(project, name, None)
             info = self.refresh(project, name)
-        raise Busy(f"Queue {name} is being deleted by others; try again")
+        raise Busy(f"{titled(project, name)} is being deleted by others; try again")
 
     def restore(self, project: str, name: str) -> QueueInfo:
         """The queue as it is now, with its queue on the broker created again if that is missing."""
@@ -90,7 +90,7 @@ class Directory:
                     return result
                 fresh = self.restore(project, name)  # its creator has died before it was complete
             info = fresh
-        raise Busy(f"Queue {name} is being deleted and created by others; try again")
+        raise Busy(f"{titled(project, name)} is being deleted and created by others; try again")
 
     def ensure_source(self, info: QueueInfo) -> None:
         """Make sure that there is what a bridged queue reads from, at most once in KNOWN_FOR seconds.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from gateway.core.errors import Busy
+from gateway.core.queues.names import kind_of
 from storage.base import SideStore
 from storage.errors import StoreError
 from storage.landed import LEASE_RETRY
@@ -66,4 +67,4 @@ def locked(store: SideStore, name: str, why: str) -> Iterator[Lock]:
 
 def locked_queue(store: SideStore, key: str) -> AbstractContextManager[Lock]:
     """Hold the right to create or delete the queue ``key`` (as queue_key returns it). Raises Busy."""
-    return locked(store, key, "this queue is being created or deleted by another request; try again")
+    return locked(store, key, f"this {kind_of(key)} is being created or deleted by another request; try again")

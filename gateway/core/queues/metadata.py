@@ -9,21 +9,20 @@ from typing import Any
 
 import orjson
 
+from bridges.bridging import KEY, Binding, Bridging
 from gateway.config.limits import MIN_MESSAGE_TTL, Limits
 from gateway.core.errors import Conflict, InvalidInput
-from gateway.core.foreign import bridging
+from gateway.core.subscriptions.retry import RetryPolicy
 
 QUEUE_NAME = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9_.-]{1,64}\Z")
 
 #: A JSON pointer (RFC 6901) to a key of the metadata, and no deeper.
 PATCH_PATH = re.compile(r"/metadata/(?:[^/~]|~[01])+\Z", re.DOTALL)
 
-BACKOFF_FUNCTIONS = ("linear", "arithmetic", "geometric", "exponential")
+NOTHING: Mapping[str, Any] = {}
 
-#: Keys of ``_retry_policy`` that are whole numbers.
-RETRY_COUNTS = (
-    "retries_with_no_delay", "minimum_delay_retries", "minimum_delay", "maximum_delay", "maximum_delay_retries",
-)
+#: Keys whose values may have become impossible for new queues since they were checked.
+LASTING = frozenset({"_enable_encrypt_messages", "_flavor", "_retry_policy"})
 
 #: Largest value of counts that have no limit of their own: a signed 32-bit integer.
 MAX_COUNT = 2**31 - 1
@@ -31,7 +30,10 @@ MAX_COUNT = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A queue's reserved metadata, resolved: what acts. Times in seconds, sizes in bytes."""
+    """A queue's reserved metadata, resolved: what acts. Times in seconds, sizes in bytes.
+
+    ``unusable``: why the queue can't be used, such as that it was bridged when the service had another bridge.
+    """
 
     default_ttl: int
     default_delay: int
@@ -40,19 +42,31 @@ class Settings:
     dead_letter_queue: str | None
     dead_letter_ttl: int | None
     encrypt: bool
-    bridging: bridging.Bridging | None = None
+    bridging: Bridging | None = None
+    unusable: str | None = None
+
+    @property
+    def binding(self) -> Binding | None:
+        """What binds it to an exchange of others, if anything does."""
+        source = self.bridging.source if self.bridging else None
+        return source.binding if source else None
 
 
 class MetadataRules:
     """Checks and defaults that follow from the operator's limits.
 
-    ``can_encrypt``: is there a key; ``can_bridge``: is there a broker.
+    ``can_encrypt``: is there a key. ``parse_bridging``: see Pool.parse_bridging. ``has_flavor``: is there a flavor of
+    that name.
     """
 
-    def __init__(self, limits: Limits, can_encrypt: bool, can_bridge: bool):
+    def __init__(
+        self, limits: Limits, can_encrypt: bool, parse_bridging: Callable[[Any], Bridging],
+        has_flavor: Callable[[str], bool] = lambda name: False,
+    ):
+        self._has_flavor = has_flavor
         self._limits = limits
         self._can_encrypt = can_encrypt
-        self._can_bridge = can_bridge
+        self._parse_bridging = parse_bridging
         self._defaults: dict[str, Any] = {
             "_max_messages_post_size": limits.max_messages_post_size,
             "_default_message_ttl": limits.default_message_ttl,
@@ -62,7 +76,7 @@ class MetadataRules:
             "_max_claim_count": None,
             "_enable_encrypt_messages": False,
         }
-        self._checks: dict[str, Callable[[Any], None]] = {
+        self._checks: dict[str, Callable[[Any], object]] = {
             "_max_messages_post_size": _integer(1, limits.max_messages_post_size),
             "_default_message_ttl": _integer(MIN_MESSAGE_TTL, limits.max_message_ttl),
             "_default_message_delay": _integer(0, limits.max_message_delay),
@@ -70,39 +84,44 @@ class MetadataRules:
             "_dead_letter_queue_messages_ttl": _integer(MIN_MESSAGE_TTL, limits.max_message_ttl),
             "_max_claim_count": _integer(1, MAX_COUNT),
             "_enable_encrypt_messages": self._check_encryption,
-            "_flavor": _flavor,
-            "_retry_policy": _retry_policy,
-            bridging.KEY: self._check_bridge,
+            "_flavor": self._check_flavor,
+            "_retry_policy": RetryPolicy.parse,
+            KEY: parse_bridging,
         }
 
-    def check(self, metadata: Mapping[str, Any], *, encrypts: bool = False) -> dict[str, Any]:
+    def on(self, parse_bridging: Callable[[Any], Bridging]) -> MetadataRules:
+        """The rules for queues in another pool."""
+        return MetadataRules(self._limits, self._can_encrypt, parse_bridging, self._has_flavor)
+
+    def check(self, metadata: Mapping[str, Any], had: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
         """The metadata to store: reserved keys checked, those that are null left to their default.
 
-        ``encrypts``: the queue does already, so a gateway without a key may change the rest of its metadata.
+        ``had``: what the queue has now. Of that, some is not checked again: a gateway without a key may change the rest
+        of the metadata of a queue that encrypts, and anybody that of a queue whose flavor has been deleted.
         """
         kept = {}
         for key, value in metadata.items():
             check = self._checks.get(key)
-            if check is not None and not (encrypts and key == "_enable_encrypt_messages" and value is True):
+            if check is not None and not (key in LASTING and _is_same(had.get(key), value)):
                 if value is None:
                     continue
                 try:
                     check(value)
                 except ValueError as error:
-                    raise InvalidInput(f"Queue metadata {key}: {error}", "Invalid metadata") from error
+                    raise InvalidInput(f"Metadata {key}: {error}", "Invalid metadata") from error
             kept[key] = value
-        if "target" in kept.get(bridging.KEY, {}):
+        if KEY in kept and self._parse_bridging(kept[KEY]).target is not None:
             for key in ("_enable_encrypt_messages", "_default_message_delay"):
                 if kept.get(key):
-                    raise InvalidInput(f"Queue metadata {key}: does not go with a bridge's target", "Invalid metadata")
+                    raise InvalidInput(f"Metadata {key}: does not go with a bridge's target", "Invalid metadata")
         try:
             # Four levels deeper than it is: a page of queues must have room around it.
             size = len(orjson.dumps([[[[kept]]]])) - 8
         except TypeError as error:
-            raise InvalidInput("Queue metadata is nested too deeply", "Invalid metadata") from error
+            raise InvalidInput("Metadata is nested too deeply", "Invalid metadata") from error
         if size > self._limits.max_queue_metadata:
             raise InvalidInput(
-                f"Queue metadata is too large: {size} bytes, at most {self._limits.max_queue_metadata} are allowed",
+                f"Metadata is too large: {size} bytes, at most {self._limits.max_queue_metadata} are allowed",
                 "Invalid metadata",
             )
         return kept
@@ -114,6 +133,12 @@ class MetadataRules:
     def resolve(self, metadata: Mapping[str, Any]) -> Settings:
         """What acts."""
         full = self.show(metadata)
+        bridging, unusable = None, None
+        if full.get(KEY) is not None:
+            try:
+                bridging = self._parse_bridging(full[KEY])
+            except ValueError as error:  # it was checked when it was stored, perhaps with another bridge
+                unusable = f"it is bridged, {KEY}: {error}"
         return Settings(
             default_ttl=full["_default_message_ttl"],
             default_delay=full["_default_message_delay"],
@@ -122,7 +147,8 @@ class MetadataRules:
             dead_letter_queue=full["_dead_letter_queue"],
             dead_letter_ttl=full["_dead_letter_queue_messages_ttl"],
             encrypt=full["_enable_encrypt_messages"],
-            bridging=bridging.parse(full[bridging.KEY]) if full.get(bridging.KEY) is not None else None,
+            bridging=bridging,
+            unusable=unusable,
         )
 
     def patch(self, metadata: Mapping[str, Any], operations: Any) -> dict[str, Any]:
@@ -134,25 +160,31 @@ class MetadataRules:
             op, key = _operation(operation)
             there = key in patched or key in self._defaults
             if op != "add" and not there:
-                raise Conflict(f"Can't {op} {key!r}: the queue's metadata has no such key")
+                raise Conflict(f"Can't {op} {key!r}: the metadata has no such key")
             if op == "remove":
                 patched.pop(key, None)  # a reserved key falls back to its default
             elif "value" not in operation:
                 raise InvalidInput(f"Operation {op!r} needs a member 'value'", "Invalid metadata")
             else:
                 patched[key] = operation["value"]
-        return self.check(patched, encrypts=metadata.get("_enable_encrypt_messages") is True)
+        return self.check(patched, metadata)
 
-    def _check_bridge(self, value: Any) -> None:
-        if not self._can_bridge:
-            raise ValueError("this service has no broker whose queues could be bridged")
-        bridging.parse(value)
+    def _check_flavor(self, value: Any) -> None:
+        if not isinstance(value, str):
+            raise ValueError("must be the name of a flavor")
+        if not self._has_flavor(value):
+            raise ValueError(f"there is no flavor {value!r}")
 
     def _check_encryption(self, value: Any) -> None:
         if not isinstance(value, bool):
             raise ValueError("must be true or false")
         if value and not self._can_encrypt:
             raise ValueError("this service has no encryption key; ask its operator to set [encryption] key")
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Are two JSON values the same? Unlike Python's, true is not 1."""
+    return type(one) is type(other) and bool(one == other)
 
 
 def _operation(operation: Any) -> tuple[str, str]:
@@ -178,25 +210,3 @@ def _integer(lowest: int, highest: int) -> Callable[[Any], None]:
 def _queue_name(value: Any) -> None:
     if not isinstance(value, str) or not QUEUE_NAME.match(value):
         raise ValueError("must be the name of a queue: 1 to 64 characters of A-Z a-z 0-9 _ - .")
-
-
-def _flavor(value: Any) -> None:
-    raise ValueError(f"there is no flavor {value!r}" if isinstance(value, str) else "must be the name of a flavor")
-
-
-def _retry_policy(value: Any) -> None:
-    if not isinstance(value, dict):
-        raise ValueError("must be an object")
-    for key, setting in value.items():
-        if key in RETRY_COUNTS:
-            _integer(0, MAX_COUNT)(setting)
-        elif key == "retry_backoff_function":
-            if setting not in BACKOFF_FUNCTIONS:
-                raise ValueError(f"{key} must be one of {', '.join(BACKOFF_FUNCTIONS)}")
-        elif key == "ignore_subscription_override":
-            if not isinstance(setting, bool):
-                raise ValueError(f"{key} must be true or false")
-        else:
-            raise ValueError(f"unknown key {key!r}")
-    if value.get("minimum_delay", 0) > value.get("maximum_delay", MAX_COUNT):
-        raise ValueError("minimum_delay is larger than maximum_delay")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from gateway.core.errors import QuotaExceeded
 from gateway.core.queues.lock import locked
+from gateway.core.queues.names import kind_of
 from gateway.observe.metrics import OVER_QUOTA
 from storage.base import SideStore
 
@@ -30,7 +31,7 @@ class QueueQuota:
             return
         self._check_count(project, q)
         # The lock has a name that no queue can have.
-        with locked(self._store, f"{project}/", "other queues of this project are being made; try again"):
+        with locked(self._store, f"{project}/", f"other {kind_of(project)}s of this project are being made; try again"):
             self._check_count(project, q)
             yield
 
@@ -38,4 +39,6 @@ class QueueQuota:
         # Counted first: if somebody else has just created this very queue it is there now.
         if self._store.catalogue.count_queues(project) >= self._most and self._store.catalogue.get_queue(q) is None:
             self._refused.inc()
-            raise QuotaExceeded(f"This project may have {self._most} queues, and has them; delete one to make another")
+            raise QuotaExceeded(
+                f"This project may have {self._most} {kind_of(project)}s, and has them; delete one to make another"
+            )

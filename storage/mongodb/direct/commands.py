@@ -12,21 +12,23 @@ from pymongo.errors import AutoReconnect, ExecutionTimeout, NetworkTimeout, Oper
 from storage.mongodb.direct.connections import AT_LEAST, BROKEN, Connections
 from storage.mongodb.direct.wire import Connection
 
-#: Part of the timeout that counts as all of it: less has passed than it costs to set another timeout.
+#: If at least this share of the timeout is left, we leave the timeout as it is, because changing it would cost more
+#: time.
 NEARLY_ALL = 0.9
 
-#: Error codes that say that the time was up: MaxTimeMSExpired, WriteConcernFailed (which is what the wait for a
-#: majority ends with), ExceededTimeLimit.
+#: Error codes for a command that took too long: MaxTimeMSExpired, WriteConcernFailed (the wait for a majority took too
+#: long), ExceededTimeLimit.
 TIMEOUTS = frozenset({50, 64, 262})
 
 #: Error code of a duplicate key.
 DUPLICATE_KEY = 11000
 
-#: Error codes after which a write may have been done, or not yet, and is worth another try (MongoDB's specification
-#: "Retryable Writes"); None is a broken connection. After any other, as NotWritablePrimary, nothing was done.
+#: Error codes after which a write may or may not have been done, and should be tried again (MongoDB's specification
+#: "Retryable Writes"). None stands for a broken connection. After any other code, like NotWritablePrimary, nothing was
+#: done.
 PERHAPS_DONE = frozenset({None, 6, 7, 89, 91, 189, 9001, 11600, 11602})
 
-#: What is raised for a command that can't be encoded, and what stands for its error code: that of a bad value.
+#: Exceptions for a command that can't be encoded, and the error code that we use for it: BadValue.
 UNSENDABLE = (BSONError, OverflowError, UnicodeEncodeError)
 NOTHING_DONE = 2
 
@@ -58,6 +60,11 @@ class Direct:
     def open(self) -> int:
         """Connections that are open now."""
         return self.connections.open
+
+    @property
+    def fallbacks(self) -> int:
+        """How often the driver has taken over all commands, see Connections.fallbacks."""
+        return self.connections.fallbacks
 
     def close(self) -> None:
         """Close the idle connections now, and the others as they come back."""

@@ -20,26 +20,26 @@ from storage.mongodb.direct.wire import Connection
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds of idleness after which a connection is looked at before it is used: the server may have closed it.
+#: A connection that was idle for this many seconds is checked before use, because the server may have closed it.
 IDLE = 1.0
 
-#: Seconds after which the driver is asked again who the primary is.
+#: We ask the driver which member is the primary at this interval, in seconds.
 LOOK = 1.0
 
-#: Seconds that a command gets, however little is left of the time.
+#: Minimum time for a command in seconds, even if less than that is left.
 AT_LEAST = 0.1
 
-#: Part of the remaining time that connecting may take: the driver must have some, too.
+#: Share of the remaining time that connecting may take. The rest is for the driver, if connecting fails.
 CONNECTING = 0.5
 
-#: Seconds for which the driver does everything after no connection could be made.
+#: After a failed attempt to connect, all commands go through the driver for this many seconds.
 PAUSE = 5.0
 
-#: What goes wrong with a connection, or with making one.
+#: Exceptions for a connection that is broken or can't be made.
 BROKEN = (OSError, ValueError, KeyError, Refused, PyMongoError)
 
-#: URI options that the direct way follows, or that change nothing about a command to the primary. Any other option
-#: leaves everything to the driver. Names are MongoDB's, in lower case (MongoDB's specification "URI Options").
+#: URI options that the direct way supports, or that don't affect commands to the primary. With any other option all
+#: commands go through the driver. The names are in lower case (MongoDB's specification "URI Options").
 KNOWN_OPTIONS = frozenset({
     "appname", "authmechanism", "authsource", "compressors", "connect", "connecttimeoutms", "directconnection",
     "document_class", "fsync", "heartbeatfrequencyms", "j", "journal", "localthresholdms", "maxconnecting",
@@ -74,11 +74,13 @@ class Connections:
         self._primary: tuple[str, int] | None = None
         self._looked = float("-inf")
         self._paused_until = float("-inf")
-        #: Whether the last try to connect has failed, which the log says once.
+        #: Whether the last attempt to connect failed. The log says it only once.
         self._failing = False
         self._access: tuple[Credentials | None, ssl.SSLContext | None] | None = None
         #: Connections that are open now.
         self.open = 0
+        #: How often the driver has taken over all commands, because connecting failed or the URI has an unknown option.
+        self.fallbacks = 0
 
     def take(self) -> Connection | None:
         """A connection to the primary; None when there is none."""
@@ -150,6 +152,7 @@ class Connections:
         except (UnknownOption, UnknownMechanism) as error:
             with self._lock:
                 first, self._enabled = self._enabled, False
+                self.fallbacks += first
             if first:
                 LOG.warning("MongoDB: all commands go through the driver: %s", error)
             return None
@@ -157,6 +160,7 @@ class Connections:
             self._paused_until = time.monotonic() + PAUSE
             with self._lock:
                 first, self._failing = not self._failing, True
+                self.fallbacks += first
             if first:
                 LOG.warning("MongoDB: commands go through the driver until a connection can be made: %s", error)
             return None

@@ -22,7 +22,7 @@ SHA_256 = "SCRAM-SHA-256"
 SHA_1 = "SCRAM-SHA-1"
 X509 = "MONGODB-X509"
 
-#: Rounds of the hash function that a server may ask for: fewer are weak, and more would keep a CPU busy for a second.
+#: How many rounds of the hash function a server may ask for. Fewer are weak, and more take a second of CPU time.
 ROUNDS = range(4096, 1_000_000)
 
 

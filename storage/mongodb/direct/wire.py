@@ -19,7 +19,7 @@ from bson import Binary, Int64
 from bson.binary import UUID_SUBTYPE
 from bson.codec_options import CodecOptions, DatetimeConversion
 
-#: Dates come back as milliseconds, whatever year they are in.
+#: Decode dates as milliseconds, because Python's dates end with the year 9999.
 DATES: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 #: Length of the message, its number, the number of the one it answers, and the kind of message.
@@ -30,14 +30,15 @@ _PREFIX = struct.Struct("<iiiiIB")
 
 _OP_MSG = 2013
 
-#: Bytes that are received in one go, of most answers all.
+#: Initial size of the receive buffer in bytes. Most answers fit.
 _RECEIVED = 64 * 1024
 
-#: Maximum bytes of a message (MongoDB limits: maxMessageSizeBytes).
+#: Maximum size of a message in bytes (MongoDB limits: maxMessageSizeBytes).
 _LONGEST = 48_000_000
 
-#: Seconds of silence after which the kernel asks whether the other end is there, between two such questions, and
-#: questions in vain until it gives up: as the specification of drivers wants it. Not every system has them.
+#: Options for TCP keepalive, with the values that MongoDB's specification for drivers gives: seconds of silence until
+#: the first probe, seconds between probes, and how many unanswered probes end the connection. Not every system has
+#: them.
 _KEEPALIVE = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 9}
 
 
@@ -51,7 +52,7 @@ class Connection:
         self.address = address
         self.used = time.monotonic()
         self._usual = self._timeout = timeout
-        #: May commands take less than that now?
+        #: Whether commands have a shorter timeout at the moment.
         self.limited = False
         self._number = 0
         self._session = {"id": Binary(uuid4().bytes, UUID_SUBTYPE)}

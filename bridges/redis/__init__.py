@@ -1,0 +1,5 @@
+"""Bridge to Redis: queues are streams."""
+
+from bridges.redis.bridge import RedisBridge
+
+__all__ = ["RedisBridge"]

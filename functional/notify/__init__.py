@@ -1,0 +1,1 @@
+"""Notifications from the post to receivers of all habits."""

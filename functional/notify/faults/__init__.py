@@ -1,0 +1,1 @@
+"""The fault run of notifications; see docs/reliability.md."""

@@ -1,0 +1,1 @@
+"""Subscriptions: who is told of the messages of a queue, and how that is kept."""

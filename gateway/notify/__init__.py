@@ -1,0 +1,1 @@
+"""Delivery of notifications: from the queues of subscriptions to their receivers."""

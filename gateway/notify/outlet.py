@@ -1,0 +1,286 @@
+"""One subscription as it is served: what waits, what is under way, and what becomes of each message."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from gateway.config.mail import MAILTO
+from gateway.core.subscriptions.addresses import Verdict
+from gateway.core.subscriptions.record import Subscription
+from gateway.notify.admission import Admission
+from gateway.notify.attempts import Tried, attempt
+from gateway.notify.clock import elapsed
+from gateway.notify.connecting import NotNow
+from gateway.notify.fates import Fates
+from gateway.notify.item import Item
+from gateway.notify.pace import Pace
+from gateway.notify.tasks import PASSING, Tasks
+from gateway.notify.terms import SourceTerms, Terms
+
+if TYPE_CHECKING:
+    from gateway.notify.intake import Intake
+    from gateway.notify.works import Works
+
+LOG = logging.getLogger(__name__)
+
+#: If nothing may begin for more seconds than this, what the broker has handed out goes back to it: brokers close
+#: connections whose messages stay unacknowledged for long.
+LONG_WAIT = 10.0
+
+#: Messages that are taken at once where a filter may leave few of them.
+FILTERED = 10
+
+
+class Outlet:
+    """Serves a subscription. All methods belong to the thread of the loop."""
+
+    def __init__(self, works: Works, intake: Intake, subscription: Subscription, source: SourceTerms, fates: Fates):
+        self._works = works
+        self.intake = intake
+        self.subscription = subscription
+        self.source = source
+        self.fates = fates
+        self.admission = Admission(works, self)
+        self.terms = Terms.of(subscription, works.settings)
+        status = fates.ledger.status
+        self.pace = Pace(self.terms.most, self.terms.rate)
+        self.pace.resume(status.row, status.window, (status.resting_until - works.now()) / 1000)
+        self._line = works.sender.line(self._judge)
+        #: The two kinds of what waits to begin: taken from the side-store, handed out by the broker.
+        self._claimed: deque[Item] = deque()
+        self._fresh: deque[Item] = deque()
+        self._tasks = Tasks(subscription.name, self._ended)
+        self.start = self._tasks.start
+        self._timer: asyncio.TimerHandle | None = None
+        self._taking = False
+        #: In strict order: is it known that nothing older waits in the side-store?
+        self._nothing_landed = False
+        #: May there be something in the side-store that nobody waits for?
+        self._look = True
+        #: The receiver wants no more, and the record does not say so yet. Somebody counts what waits. It is to end.
+        self._halted = self.is_counted = self.is_ending = False
+
+    def _judge(self, address: str, port: int) -> Verdict:
+        return self._works.rules.judge(address, port, self.terms.trust, plain=self.terms.is_plain_trust)
+
+    # -- what others ask ----------------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> str:
+        """Its key in the side-store."""
+        return self.subscription.key
+
+    @property
+    def is_idle(self) -> bool:
+        """Is nothing under way?"""
+        return not (self._tasks or self._taking or self.is_counted)
+
+    @property
+    def is_strict(self) -> bool:
+        """Is one message after the other delivered, in order?"""
+        return self.terms.most == 1
+
+    @property
+    def consumes(self) -> bool:
+        """Should the broker hand out messages for it?"""
+        return (
+            self.subscription.is_fed and self._delivers and not self.is_ending and self.pace.wait() < LONG_WAIT
+        )
+
+    @property
+    def most(self) -> int:
+        """How many deliveries may be under way."""
+        return self.terms.most
+
+    @property
+    def wants(self) -> bool:
+        """Is there room for what waits in the side-store?"""
+        return not self._taking and self._room > 0 and (self._delivers or self._asks)
+
+    @property
+    def must_look(self) -> bool:
+        """Does it wait to know whether something older is in the side-store?"""
+        return self.is_strict and bool(self._fresh) and not self._nothing_landed
+
+    @property
+    def _room(self) -> int:
+        return 0 if self.is_ending or self.pace.wait() > 0 else max(0, self.pace.room - len(self._claimed))
+
+    @property
+    def _delivers(self) -> bool:
+        return self.subscription.delivers and not self._halted and not self._is_over
+
+    @property
+    def _asks(self) -> bool:
+        return self.subscription.asks and not self._is_over
+
+    @property
+    def _is_over(self) -> bool:
+        return self.subscription.has_expired(self._works.now())
+
+    def counts(self) -> dict[str, Any]:
+        """Fields of the status that describe this moment."""
+        oldest = min((item.message.posted for item in (*self._claimed, *self._fresh)), default=0)
+        pace = self.pace
+        return {"window": pace.window, "in_flight": pace.in_flight, "rate": self.terms.rate, "oldest": oldest}
+
+    # -- what changes -------------------------------------------------------------------------------------------
+
+    def update(self, subscription: Subscription) -> None:
+        """The subscription as it is now."""
+        before, self.subscription = self.subscription, subscription
+        if subscription.version != before.version:
+            self._halted = False
+            self.terms = Terms.of(subscription, self._works.settings)
+            self.pace.limit(self.terms.most, self.terms.rate)
+            self._nothing_landed, self._look = False, True
+            if subscription.delivers and subscription.since != before.since:
+                self.pace.restart()
+                self.fates.ledger.restarted()
+        for item in [item for item in self._claimed if not self._may_go(item)]:
+            self._claimed.remove(item)
+            self.start(self._give_back(item))
+        self.go_on()
+
+    def end(self) -> None:
+        """Begin nothing more. What is under way may end; see is_idle, and close after that."""
+        self.is_ending = True
+        self.go_on()
+
+    def abandon(self) -> None:
+        """Give up what is under way."""
+        self._tasks.cancel()
+
+    async def close(self) -> None:
+        """Close the connections. Nothing may be under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._line.close()
+
+    # -- what comes ---------------------------------------------------------------------------------------------
+
+    async def take(self) -> None:
+        """Get what waits in the side-store and is due."""
+        if not self.wants:
+            return
+        self._taking, self._look = True, False
+        try:
+            items = await self._taken()
+            self._look = bool(items)  # there may be more
+            for item in items:
+                self.admission.admit(item)
+        except PASSING as error:
+            LOG.warning("subscription %s: what waits can't be read: %s", self.subscription.name, error)
+        finally:
+            self._taking = False
+        self.go_on()
+
+    async def _taken(self) -> list[Item]:
+        retries = self.fates.retries
+        if not self._delivers:
+            return await self._works.run(retries.take_requests)
+        if self.is_strict:
+            if self.pace.in_flight:
+                return []
+            items, self._nothing_landed = await self._works.run(retries.take_first)
+            return items
+        limit = self._room if self.terms.filter is None else max(self._room, FILTERED)
+        return await self._works.run(retries.take, limit)
+
+    def enqueue(self, item: Item) -> None:
+        """A message may go out; see gateway.notify.admission."""
+        (self._claimed if item.claim else self._fresh).append(item)
+        self.go_on()
+
+    # -- what goes ----------------------------------------------------------------------------------------------
+
+    def go_on(self) -> None:
+        """Begin as many deliveries as may begin now."""
+        if self.intake.adjust(self):
+            self._fresh.clear()  # they have gone back to the broker
+        while self.is_ending and self._claimed:
+            self.start(self._give_back(self._claimed.popleft()))
+        while not self.is_ending and self.pace.room and (waiting := self._next()) and self._is_open:
+            if (wait := self.pace.wait()) > 0:
+                self._look_again(wait)
+                return
+            self.pace.begin()
+            self.start(self._deliver(waiting.popleft()))
+
+    @property
+    def _is_open(self) -> bool:
+        return self._works.is_open(self.subscription)
+
+    def _may_go(self, item: Item) -> bool:
+        """Does the state of the subscription allow it?"""
+        if item.is_request:
+            return self.subscription.may_ask(item.kind) and not self._is_over
+        return self._delivers
+
+    def _next(self) -> deque[Item] | None:
+        """Where the next one waits: retries go first, and in strict order nothing passes them."""
+        if self._claimed:
+            return self._claimed
+        if self._fresh and self._delivers and not (self.is_strict and (self._taking or not self._nothing_landed)):
+            return self._fresh
+        return None
+
+    def _look_again(self, wait: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(wait, self.go_on)
+
+    def _may_begin(self, item: Item) -> bool:
+        return (
+            not self.is_ending and self._is_open and self._may_go(item)
+            and self._works.now() < self.terms.deadline(item) and elapsed() < item.good_until
+        )
+
+    async def _deliver(self, item: Item) -> None:
+        try:
+            self.source = await self._works.terms_of(self.subscription, self.source)
+            if not self._may_begin(item):
+                raise NotNow
+            await self._decide(item, await self._attempt(item))
+        except NotNow:
+            await self._give_back(item)
+        finally:
+            self.pace.end()
+
+    async def _attempt(self, item: Item) -> Tried:
+        works, subscription, info = self._works, self.subscription, self.source.info
+        if self.terms.scheme == MAILTO:
+            return await works.mailer.attempt(subscription, info, item, works.now, lambda: self._may_begin(item))
+        tried = await attempt(
+            self._line, self.terms.url, subscription, info, item, works.settings, works.now,
+            lambda: self._may_begin(item), works.tokens if self.terms.trust else None,
+        )
+        if tried.allowed_rate is not None:
+            await works.run(works.agree, subscription, tried.allowed_rate)
+        return tried
+
+    async def _decide(self, item: Item, tried: Tried) -> None:
+        """See gateway.notify.fates: what becomes of the message, and of the subscription."""
+        fate = self.fates.decide(self.subscription, self.terms, self.source, item, tried, self.pace)
+        self._halted = self._halted or fate.disables
+        if fate.waits or item.claim:
+            self._nothing_landed, self._look = False, True
+        await self.fates.carry_out(self.subscription, item, fate)
+        if fate.disables:
+            await self.fates.disable(self.subscription, fate.reason)
+
+    async def _give_back(self, item: Item) -> None:
+        """It was not its time; it has not counted."""
+        if item.claim:
+            await self.fates.put_off(self.subscription, item, 0.0, counts=False)
+        elif item.consumer is not None and item.delivery is not None:
+            item.consumer.requeue(item.delivery)
+
+    def _ended(self) -> None:
+        if not self.is_ending:
+            self.go_on()
+            if self._look and self.wants:
+                self.intake.look_at(self)

@@ -1,0 +1,112 @@
+"""What the catalogue in an SQLite file keeps besides queues: locks, records, marks of bridged queues."""
+
+from __future__ import annotations
+
+import sqlite3
+from uuid import uuid4
+
+from storage.catalogue import Catalogue
+from storage.model import Clock, Record, new_version
+from storage.sqlite.database import Database
+
+#: How long the time at which a lock was released is kept, in milliseconds.
+LOCKS_KNOWN_FOR = 60_000
+
+
+class SQLiteRecords(Catalogue):
+    """The first half of the catalogue: the tables ``locks``, ``records`` and ``bridged``."""
+
+    def __init__(self, database: Database, clock: Clock):
+        """``clock``: the side-store itself."""
+        self._database = database
+        self._clock = clock
+
+    def remove_expired(self, db: sqlite3.Connection, now: int) -> None:
+        """Remove what is not needed any more; ``now`` in ms."""
+        db.execute("DELETE FROM locks WHERE until <= ?", (now - LOCKS_KNOWN_FOR,))
+
+    # -- locks --------------------------------------------------------------------------------------------------
+
+    def lock(self, name: str, owner: str, seconds: float) -> int | None:
+        def change(db: sqlite3.Connection) -> int | None:
+            now = self._clock.now()
+            row = db.execute("SELECT until FROM locks WHERE name = ?", (name,)).fetchone()
+            if row is not None and row[0] > now:
+                return None
+            db.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?)", (name, owner, now + int(seconds * 1000)))
+            return row[0] if row is not None else 0
+
+        return self._database.write(change)
+
+    def renew_lock(self, name: str, owner: str, seconds: float) -> bool:
+        def change(db: sqlite3.Connection) -> bool:
+            now = self._clock.now()
+            return db.execute(
+                "UPDATE locks SET until = ? WHERE name = ? AND owner = ? AND until > ?",
+                (now + int(seconds * 1000), name, owner, now),
+            ).rowcount == 1
+
+        return self._database.write(change)
+
+    def unlock(self, name: str, owner: str, after: float = 0.0) -> None:
+        def change(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE locks SET owner = NULL, until = ? WHERE name = ? AND owner = ?",
+                (self._clock.now() + int(after * 1000), name, owner),
+            )
+
+        self._database.write(change)
+
+    # -- records ------------------------------------------------------------------------------------------------
+
+    def put_record(self, kind: str, name: str, data: bytes, version: int | None = None) -> bool:
+        def change(db: sqlite3.Connection) -> bool:
+            if version:
+                return bool(db.execute(
+                    "UPDATE records SET data = ?, version = ? WHERE kind = ? AND name = ? AND version = ?",
+                    (data, new_version(), kind, name, version),
+                ).rowcount)
+            insert = "INSERT OR REPLACE" if version is None else "INSERT OR IGNORE"
+            return bool(db.execute(
+                f"{insert} INTO records VALUES (?, ?, ?, ?)", (kind, name, data, new_version())  # nosec B608
+            ).rowcount)
+
+        return self._database.write(change)
+
+    def get_record(self, kind: str, name: str) -> Record | None:
+        with self._database.read() as db:
+            row = db.execute(
+                "SELECT name, data, version FROM records WHERE kind = ? AND name = ?", (kind, name)
+            ).fetchone()
+        return Record(*row) if row else None
+
+    def list_records(self, kind: str, after: str, limit: int) -> list[Record]:
+        with self._database.read() as db:
+            rows = db.execute(
+                "SELECT name, data, version FROM records WHERE kind = ? AND name > ? ORDER BY name LIMIT ?",
+                (kind, after, limit),
+            )
+            return [Record(*row) for row in rows]
+
+    def delete_record(self, kind: str, name: str) -> bool:
+        return bool(self._database.write(
+            lambda db: db.execute("DELETE FROM records WHERE kind = ? AND name = ?", (kind, name)).rowcount
+        ))
+
+    # -- queues that read from an exchange of other applications -------------------------------------------------
+
+    def mark_bridged(self, q: str) -> str:
+        mark = uuid4().hex
+        self._database.write(
+            lambda db: db.execute("INSERT OR REPLACE INTO bridged VALUES (?, ?)", (q, mark)).rowcount
+        )
+        return mark
+
+    def list_bridged(self, after: str, limit: int) -> list[tuple[str, str]]:
+        with self._database.read() as db:
+            return db.execute("SELECT q, mark FROM bridged WHERE q > ? ORDER BY q LIMIT ?", (after, limit)).fetchall()
+
+    def unmark_bridged(self, q: str, mark: str) -> None:
+        self._database.write(
+            lambda db: db.execute("DELETE FROM bridged WHERE q = ? AND mark = ?", (q, mark)).rowcount
+        )
