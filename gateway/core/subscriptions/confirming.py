@@ -67,17 +67,17 @@ class Confirmations:
         due = now + (int(HEEDED_AFTER * 1000) if subscription.state == UNSUBSCRIBED else 0)
         if subscription.asked:
             due = max(due, subscription.asked + SPACED * 1000)
-        self._put(subscription, HANDSHAKE if subscription.shakes_hands else CONFIRMATION, ttl, due)
+        self._put(subscription, HANDSHAKE if subscription.shakes_hands else CONFIRMATION, ttl, now, due)
         return due
 
     def say_goodbye(self, subscription: Subscription) -> None:
         """Tell a subscriber that it has been unsubscribed, and how to undo that."""
         if self.are_required and not subscription.shakes_hands:
-            self._put(subscription, UNSUBSCRIPTION, self._options.default_ttl, self._now())
+            now = self._now()
+            self._put(subscription, UNSUBSCRIPTION, self._options.default_ttl, now, now)
 
-    def _put(self, subscription: Subscription, kind: str, ttl: int, due: int) -> None:
-        """Add a request to the subscription's messages, hidden until ``due`` (ms)."""
-        now = self._now()
+    def _put(self, subscription: Subscription, kind: str, ttl: int, now: int, due: int) -> None:
+        """Add a request to the subscription's messages at ``now`` (ms), hidden until ``due`` (ms)."""
         document = {} if kind == HANDSHAKE else self.document(subscription, kind, now + ttl * 1000)
         # Its id is what the receiver gets to tell repetitions by.
         message = Message(
