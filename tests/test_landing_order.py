@@ -32,9 +32,6 @@ LISTERS = 3
 #: Seconds within which a call that does not wait for anything is over.
 SOON = 0.2
 
-#: Longer than in the product: on a busy machine a thread may be kept waiting between its look and its fetch.
-SETTLING = 0.1
-
 
 @pytest.fixture
 def pool(core: Core) -> Pool:
@@ -234,18 +231,15 @@ def test_claimers_answer_when_a_dead_gateway_holds_the_lease(
 
 
 def test_only_claimer_gets_a_producers_messages_in_order_while_others_list(
-    core: Core, pool: Pool, bridge: MemoryBridge, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
+    core: Core, pool: Pool, bridge: MemoryBridge, info: QueueInfo
 ) -> None:
-    monkeypatch.setattr("gateway.core.landing.SETTLING", SETTLING)
-    monkeypatch.setattr("gateway.core.taking.SETTLING", SETTLING)
-    monkeypatch.setattr("gateway.core.taking.SLOW_FETCH", SETTLING)
-    monkeypatch.setattr("gateway.core.taking.LOOKS", 100)  # nor does it fetch after a look that took too long
-    posted = [str(number) for number in range(STREAM)]
+    """Of a gateway's messages: their ids tell which is older, however long a thread is kept waiting meanwhile."""
+    numbers = [str(number) for number in range(STREAM)]
     done = threading.Event()
 
     def post() -> None:
-        for body in posted:
-            bridge.publish(info.broker, native(body))
+        for number in numbers:
+            bridge.publish(info.broker, posted(core, number))
 
     def take() -> list[str]:
         got: list[str] = []
@@ -263,7 +257,7 @@ def test_only_claimer_gets_a_producers_messages_in_order_while_others_list(
 
     listers = [another(core.pool) for _ in range(LISTERS)]
     _, got, *_ = together(post, take, *[lambda gateway=gateway: list_(gateway) for gateway in listers])
-    assert got == posted
+    assert got == numbers
 
 
 def test_many_claimers_and_listers_lose_nothing_and_get_nothing_twice(
