@@ -26,6 +26,12 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
     store.close()
 
 
+@pytest.fixture(autouse=True)
+def unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that a test runs in its own process must not leave all tests after it on one CPU."""
+    monkeypatch.setattr("gateway.server.worker.pin_process", lambda: None)
+
+
 @pytest.fixture
 def bridge() -> MemoryBridge:
     return MemoryBridge()
