@@ -129,14 +129,16 @@ class AMQPBridge(ForeignBridge):
 
     # -- queues -------------------------------------------------------------------------------------------------
 
-    def create(self, queue: str) -> None:
+    def create(self, queue: str, in_order: bool = False) -> None:
         with translated():
-            self._creation.create(self._fetchers, queue, keep=True)
+            self._creation.create(self._fetchers, queue, keep=True, in_order=in_order)
 
     def delete(self, queue: str) -> None:
         with translated(), self._fetchers.lent() as fetcher:
             copying.end(fetcher, queue)
             queues.delete(fetcher, queue)
+            if fetcher.dialect.in_order is not None:
+                fetcher.dialect.in_order.forget(fetcher, queue)
 
     def add_copy(self, queue: str, copy: str, create: bool = True) -> None:
         """As in Bridge. Repeat it after ``create(queue)``: what native producers publish to the exchange with the
@@ -197,7 +199,9 @@ class AMQPBridge(ForeignBridge):
                 self._creation.create(self._publishers, queue, keep=False)
             self.publish(queue, envelopes)
 
-    def fetch(self, queue: str, limit: int) -> Batch:
+    def fetch(self, queue: str, limit: int, in_order: bool = False) -> Batch:
+        if in_order:
+            return self._fetching.fetch_in_order(queue, limit)
         return self._fetching.fetch(queue, limit)
 
     def settle(self, batch: Batch) -> None:
