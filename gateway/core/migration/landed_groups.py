@@ -27,29 +27,37 @@ class MovingGroups(MovingCopies):
         return InGroups(found, old.blocked + new.blocked, min(starts, default=0), {**new.stops, **old.stops})
 
     def claim_in_groups(
-        self, q: str, owner: str, wants: Sequence[tuple[Claim, Sequence[Message]]]
+        self, q: str, owner: str, wants: Sequence[tuple[Claim, Sequence[Message]]], release: int | None = None
     ) -> list[list[Message]]:
         """See GroupingStore."""
         with self._turn():
-            if not self._lands_in_new():
-                return self._old.claim_in_groups(q, owner, wants)
-            there = self._old.get_messages(q, [message.id for _, messages in wants for message in messages])
-            in_old = {message.id for message in there}
-            olds = [(claim, [message for message in wanted if message.id in in_old]) for claim, wanted in wants]
-            news = [(claim, [message for message in wanted if message.id not in in_old]) for claim, wanted in wants]
-            claimed = self._new.claim_in_groups(q, owner, news)
-            if in_old:
-                try:
-                    more = self._claim_in_old(q, owner, olds)
-                except LeaseLost:  # nothing is to be claimed then
-                    for claim, _ in wants:
-                        self._new.release_claim(q, claim.id)
-                    raise
-                claimed = [
-                    sorted([*one, *other], key=lambda message: message.seq)
-                    for one, other in zip(more, claimed, strict=True)
-                ]
+            claimed = self._claim(q, owner, wants)
+            if release is not None:
+                self._old.release_lease(q, owner, release)
+                self._new.release_lease(q, owner, release)
             return claimed
+
+    def _claim(self, q: str, owner: str, wants: Sequence[tuple[Claim, Sequence[Message]]]) -> list[list[Message]]:
+        """Claim messages wherever they are."""
+        if not self._lands_in_new():
+            return self._old.claim_in_groups(q, owner, wants)
+        there = self._old.get_messages(q, [message.id for _, messages in wants for message in messages])
+        in_old = {message.id for message in there}
+        olds = [(claim, [message for message in wanted if message.id in in_old]) for claim, wanted in wants]
+        news = [(claim, [message for message in wanted if message.id not in in_old]) for claim, wanted in wants]
+        claimed = self._new.claim_in_groups(q, owner, news)
+        if in_old:
+            try:
+                more = self._claim_in_old(q, owner, olds)
+            except LeaseLost:  # nothing is to be claimed then
+                for claim, _ in wants:
+                    self._new.release_claim(q, claim.id)
+                raise
+            claimed = [
+                sorted([*one, *other], key=lambda message: message.seq)
+                for one, other in zip(more, claimed, strict=True)
+            ]
+        return claimed
 
     def _claim_in_old(
         self, q: str, owner: str, wants: Sequence[tuple[Claim, Sequence[Message]]]
