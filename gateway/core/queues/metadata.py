@@ -44,6 +44,7 @@ class Settings:
     encrypt: bool
     bridging: Bridging | None = None
     unusable: str | None = None
+    fifo: bool = False
 
     @property
     def binding(self) -> Binding | None:
