@@ -51,8 +51,6 @@ MARKS = frozenset({ONCE, IN_ORDER})
 #: What the last digit of all other ids is made of: no mark.
 _UNMARKED = {f"{digit:x}": f"{digit % 14:x}" for digit in range(16)}
 
-_NONE: Mapping[str, int] = {}
-
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 
 
@@ -118,11 +116,14 @@ def remembered(ids: Sequence[str], clock: Callable[[], int]) -> Mapping[str, int
 
     ``clock``: the time (ms) of the side-store that the messages are in.
     """
-    marked = [id_ for id_ in ids if id_[-1:] in MARKS]
-    if not marked:
-        return _NONE
-    now = clock()
-    return {id_: until for id_ in marked if (until := remembered_until(id_, now)) is not None}
+    marked: dict[str, int] = {}
+    now = 0
+    for id_ in ids:
+        if id_[-1:] in MARKS:
+            now = now or clock()
+            if (until := remembered_until(id_, now)) is not None:
+                marked[id_] = until
+    return marked
 
 
 def usable(message_id: str) -> str:

@@ -8,10 +8,12 @@ import re
 
 from gateway.core.errors import InvalidInput
 from gateway.core.once.key import Key
-from gateway.web.call import Call
 
 #: Longest key, in characters.
 MAX_KEY = 255
+
+#: The header in the WSGI environment.
+KEY_HEADER = "HTTP_IDEMPOTENCY_KEY"
 
 TITLE = "Invalid Idempotency-Key"
 
@@ -22,14 +24,11 @@ _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"\Z')
 _PRINTABLE = re.compile(r"[ -~]+\Z")
 
 
-def key_of(call: Call, data: bytes) -> Key | None:
-    """The key of a request with this body; None without the header. Raises InvalidInput.
+def read_key(text: str, data: bytes) -> Key:
+    """The key in a header, of a request with the body ``data``; the same one with and without quotes.
 
-    A key means the same with and without quotes.
+    Raises InvalidInput.
     """
-    text = call.request.environ.get("HTTP_IDEMPOTENCY_KEY")
-    if text is None:
-        return None
     if text.startswith('"'):
         quoted = _QUOTED.match(text)
         if quoted is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.api.v2 import sharing
-from gateway.api.v2.idempotency import key_of
+from gateway.api.v2.idempotency import KEY_HEADER, read_key
 from gateway.core.errors import InvalidInput
 from gateway.core.ids import USABLE_ID
 from gateway.core.messages.post import Post
@@ -118,7 +118,11 @@ def posts(call: Call) -> dict[str, Any]:
     messages = body.parse_object(data).get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidInput("'messages' must be a list of messages and not empty", body.TITLE)
-    return {"posts": [_post(message) for message in messages], "size": len(data), "key": key_of(call, data)}
+    key = call.request.environ.get(KEY_HEADER)
+    return {
+        "posts": [_post(message) for message in messages], "size": len(data),
+        "key": None if key is None else read_key(key, data),
+    }
 
 
 def _post(message: Any) -> Post:

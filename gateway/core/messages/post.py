@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.errors import InvalidInput
+from gateway.core.once.attempt import Attempt
 from gateway.core.once.key import Key
 
 
@@ -26,14 +27,19 @@ class Post:
     dedup_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PostRequest:
-    """Messages that a client posts together, in a request of ``size`` bytes."""
+    """Messages that a client posts together, in a request of ``size`` bytes.
+
+    They get the ``ids``. ``attempt``: what is recorded of the request, if it is to happen once.
+    """
 
     client: str
     posts: Sequence[Post]
     size: int
     key: Key | None = None
+    ids: Sequence[str] = ()
+    attempt: Attempt | None = None
 
 
 def check_seconds(name: str, value: int, lowest: int, highest: int) -> None:

@@ -28,17 +28,6 @@ from storage.model import Message
 POSTS = 20
 
 
-class _Call:
-    """A call of Posting.post: what it posts, and under which ids. ``attempt``: if it is to happen once."""
-
-    __slots__ = ("attempt", "ids", "request")
-
-    def __init__(self, request: PostRequest):
-        self.request = request
-        self.ids: list[str] = []
-        self.attempt: Attempt | None = None
-
-
 class Posting:
     """Puts messages into queues."""
 
@@ -61,12 +50,12 @@ class Posting:
         found = self._directory.find(project, name)
         info = found or self._directory.expected(project, name)
         exists = found is not None
-        call = _Call(PostRequest(client, posts, size, key))
+        request = PostRequest(client, posts, size, key)
         try:
             for _ in range(POSTS):
                 try:
-                    if self._try_to_post(info, exists, call):
-                        return call.ids
+                    if self._try_to_post(info, exists, request):
+                        return [*request.ids]
                     info = self._directory.ensure(project, name)
                 except (QueueMissing, QueueGone):
                     # Deleted by another gateway, or lost by the broker, since we last looked.
@@ -74,16 +63,18 @@ class Posting:
                 exists = True
             raise Busy(f"{titled(project, name)} is being deleted by others; try again")
         except BaseException as error:
-            if call.attempt is not None:
-                call.attempt.failed(error)
+            if request.attempt is not None:
+                request.attempt.failed(error)
+            if isinstance(error, MessageTooLarge):
+                raise too_large(error) from error
             raise
 
-    def _try_to_post(self, info: QueueInfo, exists: bool, call: _Call) -> bool:
+    def _try_to_post(self, info: QueueInfo, exists: bool, request: PostRequest) -> bool:
         """Post to a queue; False if it was expected to be a new one, and is there with other metadata.
 
         Raises QueueMissing or QueueGone when the queue is not there any more; nothing is enqueued then.
         """
-        settings, request = info.settings, call.request
+        settings = info.settings
         if request.size > settings.max_post_size:
             raise InvalidInput(
                 f"The request is {request.size} bytes long, at most {settings.max_post_size} are allowed for this queue"
@@ -91,19 +82,25 @@ class Posting:
         if settings.bridging is not None:
             if settings.bridging.target is None:
                 raise Forbidden(f"Queue {info.name} is bridged for reading only; its _bridge has no target")
-            self._to_target(info, settings.bridging, settings.bridging.target, call)
+            self._to_target(info, settings.bridging, settings.bridging.target, request)
             return True
         times = self._times(settings, request.posts)
         if not exists:  # only what is right creates a queue
             info = self._directory.ensure(info.project, info.name)
             if info.settings != settings:
                 return False
+        now = info.pool.store.now()
         if request.key is not None or settings.fifo:
-            self._begin(info, call, [ttl for ttl, _ in times])
-        elif not call.ids:
-            call.ids = self._ids.make(info.pool.store.now(), len(times))
-        direct, delayed = self._messages(info, call, times)
-        self._enqueue(info, call, direct, delayed)
+            self._begin(info, request, [ttl for ttl, _ in times])
+        elif not request.ids:
+            request.ids = self._ids.make(now, len(times))
+        direct, delayed = self._messages(info, request, times, now)
+        if request.attempt is not None:
+            self._post_once(info, request.attempt, direct, delayed)
+        elif delayed:
+            self._post_all(info, direct, delayed)
+        else:
+            info.pool.publishing.publish(info, direct)
         MESSAGES.labels("posted").inc(len(direct) + len(delayed))
         return True
 
@@ -122,23 +119,22 @@ class Posting:
             times.append((ttl, delay))
         return times
 
-    def _begin(self, info: QueueInfo, call: _Call, ttls: Sequence[int]) -> None:
-        """Find out what of the request has been posted before, unless this call has done so already."""
-        if call.attempt is None or call.attempt.queue_key != info.key:
-            call.attempt = self._once.begin(info, call.request, ttls)
-            call.ids = call.attempt.ids
+    def _begin(self, info: QueueInfo, request: PostRequest, ttls: Sequence[int]) -> None:
+        """Find out what of the request has been posted before, unless that is known already."""
+        if request.attempt is None or request.attempt.queue_key != info.key:
+            request.attempt = self._once.begin(info, request, ttls)
+            request.ids = request.attempt.ids
 
     def _messages(
-        self, info: QueueInfo, call: _Call, times: Sequence[tuple[int, int]]
+        self, info: QueueInfo, request: PostRequest, times: Sequence[tuple[int, int]], now: int
     ) -> tuple[list[Message], list[Message]]:
         """What is to be enqueued: messages for the broker, and delayed ones of an ordinary queue for the side-store."""
-        settings, request, attempt = info.settings, call.request, call.attempt
+        settings, attempt = info.settings, request.attempt
         direct: list[Message] = []
         delayed: list[Message] = []
-        now = info.pool.store.now()
         for index in range(len(times)) if attempt is None else attempt.pending:
-            id_, post, (ttl, delay) = call.ids[index], request.posts[index], times[index]
-            # What is posted again lives as long as if the first request had succeeded.
+            id_, post, (ttl, delay) = request.ids[index], request.posts[index], times[index]
+            # What is posted again lives no longer than if the first request had succeeded.
             posted = now if attempt is None else made_at(id_) or now
             message = Message(id_, posted, posted + ttl * 1000, post.body, request.client)
             if settings.fifo:
@@ -150,45 +146,40 @@ class Posting:
             (delayed if delay and not settings.fifo else direct).append(message)
         return direct, delayed
 
-    def _enqueue(self, info: QueueInfo, call: _Call, direct: list[Message], delayed: list[Message]) -> None:
-        """Have the messages enqueued, all or none as far as it is in our hands."""
-        if call.attempt is not None:
-            # Nothing is taken back: another request may have repeated it meanwhile, and was answered 201. So what may
-            # be refused comes first, and what is missing after an error comes with the next request.
-            if direct:
-                self._publish(info, direct)
-            if delayed:
-                land(info.pool.store, info, delayed)
-            call.attempt.confirmed()
-            return
+    @staticmethod
+    def _post_once(info: QueueInfo, attempt: Attempt, direct: list[Message], delayed: list[Message]) -> None:
+        """Enqueue messages that another request may repeat.
+
+        Nothing is taken back after an error, since the other one may have been answered 201 by then. So what may be
+        refused comes first, and what is missing comes with the next request.
+        """
+        if direct:
+            info.pool.publishing.publish(info, direct)
         if delayed:
             land(info.pool.store, info, delayed)
-        try:
-            if direct:
-                self._publish(info, direct)
-        except BaseException:
-            if delayed:
-                info.pool.store.landed.delete_unclaimed(info.key, [message.id for message in delayed])
-            raise
+        attempt.confirmed()
 
     @staticmethod
-    def _publish(info: QueueInfo, messages: Sequence[Message]) -> None:
+    def _post_all(info: QueueInfo, direct: list[Message], delayed: list[Message]) -> None:
+        """Enqueue messages of which some are delayed: all or none, as far as it is in our hands."""
+        land(info.pool.store, info, delayed)
         try:
-            info.pool.publishing.publish(info, messages)
-        except MessageTooLarge as error:
-            raise too_large(error) from error
+            if direct:
+                info.pool.publishing.publish(info, direct)
+        except BaseException:
+            info.pool.store.landed.delete_unclaimed(info.key, [message.id for message in delayed])
+            raise
 
-    def _to_target(self, info: QueueInfo, bridging: Bridging, target: Target, call: _Call) -> None:
+    def _to_target(self, info: QueueInfo, bridging: Bridging, target: Target, request: PostRequest) -> None:
         """Post to an exchange of others."""
-        posts = call.request.posts
-        envelopes = self._to_targets.envelopes(info, bridging, posts)
-        if call.request.key is not None:
-            self._begin(info, call, [self._limits.max_message_ttl] * len(posts))
-        elif not call.ids:
-            call.ids = self._ids.make(info.pool.store.now(), len(posts))
-        if call.attempt is not None and not call.attempt.pending:
+        envelopes = self._to_targets.envelopes(info, bridging, request.posts)
+        if request.key is not None:
+            self._begin(info, request, [self._limits.max_message_ttl] * len(envelopes))
+        elif not request.ids:
+            request.ids = self._ids.make(info.pool.store.now(), len(envelopes))
+        if request.attempt is not None and not request.attempt.pending:
             return
-        self._to_targets.publish(info, bridging, target, envelopes, call.ids)
-        if call.attempt is not None:
-            call.attempt.confirmed()
-        MESSAGES.labels("posted").inc(len(posts))
+        self._to_targets.publish(info, bridging, target, envelopes, request.ids)
+        if request.attempt is not None:
+            request.attempt.confirmed()
+        MESSAGES.labels("posted").inc(len(envelopes))
