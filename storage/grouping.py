@@ -70,10 +70,9 @@ class Held:
         stop = self.stops.get(group)
         return stop is not None and seq >= stop
 
-    @property
-    def whole(self) -> list[str]:
-        """The groups of which nothing may be handed out."""
-        return [group for group, seq in self.stops.items() if not seq]
+    def stopped_after(self, seq: int) -> list[str]:
+        """The groups of which nothing after a position may be handed out."""
+        return [group for group, stop in self.stops.items() if stop <= seq + 1]
 
     def result(self, messages: list[Message]) -> InGroups:
         """With the messages that were found."""

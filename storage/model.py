@@ -75,6 +75,10 @@ class Ring:
     id: str
     keys: tuple[str, ...]
 
+    def leaves_out(self, key: str) -> bool:
+        """Does the ``key`` of an encrypted message say that none of these keys opens it?"""
+        return (key.startswith("k") and not key.startswith(self.keys)) or f"?{self.id}" in key
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:

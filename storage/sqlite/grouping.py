@@ -10,7 +10,7 @@ from storage.grouping import Held
 from storage.model import Claim, InGroups, Message, Ring
 from storage.sqlite.landing import check_alive, check_lease
 from storage.sqlite.moving import SQLiteMoving
-from storage.sqlite.rows import MESSAGE, MESSAGES, OWN, opened_by, to_message
+from storage.sqlite.rows import MESSAGE, MESSAGES, OWN, to_message
 from storage.sqlite.schema import marks, sql
 
 HIDDEN = sql(
@@ -77,20 +77,19 @@ def claim_free(db: sqlite3.Connection, q: str, messages: Sequence[Message], clai
 
 def _free(db: sqlite3.Connection, q: str, limit: int, ring: Ring | None, held: Held, now: int) -> list[Message]:
     """Free messages that groups don't hold up. Adds to ``held`` what the ring leaves out."""
-    opened, values = opened_by(ring)
     found: list[str] = []
     # Only those that are found are read with their bodies.
     with closing(db.execute(
         sql(
-            f"SELECT id, position, coalesce(group_name, ''), {opened} FROM {MESSAGES}"  # nosec B608
+            f"SELECT id, position, coalesce(group_name, ''), sealed FROM {MESSAGES}"  # nosec B608
             " WHERE q = ? AND hidden_until = 0 AND expires > ? ORDER BY position"
         ),
-        (*values, q, now),
+        (q, now),
     )) as rows:
-        for id_, seq, group, opens in rows:
+        for id_, seq, group, sealed in rows:
             if len(found) >= limit:
                 break
-            if not opens:
+            if ring is not None and isinstance(sealed, str) and ring.leaves_out(sealed):
                 held.stop(group, seq)
             elif not held.stops_at(group, seq):
                 found.append(id_)
