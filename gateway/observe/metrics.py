@@ -98,6 +98,16 @@ SUBSCRIPTIONS = Gauge(
     "Subscriptions that are served, by state: unconfirmed, active, failing, resting, paused, disabled, unsubscribed.",
     ["state"], multiprocess_mode="livesum",
 )
+BLOCKED_GROUPS = Gauge(
+    "marconi_fifo_blocked_groups",
+    "Groups of FIFO queues with messages that wait for a claim or a delay to end, as this gateway saw them in the last"
+    " minute.",
+    multiprocess_mode="livesum",
+)
+BLOCKED_SECONDS = Gauge(
+    "marconi_fifo_oldest_blocked_seconds", "How long the first of these groups has been waiting.",
+    multiprocess_mode="livemax",
+)
 FAST_PATH_FALLBACKS = Counter(
     "marconi_fast_path_fallbacks",
     "Times that a fast path which is switched on could not be used, by the option that switches it off.", ["option"],
