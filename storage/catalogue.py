@@ -153,6 +153,14 @@ class Catalogue(ABC):
     def change_reserved(self, name: str, version: int, data: bytes, expires: int) -> int | None:
         """Replace what is recorded if it still has ``version``; the new version, None if it has not."""
 
+    def change_all_reserved(self, changes: Mapping[str, tuple[int, bytes]], expires: int) -> None:
+        """Replace what is recorded under each name if it still has the version that is given with the new data.
+
+        Drivers may do it in one go. After StoreUnavailable some may be replaced.
+        """
+        for name, (version, data) in changes.items():
+            self.change_reserved(name, version, data, expires)
+
     @abstractmethod
     def unreserve(self, name: str, version: int) -> bool:
         """Remove what is recorded if it still has ``version``; False if it has not."""

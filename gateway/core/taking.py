@@ -15,7 +15,7 @@ from gateway.core.burial import SortOut
 from gateway.core.envelopes import EnvelopeReader, is_ours
 from gateway.core.errors import Busy
 from gateway.core.fifo.taking import FifoTaking
-from gateway.core.ids import made_at
+from gateway.core.ids import is_remembered, made_at
 from gateway.core.landing import LANDING_BUDGET, SETTLING, Landing
 from gateway.core.locks import SharedLocks
 from gateway.core.queues.info import QueueInfo
@@ -112,9 +112,13 @@ class Popper(Claimer):
     """Takes messages for good. What has landed is claimed all the same, and then to be deleted by the caller."""
 
     def take_batch(self, batch: Batch, seen: float) -> bool:
-        """Take a batch off the broker if all of it is ours, or else claim it."""
-        if not all(is_ours(self._info, envelope) for envelope in batch.envelopes):
-            return super().take_batch(batch, seen)
+        """Take a batch off the broker if all of it is ours, or else claim it.
+
+        What may come a second time is claimed, too: it leaves a tombstone when it is deleted.
+        """
+        for envelope in batch.envelopes:
+            if not is_ours(self._info, envelope) or is_remembered(envelope.message_id or ""):
+                return super().take_batch(batch, seen)
         popped = self._batches.consume(self._info, batch)
         self.got += popped
         return bool(popped)  # what fails from here on must not take them along

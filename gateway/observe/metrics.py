@@ -60,6 +60,10 @@ OVER_QUOTA = Counter(
     "marconi_over_quota", "Requests refused because of a limit in [quota], by limit: requests, bytes, queues.",
     ["limit"],
 )
+SUPPRESSED = Counter(
+    "marconi_suppressed_duplicates",
+    "Messages that were posted again and not enqueued again, by what they were recognized by: key, dedup_id.", ["by"],
+)
 CONNECTIONS = Gauge(
     "marconi_connections", "Connections that the gateway has open, by pool and peer: broker, side-store.",
     ["pool", "peer"],

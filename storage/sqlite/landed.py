@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage.combining import Combiner
@@ -197,21 +197,22 @@ class SQLiteLanded(SQLiteGrouping):
         self._database.write(change)
 
     def delete_unclaimed(self, q: str, ids: Sequence[str], remembered: Mapping[str, int] = NOTHING) -> int:
-        return self._delete(q, ids, remembered, lambda now: ("(claim IS NULL OR hidden_until <= ?)", [now]))
+        return self._delete(q, ids, None, remembered)
 
     def delete_claimed(
         self, q: str, ids: Sequence[str], claims: Sequence[str], remembered: Mapping[str, int] = NOTHING
     ) -> int:
-        return self._delete(
-            q, ids, remembered, lambda now: (f"hidden_until > ? AND +claim IN ({marks(claims)})", [now, *claims])
-        )
+        return self._delete(q, ids, claims, remembered)
 
     def _delete(
-        self, q: str, ids: Sequence[str], remembered: Mapping[str, int],
-        condition: Callable[[int], tuple[str, list[Any]]],
+        self, q: str, ids: Sequence[str], claims: Sequence[str] | None, remembered: Mapping[str, int]
     ) -> int:
+        """Delete what one of the claims holds, or with None what no live claim holds."""
         def change(db: sqlite3.Connection) -> int:
-            where, values = condition(self.clock.now())
+            values: list[Any] = [self.clock.now(), *(claims or ())]
+            where = "(claim IS NULL OR hidden_until <= ?)"
+            if claims is not None:
+                where = f"hidden_until > ? AND +claim IN ({marks(claims)})"
             statement = sql(f"DELETE FROM messages WHERE q = ? AND id IN ({marks(ids)}) AND {where}")  # nosec B608
             if not remembered:
                 return db.execute(statement, (q, *ids, *values)).rowcount

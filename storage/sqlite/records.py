@@ -127,6 +127,19 @@ class SQLiteRecords(Catalogue):
 
         return self._database.write(change)
 
+    def change_all_reserved(self, changes: Mapping[str, tuple[int, bytes]], expires: int) -> None:
+        def change(db: sqlite3.Connection) -> None:
+            now = self._clock.now()
+            db.executemany(
+                "UPDATE reservations SET data = ?, version = ?, until = ? WHERE name = ? AND version = ? AND until > ?",
+                [
+                    (data, new_version(), expires, name, version, now)
+                    for name, (version, data) in changes.items()
+                ],
+            )
+
+        self._database.write(change)
+
     def unreserve(self, name: str, version: int) -> bool:
         def change(db: sqlite3.Connection) -> bool:
             return bool(db.execute(

@@ -79,13 +79,6 @@ class MovingLanded(MovingGroups):
             rest = [message for message in messages if message.id not in there]
             return there | (self._new.land(q, rest, owner) if rest else set())
 
-    def _known_in_old(self, q: str, ids: Sequence[str]) -> set[str]:
-        """Those of the ids that must not land, because of what the old side-store has of them."""
-        try:
-            return self._old.landed_or_deleted(q, ids)
-        except QueueGone:  # closed; its tombstones have been copied then
-            return {message.id for message in self._old.get_messages(q, ids)}
-
     def tombstone(self, q: str, expires: Mapping[str, int]) -> set[str]:
         """See LandedStore."""
         if not expires:
