@@ -89,7 +89,7 @@ class FifoTaking:
             try:
                 if line.tenure is None:
                     line.tenure = self._landing.tenure(info, until)
-                turn = Round(info, line.tenure, self._landing, self._sealing, self._outlook(info), until)
+                turn = Round(info, line, line.tenure, self._landing, self._sealing, self._outlook(info), until)
                 try:
                     turn.serve(left)
                 finally:
