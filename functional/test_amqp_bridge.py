@@ -62,6 +62,13 @@ def made(bridge: AMQPBridge) -> Iterator[str]:
     bridge.delete(name)
 
 
+def break_off(bridge: AMQPBridge, batch: Any) -> None:
+    """The connection of a batch is gone, without a word."""
+    fetcher, batch.fetcher = batch.fetcher, None
+    fetcher._amqp.transport.sock.shutdown(socket.SHUT_RDWR)
+    bridge._fetchers.drop(fetcher)
+
+
 def without_count(headers: Mapping[str, Any]) -> dict[str, Any]:
     """What the producer has set: quorum queues add how often they have delivered a message."""
     return {name: value for name, value in headers.items() if name not in Dialect.delivery_headers}
@@ -89,6 +96,9 @@ class AMQPSuite(BridgeSuite):
         yield name
         with rabbitmq.connect() as connection:  # a test may have closed the bridge
             connection.channel().queue_delete(name)
+
+    def lose(self, bridge: AMQPBridge, batch: Any) -> None:
+        break_off(bridge, batch)
 
     def test_consumer_stays_while_its_messages_are_in_hand(
         self, rabbitmq: RabbitMQ, bridge: AMQPBridge, queue: str

@@ -27,7 +27,7 @@ from bridges.errors import (
 )
 from bridges.suite import BridgeSuite, bodies, consuming, drain, envelopes, together
 from functional.services.qpid import Qpid
-from functional.test_amqp_bridge import SETTLED, made, opened
+from functional.test_amqp_bridge import SETTLED, break_off, made, opened
 from functional.wait import wait_until
 
 #: Messages that wait while some of them are in other hands, and rounds in which time is taken.
@@ -86,6 +86,9 @@ class TestQpid(BridgeSuite):
     def other(self, qpid: Qpid) -> Iterator[AMQPBridge]:
         with opened(qpid.uri) as bridge:
             yield bridge
+
+    def lose(self, bridge: AMQPBridge, batch: Any) -> None:
+        break_off(bridge, batch)
 
 
 # -- messages ---------------------------------------------------------------------------------------------------

@@ -53,6 +53,9 @@ MARGIN = 2.0
 LEASE = 1
 LEASE_OVER = LEASE + 0.3
 
+#: Milliseconds, more than any lease.
+A_DAY = 86_400_000
+
 #: Seconds for Redis to notice or finish something.
 SETTLED = 15.0
 
@@ -124,6 +127,11 @@ class TestRedis(BridgeSuite):
     def other(self, redis: Redis) -> Iterator[RedisBridge]:
         with opened(redis.uri) as bridge:
             yield bridge
+
+    def lose(self, bridge: RedisBridge, batch: Any) -> None:
+        """Its lease is over at once."""
+        with bridge._pool.lent(time.monotonic() + SETTLED) as link:
+            link.ask("XCLAIM", batch.key, GROUP, batch.name, 0, *batch.ids, "IDLE", A_DAY, "JUSTID")
 
 
 class TestUnixSocket(TestRedis):
