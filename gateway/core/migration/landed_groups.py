@@ -37,7 +37,7 @@ class MovingGroups(MovingCopies):
         )
 
     def claim_in_groups(
-        self, q: str, owner: str, wants: Sequence[tuple[Claim, Sequence[Message]]]
+        self, q: str, owner: str, wants: Sequence[tuple[Claim, Sequence[Message]]], release: int | None = None
     ) -> list[list[Message]]:
         """See GroupingStore. Claims nothing if the old place was closed since they were found."""
         with self._turn():
@@ -52,11 +52,13 @@ class MovingGroups(MovingCopies):
                     got = store.claim_in_groups(q, owner, part)
                 except QueueGone:
                     if is_old and self._lands_in_new():
-                        return claimed
+                        break
                     raise
                 for all_, some in zip(claimed, got, strict=True):
                     all_ += some
-            return claimed
+        if release is not None:
+            self.release_lease(q, owner, release)
+        return claimed
 
     def _is_closed(self, q: str) -> bool:
         try:
