@@ -175,6 +175,24 @@ class TestBatches:
         ]
         assert consumers(redis, queue) <= {"back"}, "nothing is left of batches that have ended"
 
+    def test_queue_in_order_waits_for_the_lease_of_a_dead_client(
+        self, redis: Redis, bridge: RedisBridge, queue: str
+    ) -> None:
+        with redis.connect() as client:
+            for body in "abcd":
+                client.xadd(queue, {"body": body})
+        with opened(redis.uri, lease=LEASE) as dying:
+            assert bodies(dying.fetch(queue, 3, in_order=True).envelopes) == ["a", "b", "c"]
+        assert bridge.fetch(queue, 10, in_order=True).envelopes == []
+        time.sleep(LEASE_OVER)
+        held = bridge.fetch(queue, 2, in_order=True)
+        assert bodies(held.envelopes) == ["a", "b"]
+        with opened(redis.uri, lease=LEASE) as another:
+            assert another.fetch(queue, 10, in_order=True).envelopes == []
+            bridge.requeue(held)
+            assert bodies(drain(another, queue, in_order=True)) == list("abcd")
+        assert consumers(redis, queue) <= {"back"}, "nothing is left of batches that have ended"
+
     def test_slow_client_gives_nothing_back_that_another_one_holds_by_now(
         self, redis: Redis, bridge: RedisBridge, queue: str
     ) -> None:

@@ -1,10 +1,12 @@
 """Fetching in order over AMQP: what brokers are told and asked."""
 
+import logging
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from amqp.abstract_channel import IGNORED_METHOD_DURING_CHANNEL_CLOSE
 from amqp.exceptions import AMQPError, error_for_code
 
 from bridges.amqp import in_order, queues
@@ -190,3 +192,9 @@ def test_queue_that_can_t_be_made_is_unavailable(monkeypatch: pytest.MonkeyPatch
     channel = Channel([(0, 0)], [DIFFERS.format("x", "none", "none")])
     with pytest.raises(BridgeUnavailable, match="refuses to make queue q"):
         queues.QueueCreation("quorum", 1.0)._create(fetcher_on(channel), "q", in_order=True)
+
+
+def test_messages_that_go_back_with_their_channel_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("amqp").warning(IGNORED_METHOD_DURING_CHANNEL_CLOSE, (60, 60), 1)
+    logging.getLogger("amqp").warning("something else")
+    assert caplog.messages == ["something else"]
