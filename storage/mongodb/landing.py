@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from bson import DatetimeMS
+from bson import DatetimeMS, Timestamp
 from bson.errors import BSONError
-from pymongo import DESCENDING, DeleteOne, ReturnDocument
+from pymongo import DESCENDING, DeleteOne, WriteConcern
 from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
 from storage.errors import LeaseLost, QueueGone, Unstorable
@@ -82,24 +83,32 @@ class MongoDBLanding(LandedStore):
         self._database = database
         self._calls = database.calls
         self._messages = database.messages
+        self._quick = database.messages.with_options(write_concern=WriteConcern(w=1, j=False))
+        #: When this process has taken a lease last, by the server's log.
+        self._leased = Timestamp(0, 0)
+        self._leased_lock = threading.Lock()
 
     def _is_open(self, q: str) -> bool:
         return bool(self._database.find({"_id": lease_key(q)}, 1, projection={"_id": 1}))
 
     # -- the lease ----------------------------------------------------------------------------------------------
 
-    def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
-        with self._calls():
+    def acquire_lease(self, q: str, owner: str, seconds: float, alone: bool = False) -> int | None:
+        with self._calls(), self._database.client.start_session() as session:
             now = self.clock.now()
             lease = self._messages.find_one_and_update(
                 {"_id": lease_key(q), "$or": [{HIDDEN_UNTIL: LEASE_FREE}, {"until": {"$lte": now}}]},
                 {"$set": {HIDDEN_UNTIL: LEASE_HELD, "owner": owner, "until": now + int(seconds * 1000)}},
-                projection=["last"], return_document=ReturnDocument.AFTER,
+                projection=["last", HIDDEN_UNTIL], session=session,
             )
             if lease is None:
                 if not self._is_open(q):
                     raise QueueGone(q)
                 return None
+            with self._leased_lock:
+                self._leased = max(self._leased, session.operation_time or self._leased)
+            if alone and lease[HIDDEN_UNTIL] == LEASE_FREE:  # as it was
+                return int(lease["last"])
             # Claimers land without the lease, and their clock may run a little ahead of ours.
             landed = self._messages.find_one(
                 {QUEUE: q, **LANDED}, {POSITION: 1}, sort=[(POSITION, DESCENDING)], hint="position"
@@ -114,9 +123,9 @@ class MongoDBLanding(LandedStore):
                 {"$set": {"until": now + int(seconds * 1000)}},
             ).matched_count == 1
 
-    def release_lease(self, q: str, owner: str, last: int) -> None:
+    def release_lease(self, q: str, owner: str, last: int, quick: bool = False) -> None:
         with self._calls():
-            self._messages.update_one(
+            (self._quick if quick else self._messages).update_one(
                 {"_id": lease_key(q), "owner": owner},
                 {"$set": {HIDDEN_UNTIL: LEASE_FREE, "until": 0}, "$max": {"last": last}},
             )
@@ -133,7 +142,7 @@ class MongoDBLanding(LandedStore):
             return set()
         documents = [to_document(q, m) for m in messages]
         if owner is not None:
-            existed = self._land_under_lease(q, documents, owner, Way(_documents, LANDED_AT_ONCE, KNOWN))
+            existed = self._land_under_lease(q, documents, owner, Way(documents_of, LANDED_AT_ONCE, KNOWN))
             return {messages[index].id for index in existed}
         with self._calls(), _unstorable():
             if sum([len(m.body) + len(m.properties or b"") for m in messages]) <= DIRECTLY:
@@ -213,7 +222,7 @@ class MongoDBLanding(LandedStore):
             self._messages.insert_many(documents, ordered=False)
             return []
         except BulkWriteError as error:
-            there = _duplicates(error)
+            there = duplicates(error)
         positions = self._positions([documents[index]["_id"] for index in there])
         return [index for index in there if positions.get(documents[index]["_id"]) != documents[index][POSITION]]
 
@@ -232,7 +241,7 @@ class MongoDBLanding(LandedStore):
             try:
                 self._messages.insert_many(documents, ordered=False)
             except BulkWriteError as error:
-                _duplicates(error)
+                duplicates(error)
             landed = self._messages.find({"_id": {"$in": keys(q, expires)}, **LANDED}, projection=["_id"])
             return {id_of(d) for d in landed}
 
@@ -247,7 +256,7 @@ class MongoDBLanding(LandedStore):
         return known
 
 
-def _documents(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def documents_of(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Stages from a lease to documents."""
     return [
         {"$project": {"landing": {"$literal": documents}}},
@@ -282,7 +291,7 @@ def _unstorable() -> Iterator[None]:
         raise Unstorable(f"MongoDB: {type(error).__name__}: {str(error)[:MAX_ERROR]}") from error
 
 
-def _duplicates(error: BulkWriteError) -> list[int]:
+def duplicates(error: BulkWriteError) -> list[int]:
     """Which documents existed. Raises Unstorable, or the error again when it says something else too."""
     failures = error.details["writeErrors"]
     for failure in failures:

@@ -8,6 +8,9 @@ from storage.suite.appending import AppendingTests
 from storage.suite.claiming import ClaimingTests
 from storage.suite.claims import ClaimTests
 from storage.suite.copies import CopyOrderTests, CopyTests
+from storage.suite.group_claims import GroupClaimTests
+from storage.suite.group_crowd import GroupCrowd, GroupCrowdTests
+from storage.suite.grouping import GroupTests, add_groups
 from storage.suite.keys import KeyTests
 from storage.suite.landing import LandingTests
 from storage.suite.leases import LeaseTests
@@ -18,6 +21,8 @@ from storage.suite.queues import QueueTests
 from storage.suite.reading import ReadingTests
 from storage.suite.ready import NotifyingTests, ReadyTests
 from storage.suite.records import RecordTests
+from storage.suite.remembering import RememberingTests
+from storage.suite.reservations import ReservationTests
 from storage.suite.support import (
     CROWD,
     HOUR,
@@ -35,13 +40,14 @@ from storage.suite.support import (
 )
 
 __all__ = [
-    "CROWD", "HOUR", "MINUTE", "Clock", "SideStoreSuite", "add", "created", "free_ids", "ids_of", "listed", "new",
-    "new_claim", "take", "together",
+    "CROWD", "HOUR", "MINUTE", "Clock", "GroupCrowd", "SideStoreSuite", "add", "add_groups", "created", "free_ids",
+    "ids_of", "listed", "new", "new_claim", "take", "together",
 ]
 
 
 class SideStoreSuite(
-    QueueTests, ListingTests, PoolTests, RecordTests, KeyTests, LeaseTests, LandingTests, AppendingTests, ClaimingTests,
-    ClaimTests, ReadingTests, MovingTests, CopyTests, CopyOrderTests, ReadyTests, NotifyingTests,
+    QueueTests, ListingTests, PoolTests, RecordTests, ReservationTests, KeyTests, LeaseTests, LandingTests,
+    AppendingTests, ClaimingTests, ClaimTests, ReadingTests, MovingTests, CopyTests, CopyOrderTests, ReadyTests,
+    NotifyingTests, GroupTests, GroupClaimTests, GroupCrowdTests, RememberingTests,
 ):
-    """One test for each promise of storage/base.py, catalogue.py, landed.py and copying.py."""
+    """One test for each promise of storage/base.py, catalogue.py, landed.py, grouping.py and copying.py."""

@@ -74,12 +74,21 @@ class QueueInfo:
 
     def fetch(self, limit: int) -> Batch:
         """Up to ``limit`` messages of the backlog; settle or requeue them with ``bridge``."""
+        if self.settings.fifo:
+            return self.bridge.fetch(self.broker, limit, **self.ordering)
         return (self.bridge.fetch_foreign if self.reads.is_foreign else self.bridge.fetch)(self.broker, limit)
 
     @property
+    def ordering(self) -> dict[str, bool]:
+        """Arguments of Bridge.create and Bridge.fetch that say whether messages are handed out in order."""
+        return {"in_order": True} if self.settings.fifo else {}
+
+    @property
     def delicate(self) -> tuple[object, ...]:
-        """What must hold in all gateways at once when it changes: where posts go, and whether they are encrypted."""
-        return self.settings.bridging, self.settings.unusable, self.settings.encrypt
+        """What must hold in all gateways at once when it changes: where posts go, whether they are encrypted, and
+        whether groups are kept in order.
+        """
+        return self.settings.bridging, self.settings.unusable, self.settings.encrypt, self.settings.fifo
 
     @property
     def is_delicate(self) -> bool:
