@@ -12,10 +12,11 @@ import pytest
 from functional.peers import brokers, compare, notifications, zaqar
 from functional.peers.rabbitmq_management import DIALECT, fetch, publish, routed
 from gateway.bench import workloads
+from gateway.bench.client import Client
 from gateway.bench.outcome import Operation
 from gateway.bench.rounds import Result, Server, Turn
 from gateway.bench.stats import Spread
-from gateway.bench.workloads import Client, Workload, named
+from gateway.bench.workloads import Workload, named
 from tests.test_bench_numbers import posts
 
 
