@@ -175,6 +175,7 @@ def run_compare(monkeypatch, *arguments):
 
     monkeypatch.setattr(sys, "argv", ["compare", *arguments])
     monkeypatch.setattr(compare.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(compare.elasticmq, "fetch", lambda _: ran.append("fetch"))
     monkeypatch.setattr(compare, "messaging", part("messaging"))
     monkeypatch.setattr(compare, "by_broker", part("brokers"))
     monkeypatch.setattr(compare, "management", part("management"))
@@ -186,11 +187,12 @@ def run_compare(monkeypatch, *arguments):
 
 @pytest.mark.parametrize(("arguments", "parts"), [
     ((), ["messaging", "brokers", "management", "notifications", "fifo"]),
+    (("--part", "fifo"), ["fifo"]),
     (("--part", "brokers"), ["brokers"]),
     (("-p", "management", "-p", "messaging"), ["messaging", "management"]),
 ])
 def test_parts_can_be_chosen(monkeypatch, capsys, arguments, parts):
-    assert run_compare(monkeypatch, *arguments) == parts
+    assert run_compare(monkeypatch, *arguments) == (["fetch"] if "fifo" in parts else []) + parts
     printed = capsys.readouterr().out
     assert [line.removeprefix("## ") for line in printed.splitlines() if line.startswith("## ")] == parts
     assert all(f"text of {part}" in printed for part in parts)
