@@ -132,18 +132,18 @@ def test_options_reach_the_server(server, tmp_path):
         "--json", str(file),
     ) == 0
     assert server.fifo == set(server.queues) and len(server.fifo) == 2
-    groups = Counter(message["group"] for message in server.messages.values())
-    assert set(groups) == {"0", "1", "2"} and max(groups.values()) < 2 * min(groups.values())
+    assert {message["group"] for message in server.messages.values()} == {"0", "1", "2"}
     assert len({message["dedup_id"] for message in server.messages.values()}) == len(server.messages)
     found = json.loads(file.read_text())
     assert (found["settings"]["fifo"], found["settings"]["groups"], found["settings"]["dedup_ids"]) == (True, 3, True)
     for work in found["workloads"]:
         (measured,) = work["servers"].values()
-        assert measured["errors"] == {} and measured["messages_per_second"]["low"] > 0
+        assert measured["errors"] == {}
         moved = Counter()
         for turn in measured["rounds"]:
             for kind, operation in turn["operations"].items():
                 moved[kind] += operation["with_warm_up"]["messages"]
+        assert moved["post"] > 0
         (queue,) = work["queues"]
         assert len(server.queues[queue]) == moved["post"] - moved["delete"] - moved["pop"]
         assert not any(claim for _, claim in server.queues[queue].values())
