@@ -112,14 +112,14 @@ def test_turn_leaves_no_claim_that_would_block_a_group(server, job):
     server.fifo.add("q")
     server.messages["0"] = server.messages["1"] = {"group": "0"}
     server.queues["q"] = {"0": ["b", False], "1": ["b", False]}
+    now = time.monotonic()
+    window = Window(now, now, now + 1.5)
 
     def slow(method, _):
-        if method == "DELETE":
-            time.sleep(0.4)  # the first delete is answered after the end of the turn
+        if method == "DELETE":  # no delete is answered before the turn has ended
+            time.sleep(max(0.0, window.end + 0.1 - time.monotonic()))
 
     server.fault = slow
-    now = time.monotonic()
-    window = Window(now, now, now + 0.3)
     operations = Driver(Task(Address.of(server.url), ((job, client(batch=2)),), window, 5.0)).run().operations
     assert (operations["delete"].all_messages, operations["delete"].messages) == (2, 0)
     assert not any(claim for _, claim in server.queues["q"].values())
