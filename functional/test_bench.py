@@ -3,6 +3,7 @@
 import json
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 
 from functional.api.helpers import messages_path, next_link
 from functional.http import Api
@@ -55,6 +56,29 @@ def test_counts_are_those_of_the_gateway(gateway, api, tmp_path):
         assert held(api, queue) == found["prepared_messages"] + moved.get("post", 0) - moved.get("delete", 0)
     titles = list(ElementTree.parse(chart).iter("{http://www.w3.org/2000/svg}title"))
     assert len(titles) == 3
+
+
+def test_fifo_queues_hand_out_what_was_posted_and_no_group_stays_blocked(gateway, api, tmp_path):
+    file = tmp_path / "bench.json"
+
+    bench(
+        gateway.url, *QUICK, "--rounds", "2", "-w", "cycle-3", "-w", "pop-2", "--connections", "4", "--fifo",
+        "--groups", "5", "--dedup-ids", "--project", api.project, "--keep", "--json", str(file),
+    )
+
+    for work in json.loads(file.read_text())["workloads"]:
+        ((_, found),) = work["servers"].items()
+        assert found["errors"] == {}
+        moved = Counter()
+        for turn in found["rounds"]:
+            for kind, operation in turn["operations"].items():
+                moved[kind] += operation["with_warm_up"]["messages"]
+            taken = "pop" if "pop" in turn["operations"] else "delete"
+            assert turn["operations"][taken]["with_warm_up"]["messages"] > 0  # in the second turn, too
+        (queue,) = work["queues"]
+        assert held(api, queue) == moved["post"] - moved["delete"] - moved["pop"]
+        assert api.get(f"/v2/queues/{queue}").json()["_fifo"] is True
+        assert api.get(f"/v2/queues/{queue}/stats").json()["messages"]["claimed"] == 0
 
 
 def test_nothing_is_left_and_the_bare_view_takes_part(start_gateway, tmp_path):

@@ -24,6 +24,8 @@ class QueueServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.numbers = itertools.count(1)
         self.queues = defaultdict(dict)  # queue: {id: [body, claim]}
+        self.messages = {}  # id: message as it was posted
+        self.fifo = set()
         self.seen = Counter()
         self.headers = []
         self.bodies = []
@@ -90,11 +92,18 @@ class Handler(BaseHTTPRequestHandler):
                 for id_ in ids
             ], "links": [{"rel": "next", "href": f"/v2/queues/{queue}/messages?marker={max(ids, default='')}"}]}
 
+        def group(id_):
+            return self.server.messages[id_].get("group")
+
         free = [id_ for id_, (_, claim) in messages.items() if not claim]
+        if queue in self.server.fifo:
+            blocked = {group(id_) for id_, (_, claim) in messages.items() if claim}
+            free = [id_ for id_ in free if group(id_) not in blocked]
         if (self.command, kind) == ("POST", "messages"):
             made = [f"{next(self.server.numbers):08d}" for _ in given["messages"]]
             for id_, message in zip(made, given["messages"], strict=True):
                 messages[id_] = [message["body"], False]
+                self.server.messages[id_] = message
             self.server.bodies.append(given["messages"][0]["body"])
             return 201, {"resources": made}
         if (self.command, kind) == ("GET", "messages"):
@@ -116,6 +125,8 @@ class Handler(BaseHTTPRequestHandler):
             return 200, document
         if self.command == "DELETE":
             del queues[queue]
+        elif given.get("_fifo"):
+            self.server.fifo.add(queue)
         return 204, None
 
     do_GET = do_POST = do_PUT = do_DELETE = handle_call

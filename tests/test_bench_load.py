@@ -22,15 +22,17 @@ from cryptography.x509.oid import NameOID
 
 from gateway.bench import workloads
 from gateway.bench.ceiling import Ceiling
+from gateway.bench.client import EMPTY_PAUSE, ERROR_PAUSE, Client, Pause, Reply
 from gateway.bench.command import bench
 from gateway.bench.cpu import CPUMeter, Unknown, listeners
 from gateway.bench.driver import Driver, Task, Window
+from gateway.bench.messages import random_body
 from gateway.bench.options import add_arguments
 from gateway.bench.outcome import LOST, NO_CONNECTION, TIMEOUT, UNREADABLE
 from gateway.bench.processes import LoadFailed, ProcessPool
 from gateway.bench.settings import Settings
 from gateway.bench.wire import Address, BadAddress, BadAnswer, parse
-from gateway.bench.workloads import Client, Pause, Reply, mix, named, random_body
+from gateway.bench.workloads import mix, named
 from tests.queue_server import queue_server
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -155,14 +157,14 @@ def test_cycle_goes_on_without_a_pause_when_another_took_its_message():
 def test_error_is_followed_by_a_pause(job):
     steps = job(client())
     next(steps)
-    assert steps.send(replied(ok=False, status=503)) == Pause(workloads.ERROR_PAUSE)
+    assert steps.send(replied(ok=False, status=503)) == Pause(ERROR_PAUSE)
     assert steps.send(None).kind in ("post", "list", "claim")
 
 
 def test_claimer_waits_when_there_is_nothing():
     steps = workloads.claim_and_delete(client())
     next(steps)
-    assert steps.send(replied(status=204)) == Pause(workloads.EMPTY_PAUSE)
+    assert steps.send(replied(status=204)) == Pause(EMPTY_PAUSE)
 
 
 def test_lister_follows_the_marker_and_keeps_it_at_the_end():
@@ -171,7 +173,7 @@ def test_lister_follows_the_marker_and_keeps_it_at_the_end():
     page = json.dumps({"links": [{"href": "/v2/queues/q/messages?marker=5"}]}).encode()
     request = steps.send(replied([{}], body=page))
     assert b"marker=5" in request.data
-    assert steps.send(replied(body=b'{"messages": [], "links": []}')) == Pause(workloads.EMPTY_PAUSE)
+    assert steps.send(replied(body=b'{"messages": [], "links": []}')) == Pause(EMPTY_PAUSE)
     assert b"marker=5" in steps.send(None).data
 
 
@@ -506,7 +508,9 @@ def test_errors_while_measuring_are_reported(server, capsys):
         ("http://127.0.0.1:1", "-w", "fly-1"), ("http://127.0.0.1:1", "--rounds", "0"), ("nowhere",),
         ("http://127.0.0.1:1", "--connections", "-1"), ("http://127.0.0.1:1", "--header", "secret"),
         ("http://127.0.0.1:1", "--against", "http://127.0.0.1:1"), ("http://127.0.0.1:1", "--pid", "4194305"),
-        ("http://127.0.0.1:1", "--json", "/proc/none/file"),
+        ("http://127.0.0.1:1", "--json", "/proc/none/file"), ("http://127.0.0.1:1", "--groups", "2"),
+        ("http://127.0.0.1:1", "--dedup-ids"), ("http://127.0.0.1:1", "--fifo", "--claimed", "1"),
+        ("http://127.0.0.1:1", "--fifo", "--groups", "0"),
     ],
 )
 def test_nonsense_is_one_line(arguments, capsys):

@@ -9,13 +9,14 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 import pytest
 
-from functional.peers import brokers, compare, notifications, zaqar
+from functional.peers import brokers, compare, goals, notifications, zaqar
 from functional.peers.rabbitmq_management import DIALECT, fetch, publish, routed
 from gateway.bench import workloads
+from gateway.bench.client import Client
 from gateway.bench.outcome import Operation
 from gateway.bench.rounds import Result, Server, Turn
 from gateway.bench.stats import Spread
-from gateway.bench.workloads import Client, Workload, named
+from gateway.bench.workloads import Workload, named
 from tests.test_bench_numbers import posts
 
 
@@ -137,10 +138,10 @@ def test_notifications_are_enough_or_not(count, cpu, met):
 
 def test_goals():
     ours, theirs, bare = posts(100, 0.1), posts(50, 0.1), posts(400)
-    turns = {compare.HYBRID: [ours], compare.ZAQAR: [theirs], compare.CEILING: [bare]}
+    turns = {goals.HYBRID: [ours], goals.ZAQAR: [theirs], goals.CEILING: [bare]}
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in compare.goals_table([Result(named("post-1"), turns, {}, ["q"])]).splitlines()[2:]
+        for line in goals.goals_table([Result(named("post-1"), turns, {}, ["q"])]).splitlines()[2:]
     ]
     assert rows == [
         ["post-1", "gateway / zaqar", "req/s", "≥ 5×", "2.00×", "2.00–2.00", "no"],
@@ -153,12 +154,12 @@ def test_goals():
     ("rate", 3.0, True), ("rate", 2.99, False), ("cpu_per_request", 3.0, True), ("cpu_per_request", 3.01, False),
 ])
 def test_goal_is_met_by_the_median(what, median, met):
-    assert compare.Goal("post-1", "a", "b", what, 3).met(Spread(median, 0, 100)) is met
+    assert goals.Goal("post-1", "a", "b", what, 3).met(Spread(median, 0, 100)) is met
 
 
 def test_goals_are_not_shown_if_none_was_measured():
     turns = {brokers.RABBITMQ: [posts(100)], brokers.ZAQAR: [posts(50)]}
-    assert compare.goals_table([Result(named("post-1"), turns, {}, ["q"])]) == ""
+    assert goals.goals_table([Result(named("post-1"), turns, {}, ["q"])]) == ""
 
 
 def run_compare(monkeypatch, *arguments):
@@ -174,21 +175,24 @@ def run_compare(monkeypatch, *arguments):
 
     monkeypatch.setattr(sys, "argv", ["compare", *arguments])
     monkeypatch.setattr(compare.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(compare.elasticmq, "fetch", lambda _: ran.append("fetch"))
     monkeypatch.setattr(compare, "messaging", part("messaging"))
     monkeypatch.setattr(compare, "by_broker", part("brokers"))
     monkeypatch.setattr(compare, "management", part("management"))
     monkeypatch.setattr(compare, "notified", part("notifications"))
+    monkeypatch.setattr(compare, "in_order", part("fifo"))
     assert compare.main() == 0
     return ran
 
 
 @pytest.mark.parametrize(("arguments", "parts"), [
-    ((), ["messaging", "brokers", "management", "notifications"]),
+    ((), ["messaging", "brokers", "management", "notifications", "fifo"]),
+    (("--part", "fifo"), ["fifo"]),
     (("--part", "brokers"), ["brokers"]),
     (("-p", "management", "-p", "messaging"), ["messaging", "management"]),
 ])
 def test_parts_can_be_chosen(monkeypatch, capsys, arguments, parts):
-    assert run_compare(monkeypatch, *arguments) == parts
+    assert run_compare(monkeypatch, *arguments) == (["fetch"] if "fifo" in parts else []) + parts
     printed = capsys.readouterr().out
     assert [line.removeprefix("## ") for line in printed.splitlines() if line.startswith("## ")] == parts
     assert all(f"text of {part}" in printed for part in parts)

@@ -3,8 +3,9 @@
 In parts, of which `--part` chooses. `messaging`: a private RabbitMQ and MongoDB, the gateway on both of them and one
 without them, Zaqar on the same MongoDB, and a bare Flask view. `brokers`: the gateway on RabbitMQ, Redis and Qpid
 Broker-J, and Zaqar on Redis. `management`: the gateway and a RabbitMQ with the management plugin. `notifications`:
-those of `marconi notify` and of Zaqar with its notifier, and posts to queues with and without subscribers. The servers
-of a part are measured in turns. Prints what the project asks of itself, and whether it was reached.
+those of `marconi notify` and of Zaqar with its notifier, and posts to queues with and without subscribers. `fifo`: FIFO
+and ordinary queues of two gateways, and FIFO queues of ElasticMQ. The servers of a part are measured in turns. Prints
+what the project asks of itself, and whether it was reached.
 """
 
 import argparse
@@ -13,14 +14,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from functional.deployments import beside, loopback, sqlite, through
-from functional.peers import brokers, notifications
+from functional.peers import brokers, elasticmq, fifo, notifications
+from functional.peers.goals import EMBEDDED, HYBRID, MANAGEMENT, THROUGH, ZAQAR, goals_table
 from functional.peers.rabbitmq_management import ManagedRabbitMQ
 from functional.peers.zaqar import DEFAULT_CACHE, Zaqar, on_mongodb
 from functional.services.gateway import Gateway, merge
@@ -35,28 +37,20 @@ from gateway.bench.processes import LoadFailed
 from gateway.bench.progress import Progress
 from gateway.bench.report import (
     client_cpu,
-    compare,
     document,
     notes,
     ratios_table,
     results_table,
-    table,
     watched_table,
 )
 from gateway.bench.rounds import BenchFailed, Result, Server, run
 from gateway.bench.settings import Settings
-from gateway.bench.stats import Spread
 from gateway.bench.workloads import STANDARD, named
-
-HYBRID, EMBEDDED, ZAQAR, MANAGEMENT = "gateway", "embedded", "zaqar", "management"
 
 PAIRS = ((HYBRID, ZAQAR), (EMBEDDED, ZAQAR), (HYBRID, CEILING), (EMBEDDED, CEILING))
 
 #: What can be measured, in this order.
-PARTS = ("messaging", "brokers", "management", "notifications")
-
-#: Messages in, and in and out.
-THROUGH = ("post-1", "post-20", "pop-1", "pop-20")
+PARTS = ("messaging", "brokers", "management", "notifications", "fifo")
 
 
 @dataclass(frozen=True)
@@ -66,63 +60,6 @@ class Part:
     results: Sequence[Result]
     document: dict[str, Any]
     text: str
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A ratio to reach: a minimum of ``rate`` (requests) or ``message_rate``, or a maximum of ``cpu_per_request``."""
-
-    work: str
-    ours: str
-    theirs: str
-    what: str
-    wanted: float
-
-    def met(self, found: Spread) -> bool:
-        """By the median of the rounds."""
-        return found.median <= self.wanted if self.what == "cpu_per_request" else found.median >= self.wanted
-
-
-GOALS = (
-    Goal("post-1", HYBRID, ZAQAR, "rate", 5),
-    Goal("post-1", HYBRID, ZAQAR, "cpu_per_request", 0.25),
-    Goal("post-20", HYBRID, ZAQAR, "rate", 4),
-    Goal("list-20", HYBRID, ZAQAR, "rate", 7),
-    Goal("cycle-1", HYBRID, ZAQAR, "rate", 3),
-    Goal("cycle-20", HYBRID, ZAQAR, "rate", 3),
-    Goal("post-1", HYBRID, CEILING, "rate", 0.75),
-    Goal("list-20", HYBRID, CEILING, "rate", 0.5),
-    Goal("post-1", EMBEDDED, ZAQAR, "rate", 3),
-    Goal("cycle-1", EMBEDDED, ZAQAR, "rate", 3),
-    *(Goal(work, HYBRID, MANAGEMENT, "message_rate", 1) for work in THROUGH),
-    *(
-        Goal(f"notify-{crowd}", notifications.NOTIFY, notifications.ZAQAR, "message_rate", 5)
-        for crowd in notifications.CROWDS
-    ),
-    Goal("post-1", notifications.FORMER, notifications.NEVER, "rate", 0.97),
-    Goal("post-1", notifications.TEN, notifications.NEVER, "rate", 0.5),
-)
-
-#: What the ratios are called in the table.
-RATIOS = {"rate": "req/s", "message_rate": "msg/s", "cpu_per_request": "CPU/req"}
-
-
-def goals_table(results: Sequence[Result]) -> str:
-    """Each goal that was measured, and whether it was met; empty if none was."""
-    rows = []
-    for goal in GOALS:
-        for result in results:
-            if result.workload.name == goal.work and {goal.ours, goal.theirs} <= set(result.turns):
-                found = getattr(compare(result, goal.ours, goal.theirs), goal.what)
-                sign = "≤" if goal.what == "cpu_per_request" else "≥"
-                rows.append((
-                    goal.work, f"{goal.ours} / {goal.theirs}", RATIOS[goal.what], f"{sign} {goal.wanted:g}×",
-                    *((f"{found.median:.2f}×", f"{found.low:.2f}–{found.high:.2f}", "yes" if goal.met(found) else "no")
-                      if found else ("–", "–", "no")),
-                ))
-    if not rows:
-        return ""
-    return table(("work", "servers", "of", "wanted", "measured", "low–high", "met"), rows)
 
 
 def messaging(settings: Settings, works: Sequence[str], cache: Path, progress: Progress) -> Part:
@@ -179,6 +116,16 @@ def notified(settings: Settings, cache: Path, progress: Progress) -> Part:
         return Part(results, document(results, found.servers, settings, notifications.PAIRS), "\n\n".join(texts))
 
 
+def in_order(settings: Settings, cache: Path, progress: Progress) -> Part:
+    """FIFO queues beside ordinary ones and beside ElasticMQ's."""
+    with contextlib.ExitStack() as stack:
+        found = fifo.serve(stack, cache, progress.say)
+        works = [named(work) for work in fifo.WORKS]
+        results = run(found.servers, works, settings, progress, found.watched, keep=True)
+        rest = measured(found.servers, results, settings, fifo.PAIRS)
+        return replace(rest, text=f"{rest.text}\n\nMessages:\n\n{fifo.flow_table(results, found.counts)}")
+
+
 def _embedded() -> Gateway:
     """The gateway as it is without any configuration, but for its port and where its file is."""
     gateway = Gateway({})
@@ -206,7 +153,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=6, help="turns of each server (%(default)s)")
     parser.add_argument("--workload", "-w", action="append", help=f"may be repeated ({', '.join(STANDARD)})")
     parser.add_argument("--part", "-p", action="append", choices=PARTS, help="may be repeated (all)")
-    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of Zaqar's environment (%(default)s)")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of Zaqar and ElasticMQ (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a bar chart of the first part there, SVG")
     return parser.parse_args(arguments)
@@ -233,11 +180,14 @@ def main() -> int:
         "brokers": lambda: by_broker(settings, works, options.cache, progress),
         "management": lambda: management(settings, progress),
         "notifications": lambda: notified(settings, options.cache, progress),
+        "fifo": lambda: in_order(settings, options.cache, progress),
     }
+    chosen = [name for name in PARTS if name in (options.part or PARTS)]
     try:
-        for name in PARTS:
-            if name in (options.part or PARTS):
-                done(name, run_part[name]())
+        if "fifo" in chosen:
+            elasticmq.fetch(options.cache)  # the last part must not fail after hours because Maven is missing
+        for name in chosen:
+            done(name, run_part[name]())
     except (BenchFailed, LoadFailed, Missing, StartFailed) as failure:
         sys.exit(str(failure))
     if goals := goals_table([result for part in parts.values() for result in part.results]):

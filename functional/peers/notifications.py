@@ -26,14 +26,16 @@ from functional.services.process import started
 from functional.services.rabbitmq import RabbitMQ
 from functional.wait import wait_until
 from gateway.bench import workloads
+from gateway.bench.client import Client, Job, Request, Steps
 from gateway.bench.cpu import CPUMeter
+from gateway.bench.messages import random_body
 from gateway.bench.outcome import Operation
 from gateway.bench.progress import Progress
 from gateway.bench.report import cpu_per_message, table
 from gateway.bench.rounds import BenchFailed, Result, Server, Turn, run
 from gateway.bench.settings import Settings
 from gateway.bench.stats import Spread
-from gateway.bench.workloads import Client, Job, Request, Steps, Workload, named, random_body
+from gateway.bench.workloads import Workload, named
 
 NOTIFY, ZAQAR = "notify", "zaqar notifier"
 

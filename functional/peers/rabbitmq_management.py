@@ -12,9 +12,9 @@ import orjson
 from functional.services.ports import free_port
 from functional.services.rabbitmq import RabbitMQ
 from gateway.bench import workloads
+from gateway.bench.client import ERROR_PAUSE, Client, Job, Pause, Request, Steps
 from gateway.bench.cpu import CPUMeter
 from gateway.bench.rounds import Server
-from gateway.bench.workloads import ERROR_PAUSE, Client, Job, Pause, Request, Steps
 
 CREDENTIALS = "Basic " + base64.b64encode(b"guest:guest").decode()
 

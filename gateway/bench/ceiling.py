@@ -61,7 +61,7 @@ def main(body_size: int, limit: int) -> None:
     import waitress
     from flask import Flask, Response, request
 
-    from gateway.bench.workloads import random_body
+    from gateway.bench.messages import random_body
 
     path = f"/v2/queues/bench/messages/{ID}"
     created = f'{{"resources":["{path}"]}}'.encode()

@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 
 from gateway.bench.ceiling import Ceiling, CeilingFailed
+from gateway.bench.client import Job
 from gateway.bench.cpu import CPUMeter, Unknown, listeners
 from gateway.bench.options import PASSWORD
 from gateway.bench.plot import plot
@@ -24,17 +25,7 @@ from gateway.bench.report import client_cpu, document, notes, ratios_table, resu
 from gateway.bench.rounds import BenchFailed, Result, Server, run
 from gateway.bench.settings import Settings
 from gateway.bench.wire import Address, BadAddress
-from gateway.bench.workloads import (
-    STANDARD,
-    Job,
-    Workload,
-    delete_queues,
-    list_first,
-    make_queues,
-    mix,
-    named,
-    post,
-)
+from gateway.bench.workloads import STANDARD, Workload, delete_queues, list_first, make_queues, mix, named, post
 
 #: What the bare server can do.
 BARE: Mapping[Job, Job] = {job: job for job in (post, list_first, make_queues, delete_queues)}

@@ -7,9 +7,9 @@ import selectors
 import time
 from dataclasses import dataclass
 
+from gateway.bench.client import ERROR_PAUSE, Client, Job, Pause, Reply, Request, Steps, reply_to
 from gateway.bench.outcome import LOST, NO_CONNECTION, TIMEOUT, UNREADABLE, Operation, Outcome
 from gateway.bench.wire import Address, Answer, BadAnswer, Connection, SocketAddress
-from gateway.bench.workloads import ERROR_PAUSE, Client, Job, Pause, Reply, Request, Steps, reply_to
 
 #: Seconds between two checks for requests that have waited longer than the timeout.
 TIMEOUT_CHECK_INTERVAL = 0.25
@@ -23,7 +23,7 @@ class Window:
     """When a task begins and what is measured, in seconds of the monotonic clock, which all processes share.
 
     ``measure`` to ``end`` is measured; before it the servers warm up. A generator stops at its own end, or at ``end``
-    after the request that is on its way.
+    after the request that is on its way, or the last of those that belong together (``Request.more``).
     """
 
     begin: float
@@ -178,7 +178,7 @@ class Driver:
         self._count(request, reply, now, now - state.sent)
         state.request = None
         self._busy.discard(state)
-        if now < self._window.end:
+        if now < self._window.end or request.more:
             state.reply = reply
             self._next_step(state)
 

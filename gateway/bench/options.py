@@ -22,7 +22,8 @@ workloads, N messages each:
   list-N   list the first N messages
   cycle-N  post N, claim N, delete each of them
   pop-N    post N, pop N in one request
-In a mix, --producers, --claimers and --listers work on the same queues at the same time.
+In FIFO queues a cycle posts only while it has taken all that it posted before, because a claim may be empty while
+others hold all groups. In a mix, --producers, --claimers and --listers work on the same queues at the same time.
 
 The command creates queues named bench-... in the project and deletes them at the end. Latencies are those of successful
 requests. msg/s counts messages posted, listed, popped, or, in cycles and by claimers, deleted.
@@ -86,6 +87,9 @@ def _work(group: argparse._ArgumentGroup) -> None:
     _number(group, "--idle-queues", Settings.idle_queues, "further queues, with one message in each")
     _number(group, "--backlog", Settings.backlog, "messages in each queue at the start")
     _number(group, "--claimed", Settings.claimed, "further messages in each queue, claimed at the start")
+    group.add_argument("--fifo", action="store_true", help="make the queues FIFO queues")
+    _number(group, "--groups", Settings.groups, "groups that the messages of a FIFO queue are in")
+    group.add_argument("--dedup-ids", action="store_true", help="give each message in a FIFO queue a dedup_id")
     group.add_argument("--keep", action="store_true", help="don't delete the queues at the end")
 
 

@@ -8,23 +8,16 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from gateway.bench.client import Client, Job
 from gateway.bench.cpu import CPUMeter
 from gateway.bench.driver import Task, Window
+from gateway.bench.messages import random_body
 from gateway.bench.outcome import Operation, Outcome
 from gateway.bench.processes import LoadFailed, ProcessPool
 from gateway.bench.progress import Progress
 from gateway.bench.settings import Settings
 from gateway.bench.wire import Address
-from gateway.bench.workloads import (
-    Client,
-    Job,
-    Workload,
-    delete_queues,
-    fill_queues,
-    hold_messages,
-    make_queues,
-    random_body,
-)
+from gateway.bench.workloads import Workload, delete_queues, fill_queues, hold_messages, make_queues
 
 #: Seconds between handing out tasks and their start, so that all processes start at the same time.
 START_DELAY = 0.1
@@ -241,7 +234,8 @@ class _Bench:
         """Distribute the connections over the processes, and start them."""
         address = Address.of(server.url)
         common = Client(
-            0, 1, address.prefix, self._head(server, address), tuple(queues), batch, self._body, amount
+            0, 1, address.prefix, self._head(server, address), tuple(queues), batch, self._body, amount,
+            self._settings.groups if self._settings.fifo else 0, self._settings.dedup_ids,
         )
         clients = [
             (job, replace(common, index=index, count=count)) for job, count in roles for index in range(count)

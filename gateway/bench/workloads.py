@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import random
 import re
-import string
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
-from gateway.bench.wire import Answer
-
-#: Seconds that a client waits if there was nothing to claim or list.
-EMPTY_PAUSE = 0.01
-
-#: Seconds that a client waits after an error.
-ERROR_PAUSE = 0.1
+from gateway.bench.client import EMPTY_PAUSE, ERROR_PAUSE, Client, Job, Pause, Request, Steps
+from gateway.bench.cycles import countdown, cycle_in_groups, each
+from gateway.bench.messages import messages
 
 #: Minimum number of messages in each queue of a list workload.
 LISTED = 100
@@ -31,77 +26,11 @@ CLAIM = orjson.dumps({"ttl": 300, "grace": 60})
 #: Body of a claim that must last for the whole run.
 LONG_CLAIM = orjson.dumps({"ttl": 3600, "grace": 60})
 
+#: Metadata of the queues.
+ORDINARY, FIFO = b"{}", b'{"_fifo":true}'
+
 #: Connections of the standard workloads. Don't change them: results stay comparable with the first ones of Zaqar.
 CONNECTIONS, CYCLE_CONNECTIONS = 8, 4
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request. ``kind``: what it counts as. ``expected``: statuses that are no errors.
-
-    ``messages``: the number of messages that it moves, or a function that reads them from the answer.
-    """
-
-    kind: str
-    data: bytes
-    expected: tuple[int, ...]
-    messages: int | Callable[[bytes], Sequence[object]] = 0
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a generator gets. ``status``: 0 if there was no answer. ``items``: the messages in the answer."""
-
-    ok: bool
-    status: int
-    body: bytes
-    items: Sequence[object]
-
-
-@dataclass(frozen=True)
-class Pause:
-    """Wait before the next request."""
-
-    seconds: float
-
-
-Steps = Generator[Request | Pause, Reply, None]
-
-
-@dataclass(frozen=True)
-class Client:
-    """Parameters of a connection, number ``index`` of ``count``. ``head``: header lines of every request."""
-
-    index: int
-    count: int
-    prefix: str
-    head: bytes
-    queues: tuple[str, ...]
-    batch: int
-    body: bytes
-    #: Messages that all connections together put into each queue, or claim from it, before the first turn.
-    amount: int = 0
-
-    def request(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        """The bytes of a request. ``path`` follows the server's prefix."""
-        start = f"{method} {self.prefix}{path} HTTP/1.1\r\n".encode()
-        if body is None:
-            return b"%b%b\r\n" % (start, self.head)
-        return b"%b%bContent-Length: %d\r\n\r\n%b" % (start, self.head, len(body), body)
-
-    def turns(self) -> itertools.cycle[str]:
-        """Its queues in an endless cycle. Each connection begins with another queue."""
-        at = self.index % len(self.queues)
-        return itertools.cycle(self.queues[at:] + self.queues[:at])
-
-    @property
-    def share(self) -> int:
-        """This connection's part of ``amount``."""
-        return self.amount // self.count + (self.index < self.amount % self.count)
-
-
-#: A function that makes the generator of a connection.
-Job = Callable[[Client], Steps]
 
 
 @dataclass(frozen=True)
@@ -128,29 +57,22 @@ class Workload:
         return replace(self, roles=((steps, connections),))
 
 
-def random_body(size: int) -> bytes:
-    """A JSON string of ``size`` bytes (at least 2) that compresses badly. The same size gives the same text."""
-    letters = random.Random(size).choices(string.ascii_letters + string.digits, k=size - 2)  # nosec B311
-    return b'"%b"' % "".join(letters).encode()
-
-
 def messages_of(body: bytes) -> Sequence[object]:
     """The messages in the answer to a list, a claim or a pop."""
     found: Sequence[object] = orjson.loads(body)["messages"]
     return found
 
 
-def _post_body(client: Client, batch: int) -> bytes:
-    message = b'{"ttl":3600,"body":%b}' % client.body
-    return b'{"messages":[%b]}' % b",".join([message] * batch)
+def _post(client: Client, queue: str, made: Iterator[bytes], kind: str = "post") -> Request:
+    body = b'{"messages":[%b]}' % b",".join(itertools.islice(made, client.batch))
+    return Request(kind, client.request("POST", f"/v2/queues/{queue}/messages", body), (201,), client.batch)
 
 
 def post(client: Client) -> Steps:
     """Post batches."""
-    body = _post_body(client, client.batch)
+    made = messages(client)
     for queue in client.turns():
-        data = client.request("POST", f"/v2/queues/{queue}/messages", body)
-        reply = yield Request("post", data, (201,), client.batch)
+        reply = yield _post(client, queue, made)
         if not reply.ok:
             yield Pause(ERROR_PAUSE)
 
@@ -182,15 +104,14 @@ def list_on(client: Client) -> Steps:
 
 def _claim(client: Client, queue: str, terms: bytes = CLAIM) -> Request:
     data = client.request("POST", f"/v2/queues/{queue}/claims?limit={client.batch}", terms)
-    return Request("claim", data, (201, 204), messages_of)
+    return Request("claim", data, (201, 204), messages_of, more=client.groups > 0)
 
 
-def _delete_each(client: Client, items: Sequence[object]) -> Steps:
-    for item in items:
-        data = client.request("DELETE", item["href"])  # type: ignore[index]
-        reply = yield Request("delete", data, (204,), 1)
-        if not reply.ok:
-            yield Pause(ERROR_PAUSE)
+def _delete_each(client: Client, items: Sequence[Any]) -> Steps:
+    return each(
+        Request("delete", client.request("DELETE", item["href"]), (204,), 1, more=left > 0 and client.groups > 0)
+        for left, item in countdown(items)
+    )
 
 
 def claim_and_delete(client: Client) -> Steps:
@@ -204,10 +125,15 @@ def claim_and_delete(client: Client) -> Steps:
 
 def cycle(client: Client) -> Steps:
     """Post a batch, claim as many, delete what was claimed."""
-    body = _post_body(client, client.batch)
+    made = messages(client)
+    if client.groups:
+        yield from cycle_in_groups(
+            client, lambda queue: _post(client, queue, made), lambda queue: _claim(client, queue),
+            lambda queue, items: _delete_each(client, items),
+        )
+        return
     for queue in client.turns():
-        data = client.request("POST", f"/v2/queues/{queue}/messages", body)
-        posted = yield Request("post", data, (201,), client.batch)
+        posted = yield _post(client, queue, made)
         claimed = yield _claim(client, queue)
         yield from _delete_each(client, claimed.items)
         if not (posted.ok and claimed.ok):
@@ -216,10 +142,9 @@ def cycle(client: Client) -> Steps:
 
 def pop(client: Client) -> Steps:
     """Post a batch, and pop as many messages in one request."""
-    body = _post_body(client, client.batch)
+    made = messages(client)
     for queue in client.turns():
-        data = client.request("POST", f"/v2/queues/{queue}/messages", body)
-        posted = yield Request("post", data, (201,), client.batch)
+        posted = yield _post(client, queue, made)
         data = client.request("DELETE", f"/v2/queues/{queue}/messages?pop={client.batch}")
         popped = yield Request("pop", data, (200,), messages_of)
         if not (posted.ok and popped.ok):
@@ -228,21 +153,22 @@ def pop(client: Client) -> Steps:
 
 def make_queues(client: Client) -> Steps:
     """Create this connection's part of the queues."""
+    metadata = FIFO if client.groups else ORDINARY
     for queue in client.queues[client.index::client.count]:
-        yield Request("make", client.request("PUT", f"/v2/queues/{queue}", b"{}"), (201, 204))
+        yield Request("make", client.request("PUT", f"/v2/queues/{queue}", metadata), (201, 204))
 
 
 def fill_queues(client: Client) -> Steps:
     """Post this connection's share of ``amount`` messages to each queue."""
+    made = messages(client)
     for queue in client.queues:
         left = client.share
         while left > 0:
-            batch = min(left, FILL_BATCH)
-            data = client.request("POST", f"/v2/queues/{queue}/messages", _post_body(client, batch))
-            reply = yield Request("fill", data, (201,), batch)
+            client = replace(client, batch=min(left, FILL_BATCH))
+            reply = yield _post(client, queue, made, "fill")
             if not reply.ok:
                 return
-            left -= batch
+            left -= client.batch
 
 
 def hold_messages(client: Client) -> Steps:
@@ -299,15 +225,3 @@ def mix(producers: int, claimers: int, listers: int, batch: int) -> Workload:
         f"{count}{letter}" for count, letter in ((producers, "p"), (claimers, "c"), (listers, "l")) if count
     )
     return Workload(name, roles, batch, counted)
-
-
-def reply_to(request: Request, answer: Answer) -> Reply:
-    """The reply for an answer. ``ok``: its status was expected, and its body can be read."""
-    if answer.status not in request.expected:
-        return Reply(False, answer.status, answer.body, ())
-    if callable(request.messages) and answer.body:
-        try:
-            return Reply(True, answer.status, answer.body, request.messages(answer.body))
-        except (ValueError, KeyError, TypeError):
-            return Reply(False, answer.status, answer.body, ())
-    return Reply(True, answer.status, answer.body, ())
