@@ -156,8 +156,8 @@ class Fates:
 
     async def forget(self, item: Item) -> None:
         """Nothing more is to be done for a message."""
-        if item.consumer is not None and item.delivery is not None:
-            item.consumer.settle(item.delivery)
+        if item.hands is not None and item.delivery is not None:
+            item.hands.settle(item.delivery)
             return
         for left in reversed(range(FORGETTING)):
             try:
@@ -173,7 +173,7 @@ class Fates:
         if item.claim:
             await self._works.run(self.retries.postpone, item, wait, counts)
             return
-        assert item.consumer is not None and item.delivery is not None  # nosec B101  # one of the two
+        assert item.hands is not None and item.delivery is not None  # nosec B101  # one of the two
         try:
             kept = await self._works.run(self.retries.land, item, wait, counts)
         except Unstorable as error:
@@ -181,14 +181,14 @@ class Fates:
             self.dropped()
         except StoreError:
             await asyncio.sleep(GIVE_BACK_AFTER)
-            item.consumer.requeue(item.delivery)
+            item.hands.requeue(item.delivery)
             raise
         else:
             if not kept:  # it was deleted, and this queue with it; or it has moved, and this message goes after it
                 LOG.info("subscription %s is gone; message %s goes back", subscription.name, item.message.id)
-                item.consumer.requeue(item.delivery)
+                item.hands.requeue(item.delivery)
                 return
-        item.consumer.settle(item.delivery)
+        item.hands.settle(item.delivery)
 
     async def bury(self, subscription: Subscription, item: Item, reason: str, attempts: int) -> None:
         """Put a message away. If that fails it comes again by itself.
@@ -204,9 +204,9 @@ class Fates:
                 self._works.dead_letters.bury, self._pool.store, subscription, item, reason, attempts
             )
         except StoreError:
-            if item.consumer is not None and item.delivery is not None:
+            if item.hands is not None and item.delivery is not None:
                 await asyncio.sleep(GIVE_BACK_AFTER)
-                item.consumer.requeue(item.delivery)
+                item.hands.requeue(item.delivery)
             raise
         DELIVERIES.labels(subscription.scheme, "buried").inc()
         self.ledger.died()

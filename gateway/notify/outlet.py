@@ -191,9 +191,8 @@ class Outlet:
         return await self._works.run(retries.take, limit)
 
     def enqueue(self, item: Item) -> None:
-        """A message may go out; see gateway.notify.admission."""
+        """A message may go out when the outlet goes on; see gateway.notify.admission."""
         (self._claimed if item.claim else self._fresh).append(item)
-        self.go_on()
 
     # -- what goes ----------------------------------------------------------------------------------------------
 
@@ -276,8 +275,8 @@ class Outlet:
         """It was not its time; it has not counted."""
         if item.claim:
             await self.fates.put_off(self.subscription, item, 0.0, counts=False)
-        elif item.consumer is not None and item.delivery is not None:
-            item.consumer.requeue(item.delivery)
+        elif item.hands is not None and item.delivery is not None:
+            item.hands.requeue(item.delivery)
 
     def _ended(self) -> None:
         if not self.is_ending:
