@@ -88,7 +88,7 @@ def run(
             line = sender.line(judge or shown(LOCAL))
             try:
                 return [
-                    await line.send(url.format(port), {"content-type": "x/y"}, b"body", lambda: True)
+                    await line.send(url.format(port), [("content-type", "x/y")], b"body", lambda: True)
                     for _ in range(times)
                 ], len(connections)
             finally:
@@ -247,7 +247,7 @@ def test_excepted_addresses_show_nothing() -> None:
 def test_the_address_is_judged_again_when_a_name_leads_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """The resolver says something else each time; what it said first was fine."""
     answers = iter([[("127.0.0.1", socket.AF_INET)], [("127.0.0.2", socket.AF_INET)]])
-    monkeypatch.setattr("gateway.notify.connecting.addresses_of", lambda host, family: next(answers))
+    monkeypatch.setattr("gateway.notify.connecting.addresses_of", lambda host: next(answers))
     seen: list[bytes] = []
     closing = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     (first, second), connections = run(answering(closing, seen), "http://changing.example:{}/", times=2)
@@ -258,14 +258,14 @@ def test_the_address_is_judged_again_when_a_name_leads_elsewhere(monkeypatch: py
 def test_some_addresses_of_a_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "gateway.notify.connecting.addresses_of",
-        lambda host, family: [("10.0.0.1", socket.AF_INET), ("127.0.0.1", socket.AF_INET)],
+        lambda host: [("10.0.0.1", socket.AF_INET), ("127.0.0.1", socket.AF_INET)],
     )
     (answer,), _ = run(answering(OK), "http://several.example:{}/")
     assert answer.status == 200
 
 
 def test_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(host: str, family: int) -> Any:
+    def unknown(host: str) -> Any:
         raise socket.gaierror("no")
 
     monkeypatch.setattr("gateway.notify.connecting.addresses_of", unknown)
@@ -274,7 +274,7 @@ def test_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_slow_name_server_takes_no_longer_than_connecting_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(host: str, family: int) -> Any:
+    def slow(host: str) -> Any:
         time.sleep(0.4)
         raise socket.gaierror("late")
 
@@ -286,7 +286,7 @@ def test_a_slow_name_server_takes_no_longer_than_connecting_may(monkeypatch: pyt
 def test_callers_share_the_answer_of_a_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def answer(host: str, family: int) -> Any:
+    def answer(host: str) -> Any:
         asked.append(host)
         time.sleep(0.05)
         return [("192.0.2.1", socket.AF_INET)]
@@ -295,9 +295,9 @@ def test_callers_share_the_answer_of_a_name_server(monkeypatch: pytest.MonkeyPat
 
     async def ask() -> None:
         resolver = Resolver()
-        found = await asyncio.gather(*(resolver.resolve("a.example", 80) for _ in range(5)))
-        assert {each[0]["host"] for each in found} == {"192.0.2.1"}
-        await resolver.resolve("a.example", 80)
+        found = await asyncio.gather(*(resolver.resolve("a.example") for _ in range(5)))
+        assert {each[0][0] for each in found} == {"192.0.2.1"}
+        await resolver.resolve("a.example")
         await resolver.close()
 
     asyncio.run(ask())
@@ -314,7 +314,7 @@ def test_nothing_is_sent_once_the_subscription_has_changed() -> None:
             line = sender.line(shown(LOCAL))
             answers = iter([True, False])
             with pytest.raises(NotNow):
-                await line.send(f"http://127.0.0.1:{port}/", {}, b"", lambda: next(answers))
+                await line.send(f"http://127.0.0.1:{port}/", [], b"", lambda: next(answers))
             await line.close()
             await sender.close()
 
@@ -360,7 +360,7 @@ def test_a_proxy_gets_names_unresolved_and_no_refused_literal() -> None:
             sender = Sender(HttpSettings(request_timeout=2, proxy=f"http://127.0.0.1:{port}"))
             line = sender.line(Rules().judge)
             answers = [
-                await line.send(url, {}, b"", lambda: True)
+                await line.send(url, [], b"", lambda: True)
                 for url in ("http://name.example/", "http://10.0.0.1/")
             ]
             await line.close()

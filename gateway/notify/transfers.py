@@ -1,0 +1,156 @@
+"""libcurl's transfers, driven by the loop: it watches libcurl's sockets and keeps its time, and no thread waits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pycurl
+
+#: Seconds that an idle connection is kept: no longer, as the name may lead elsewhere by then.
+KEPT_FOR = 30
+
+#: Which of a socket's events libcurl waits for: bits of what it says, and of what it is told.
+_IN, _OUT = pycurl.POLL_IN, pycurl.POLL_OUT
+
+
+class Transfers:
+    """Transfers that share connections, and no others do. It belongs to the loop that it is created in."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._multi: Any = None
+        self._under_way: dict[Any, asyncio.Future[int]] = {}
+        #: By socket, what is watched of it.
+        self._watched: dict[int, int] = {}
+        #: When libcurl wants to be called again (the loop's time), None for never, and what calls it.
+        self._due: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_called = False
+        self._used_at = 0.0
+        self._idling: asyncio.TimerHandle | None = None
+
+    async def perform(self, curl: Any) -> int:
+        """Make a transfer. What it ends with: a code of libcurl, 0 if all went well."""
+        if self._multi is None:
+            self._open()
+        future = self._under_way[curl] = self._loop.create_future()
+        self._multi.add_handle(curl)
+        try:
+            return await future
+        finally:
+            if self._under_way.pop(curl, None) is not None:  # given up
+                self._multi.remove_handle(curl)
+            self._used()
+
+    def _open(self) -> None:
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+
+    # -- what libcurl calls; it must not be called from there ---------------------------------------------------
+
+    def _watch(self, wanted: int, descriptor: int, multi: Any, data: Any) -> None:
+        """A transfer waits for a socket, or no longer does."""
+        wanted &= _IN | _OUT  # else it is to be removed
+        before = self._watched.get(descriptor, 0)
+        if wanted & _IN and not before & _IN:
+            self._loop.add_reader(descriptor, self._ready, descriptor, pycurl.CSELECT_IN)
+        elif before & _IN and not wanted & _IN:
+            self._loop.remove_reader(descriptor)
+        if wanted & _OUT and not before & _OUT:
+            self._loop.add_writer(descriptor, self._ready, descriptor, pycurl.CSELECT_OUT)
+        elif before & _OUT and not wanted & _OUT:
+            self._loop.remove_writer(descriptor)
+        if wanted:
+            self._watched[descriptor] = wanted
+        else:
+            self._watched.pop(descriptor, None)
+
+    def _stop_watching(self, descriptor: int) -> None:
+        before = self._watched.pop(descriptor, 0)
+        if before & _IN:
+            self._loop.remove_reader(descriptor)
+        if before & _OUT:
+            self._loop.remove_writer(descriptor)
+
+    def _set_timer(self, milliseconds: int) -> None:
+        if milliseconds < 0:
+            self._due = None
+        elif milliseconds == 0:
+            self._due = None
+            if not self._is_called:
+                self._is_called = True
+                self._loop.call_soon(self._call)
+        else:
+            self._due = self._loop.time() + milliseconds / 1000
+            self._set_alarm(self._due)
+
+    # -- calling libcurl ----------------------------------------------------------------------------------------
+
+    def _set_alarm(self, due: float) -> None:
+        """An earlier alarm stays: it looks then when it is to be called again. Most are never needed."""
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._due is None:
+            return
+        if self._due > self._loop.time():
+            self._set_alarm(self._due)
+        else:
+            self._due = None
+            self._ready(pycurl.SOCKET_TIMEOUT, 0)
+
+    def _call(self) -> None:
+        self._is_called = False
+        self._ready(pycurl.SOCKET_TIMEOUT, 0)
+
+    def _ready(self, descriptor: int, events: int) -> None:
+        if self._multi is None:
+            return
+        self._multi.socket_action(descriptor, events)
+        left = 1
+        while left:
+            left, done, failed = self._multi.info_read()
+            for curl in done:
+                self._ended(curl, 0)
+            for curl, code, _ in failed:
+                self._ended(curl, code)
+
+    def _ended(self, curl: Any, code: int) -> None:
+        self._multi.remove_handle(curl)
+        future = self._under_way.pop(curl, None)
+        if future is not None and not future.done():
+            future.set_result(code)
+
+    # -- ending -------------------------------------------------------------------------------------------------
+
+    def _used(self) -> None:
+        self._used_at = self._loop.time()
+        if self._idling is None:
+            self._idling = self._loop.call_later(KEPT_FOR, self._look_for_idle)
+
+    def _look_for_idle(self) -> None:
+        self._idling = None
+        left = self._used_at + KEPT_FOR - self._loop.time()
+        if self._under_way or left > 0:
+            self._idling = self._loop.call_later(max(left, 1.0), self._look_for_idle)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connections, until the next transfer; none may be under way."""
+        for timer in self._timer, self._idling:
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._idling = self._due = None
+        multi, self._multi = self._multi, None
+        if multi is not None:
+            multi.close()
+        for descriptor in list(self._watched):
+            self._stop_watching(descriptor)
