@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,8 +25,6 @@ TEXTUAL = ("application/json", "application/problem+json", "application/xml", "a
 
 #: Headers that libcurl or its Python interface would add, and how to tell it not to.
 ADDED = {"accept": "Accept:", "content-type": "Content-Type:", "expect": "Expect:", "user-agent": "User-Agent:"}
-
-_LINE_BREAK = re.compile(r"[\r\n\0]")
 
 
 #: Where certificates of authorities are: options of libcurl, None for what it must not use by itself.
@@ -92,12 +89,13 @@ class Exchange:
         if url != self._url:
             curl.setopt(pycurl.URL, url)
             self._url = url
-        lines = [f"{name}: {value}" if value.strip() else f"{name};" for name, value in headers]
+        lines = [f"{name}: {value}" if value and not value.isspace() else f"{name};" for name, value in headers]
         names = {name.lower() for name, _ in headers}
         lines += [line for name, line in ADDED.items() if name not in names]
-        if _LINE_BREAK.search("".join(lines)):
+        text = "\n".join(lines)
+        if text.count("\n") != len(lines) - 1 or "\r" in text or "\0" in text:
             raise ValueError("a header has a line break")
-        curl.setopt(pycurl.HTTPHEADER, [line.encode() for line in lines])
+        curl.setopt(pycurl.HTTPHEADER, text.encode().split(b"\n"))
         curl.setopt(pycurl.POSTFIELDS, body)
         if method != self._method:
             curl.setopt(pycurl.CUSTOMREQUEST, method)

@@ -17,7 +17,7 @@ import pycurl
 from gateway.notify.connecting import Judge, NotNow, Resolver, is_literal
 from gateway.notify.exchange import Authorities, Exchange
 from gateway.notify.settings import HttpSettings
-from gateway.notify.transfers import KEPT_FOR, Transfers
+from gateway.notify.transfers import KEPT_FOR, Sockets, Transfers
 
 LOG = logging.getLogger(__name__)
 
@@ -70,13 +70,15 @@ class Sender:
         self._settings = settings
         self._resolver = Resolver()
         self._authorities = authorities(settings.ca_file)
+        self._sockets = Sockets()
 
     def line(self, judge: Judge) -> Line:
         """The connections of one subscription. ``judge``: which addresses it may use."""
-        return Line(self._settings, self._resolver, self._authorities, judge)
+        return Line(self._settings, self._resolver, self._sockets, self._authorities, judge)
 
     async def close(self) -> None:
         """After all lines."""
+        self._sockets.close()
         await self._resolver.close()
 
 
@@ -99,13 +101,13 @@ class Line:
     """The connections of one subscription: no other uses them, and idle ones are kept for KEPT_FOR seconds."""
 
     def __init__(
-        self, settings: HttpSettings, resolver: Resolver, authorities: Authorities, judge: Judge
+        self, settings: HttpSettings, resolver: Resolver, sockets: Sockets, authorities: Authorities, judge: Judge
     ):
         self._settings = settings
         self._resolver = resolver
         self._authorities = authorities
         self._judge = judge
-        self._transfers = Transfers()
+        self._transfers = Transfers(sockets)
         self._free: list[Exchange] = []
         #: The last URL, its host and port.
         self._target = "", "", 0
@@ -127,13 +129,14 @@ class Line:
         exchange.begin(may_begin)
         start = time.monotonic()
         try:
-            reason = await self._exchange(exchange, start, method, url, headers, body)
+            reason = await self._exchange(exchange, start, may_begin, method, url, headers, body)
             return _answer(exchange, time.monotonic() - start, reason)
         finally:
             self._free.append(exchange)
 
     async def _exchange(
-        self, exchange: Exchange, start: float, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes
+        self, exchange: Exchange, start: float, may_begin: Callable[[], bool], method: str, url: str,
+        headers: Sequence[tuple[str, str]], body: bytes,
     ) -> str:
         """Make it. The reason why there is no answer, empty if there is one."""
         settings = self._settings
@@ -144,7 +147,7 @@ class Line:
         literal = is_literal(host)
         if literal and not exchange.judged(host, port):
             return "address"
-        if not exchange.may_begin():
+        if not self._kept and not may_begin():  # asked again before the request is sent
             raise NotNow
         if not literal and settings.proxy is None:
             if not self._kept or start - self._resolved_at >= KEPT_FOR:

@@ -59,16 +59,15 @@ class Intake:
                 self._consumers[vhost] = hands
         self._outlets[outlet.key] = outlet
         if self.pool.bridge.has_backlog:
-            self._by_queue[vhost, subscription.copy] = outlet
+            self._by_queue[outlet.queue] = outlet
         outlet.go_on()
         self.look_at(outlet)
 
     def leave(self, outlet: Outlet) -> None:
         """Serve an outlet no more; nothing of it is under way."""
         self._outlets.pop(outlet.key, None)
-        place = outlet.subscription.vhost, outlet.subscription.copy
-        self._by_queue.pop(place, None)
-        self._remove(place)
+        self._by_queue.pop(outlet.queue, None)
+        self._remove(outlet.queue)
 
     def _remove(self, place: tuple[str | None, str]) -> bool:
         if self._added.pop(place, None) is None:
@@ -78,7 +77,7 @@ class Intake:
 
     def adjust(self, outlet: Outlet) -> bool:
         """Consume what an outlet wants; True if what it had of the broker has just gone back there."""
-        place = outlet.subscription.vhost, outlet.subscription.copy
+        place = outlet.queue
         if place not in self._by_queue:
             return False
         if outlet.consumes:

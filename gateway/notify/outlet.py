@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.mail import MAILTO
@@ -40,6 +41,8 @@ class Outlet:
     def __init__(self, works: Works, intake: Intake, subscription: Subscription, source: SourceTerms, fates: Fates):
         self._works = works
         self.intake = intake
+        #: Where the broker has what waits: it does not change.
+        self.queue = subscription.vhost, subscription.copy
         self.subscription = subscription
         self.source = source
         self.fates = fates
@@ -202,12 +205,30 @@ class Outlet:
             self._fresh.clear()  # they have gone back to the broker
         while self.is_ending and self._claimed:
             self.start(self._give_back(self._claimed.popleft()))
-        while not self.is_ending and self.pace.room and (waiting := self._next()) and self._is_open:
-            if (wait := self.pace.wait()) > 0:
-                self._look_again(wait)
-                return
-            self.pace.begin()
-            self.start(self._deliver(waiting.popleft()))
+        self._begin()
+
+    def _begin(self) -> None:
+        while (item := self._take_next()) is not None:
+            self.start(self._deliver(item), self._following)
+
+    def _take_next(self) -> Item | None:
+        """What may go out now: its delivery has begun."""
+        if self.is_ending or not self.pace.room or not (waiting := self._next()) or not self._is_open:
+            return None
+        if (wait := self.pace.wait()) > 0:
+            self._look_again(wait)
+            return None
+        self.pace.begin()
+        return waiting.popleft()
+
+    def _following(self) -> Awaitable[None] | None:
+        """What the task of a delivery that has ended does next."""
+        item = self._take_next()
+        if item is None:
+            return None
+        self._begin()  # there may be room for one more
+        self._look_if_wanted()
+        return self._deliver(item)
 
     @property
     def _is_open(self) -> bool:
@@ -281,5 +302,8 @@ class Outlet:
     def _ended(self) -> None:
         if not self.is_ending:
             self.go_on()
-            if self._look and self.wants:
-                self.intake.look_at(self)
+            self._look_if_wanted()
+
+    def _look_if_wanted(self) -> None:
+        if self._look and self.wants:
+            self.intake.look_at(self)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pycurl
@@ -10,19 +13,50 @@ import pycurl
 #: Seconds that an idle connection is kept: no longer, as the name may lead elsewhere by then.
 KEPT_FOR = 30
 
-#: Which of a socket's events libcurl waits for: bits of what it says, and of what it is told.
-_IN, _OUT = pycurl.POLL_IN, pycurl.POLL_OUT
+#: Bits of a socket's events: the same for selectors, and for what libcurl says and is told.
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+class Sockets:
+    """What libcurl waits for, of all that make transfers on a loop: the loop itself watches one descriptor.
+
+    libcurl says for each request anew which socket it waits for, and a loop takes longer for that than the system.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._selector, self._ready)
+
+    def watch(self, descriptor: int, events: int, ready: Callable[[int, int], None]) -> None:
+        """Have ``ready`` called with the descriptor and what it is ready for; 0 events: no longer."""
+        if not events:
+            with suppress(KeyError):
+                self._selector.unregister(descriptor)
+            return
+        try:
+            self._selector.register(descriptor, events, ready)
+        except KeyError:
+            self._selector.modify(descriptor, events, ready)
+
+    def _ready(self) -> None:
+        for key, events in self._selector.select(0):
+            key.data(key.fd, events)
+
+    def close(self) -> None:
+        """No transfer is under way any more."""
+        self._loop.remove_reader(self._selector)
+        self._selector.close()
 
 
 class Transfers:
     """Transfers that share connections, and no others do. It belongs to the loop that it is created in."""
 
-    def __init__(self) -> None:
+    def __init__(self, sockets: Sockets) -> None:
+        self._sockets = sockets
         self._loop = asyncio.get_running_loop()
         self._multi: Any = None
         self._under_way: dict[Any, asyncio.Future[int]] = {}
-        #: By socket, what is watched of it.
-        self._watched: dict[int, int] = {}
         #: When libcurl wants to be called again (the loop's time), None for never, and what calls it.
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -52,27 +86,7 @@ class Transfers:
 
     def _watch(self, wanted: int, descriptor: int, multi: Any, data: Any) -> None:
         """A transfer waits for a socket, or no longer does."""
-        wanted &= _IN | _OUT  # else it is to be removed
-        before = self._watched.get(descriptor, 0)
-        if wanted & _IN and not before & _IN:
-            self._loop.add_reader(descriptor, self._ready, descriptor, pycurl.CSELECT_IN)
-        elif before & _IN and not wanted & _IN:
-            self._loop.remove_reader(descriptor)
-        if wanted & _OUT and not before & _OUT:
-            self._loop.add_writer(descriptor, self._ready, descriptor, pycurl.CSELECT_OUT)
-        elif before & _OUT and not wanted & _OUT:
-            self._loop.remove_writer(descriptor)
-        if wanted:
-            self._watched[descriptor] = wanted
-        else:
-            self._watched.pop(descriptor, None)
-
-    def _stop_watching(self, descriptor: int) -> None:
-        before = self._watched.pop(descriptor, 0)
-        if before & _IN:
-            self._loop.remove_reader(descriptor)
-        if before & _OUT:
-            self._loop.remove_writer(descriptor)
+        self._sockets.watch(descriptor, wanted & (READ | WRITE), self._ready)
 
     def _set_timer(self, milliseconds: int) -> None:
         if milliseconds < 0:
@@ -152,5 +166,3 @@ class Transfers:
         multi, self._multi = self._multi, None
         if multi is not None:
             multi.close()
-        for descriptor in list(self._watched):
-            self._stop_watching(descriptor)
