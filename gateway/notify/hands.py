@@ -1,7 +1,7 @@
 """A consumer of the broker as the loop sees it: what crosses to its thread and back goes over in one piece.
 
 Each crossing wakes a thread, and two threads that are awake take the GIL from each other at every system call. So what
-arrives while the loop is busy is seen in its next turn, all of it, and what is settled in a turn is told in the next.
+arrives while the loop is busy is seen in its next turn, all of it, and what is settled waits a moment for more of it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from bridges.consuming import Consumer, Delivery
 
 LOG = logging.getLogger(__name__)
 
+#: How many acknowledgements go at once, and seconds that fewer of them wait. Where the broker hands out fewer than two
+#: times as many messages at a time, it sends more only when it knows: there none waits.
+AT_ONCE, WAIT = 8, 0.002
+
 
 class Hands:
     """Create it on the loop; then ``open``. All methods but ``hand_over`` belong to the loop; those that block say so.
@@ -29,6 +33,9 @@ class Hands:
         self._handed: deque[Delivery] = deque()
         self._is_called = False
         self._settled: list[Delivery] = []
+        self._flushing: asyncio.Handle | None = None
+        #: By queue, how many messages the broker hands out at a time.
+        self._most: dict[str, int] = {}
         self._consumer: Consumer
 
     def open(self, consume: Callable[[Callable[[Delivery], None]], Consumer]) -> None:
@@ -55,16 +62,24 @@ class Hands:
     # -- what goes back -----------------------------------------------------------------------------------------
 
     def settle(self, delivery: Delivery) -> None:
-        """Acknowledge in the loop's next turn."""
-        if not self._settled:
-            self._loop.call_soon(self._flush)
+        """Acknowledge a moment later."""
         self._settled.append(delivery)
+        if len(self._settled) == AT_ONCE or self._most.get(delivery.queue, 0) < 2 * AT_ONCE:
+            self._flush_by(self._loop.call_soon(self._flush))
+        elif self._flushing is None:
+            self._flush_by(self._loop.call_later(WAIT, self._flush))
+
+    def _flush_by(self, handle: asyncio.Handle | None) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+        self._flushing = handle
 
     def requeue(self, delivery: Delivery) -> None:
         """See Consumer.requeue."""
         self._consumer.requeue(delivery)
 
     def _flush(self) -> None:
+        self._flush_by(None)
         settled, self._settled = self._settled, []
         if settled:
             self._consumer.settle_all(settled)
@@ -74,11 +89,13 @@ class Hands:
     def add(self, queue: str, most: int) -> None:
         """See Consumer.add."""
         self._flush()  # a change of ``most`` gives back what is not settled yet
+        self._most[queue] = most
         self._consumer.add(queue, most)
 
     def remove(self, queue: str) -> None:
         """See Consumer.remove."""
         self._flush()
+        self._most.pop(queue, None)
         self._consumer.remove(queue)
 
     def close(self) -> Any:

@@ -81,9 +81,9 @@ class Intake:
         if place not in self._by_queue:
             return False
         if outlet.consumes:
-            if self._added.get(place) != outlet.most:
-                self._added[place] = outlet.most
-                self._consumers[place[0]].add(place[1], outlet.most)
+            if self._added.get(place) != outlet.reserve:
+                self._added[place] = outlet.reserve
+                self._consumers[place[0]].add(place[1], outlet.reserve)
             return False
         return outlet.is_idle and self._remove(place)  # else what is under way would be delivered again
 

@@ -94,9 +94,9 @@ class Outlet:
         )
 
     @property
-    def most(self) -> int:
-        """How many deliveries may be under way."""
-        return self.terms.most
+    def reserve(self) -> int:
+        """How many messages the broker hands out at a time: the next ones are here when those under way are settled."""
+        return 1 if self.is_strict else 2 * self.terms.most
 
     @property
     def wants(self) -> bool:
