@@ -36,6 +36,7 @@ setup(
         "redis>=6.0,<8.2",
         "scramp>=1.5,<1.6",
         "tqdm>=4.66",
+        "uvloop>=0.21; sys_platform != 'win32'",  # where it is missing notifications do without
         "waitress>=3.0.2,<3.1",
         "werkzeug>=3.0,<3.2",
     ],

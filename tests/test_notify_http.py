@@ -370,3 +370,157 @@ def test_a_proxy_gets_names_unresolved_and_no_refused_literal() -> None:
     by_name, literal = asyncio.run(send())
     assert (by_name.status, literal.reason) == (200, "address")
     assert [request.split(b"\r\n")[0] for request in seen] == [b"POST http://name.example/ HTTP/1.1"]
+
+
+async def exchanged(url: str, *headers: tuple[str, str], settings: HttpSettings = PATIENT) -> Answer:
+    """The answer to one post."""
+    sender = Sender(settings)
+    line = sender.line(shown(LOCAL))
+    try:
+        return await line.send(url, headers, b"", lambda: True)
+    finally:
+        await line.close()
+        await sender.close()
+
+
+def test_headers_go_as_they_are_and_none_becomes_two() -> None:
+    async def send() -> list[Answer]:
+        async with receiver(answering(OK, seen)) as (port, _):
+            url = f"http://127.0.0.1:{port}/"
+            return [
+                await exchanged(url, ("X-Empty", ""), ("X-Wide", "grün"), ("x-colon", ": a")),
+                *[await exchanged(url, ("X-Bad", f"a{char}X-More: 1")) for char in "\r\n\0"],
+            ]
+
+    seen: list[bytes] = []
+    good, *bad = asyncio.run(send())
+    assert good.status == 200 and len(seen) == 1
+    lines = seen[0].split(b"\r\n")
+    assert b"X-Wide: gr\xc3\xbcn" in lines and b"x-colon: : a" in lines
+    assert [line.rstrip() for line in lines if line.startswith(b"X-Empty")] == [b"X-Empty:"]
+    assert [(answer.status, answer.reason) for answer in bad] == [(0, "request")] * 3
+
+
+def test_a_request_that_is_given_up_leaves_the_line_usable() -> None:
+    async def silent_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        if len(seen) < 1:
+            seen.append(1)
+            await asyncio.sleep(5)
+        writer.write(OK)
+        await reader.read()
+
+    async def send() -> Answer:
+        async with receiver(silent_first) as (port, _):
+            sender = Sender(PATIENT)
+            line = sender.line(shown(LOCAL))
+            task = asyncio.create_task(line.send(f"http://127.0.0.1:{port}/", [], b"", lambda: True))
+            while not seen:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            answer = await line.send(f"http://127.0.0.1:{port}/", [], b"", lambda: True)
+            await line.close()
+            await sender.close()
+            return answer
+
+    seen: list[int] = []
+    assert asyncio.run(send()).status == 200
+
+
+def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.notify.transfers.KEPT_FOR", 0.2)
+    ended = asyncio.Event()
+
+    async def habit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await answering(OK)(reader, writer)
+        finally:
+            ended.set()
+
+    async def send() -> tuple[Answer, Answer, int]:
+        async with receiver(habit) as (port, connections):
+            sender = Sender(PATIENT)
+            line = sender.line(shown(LOCAL))
+            url = f"http://127.0.0.1:{port}/"
+            first = await line.send(url, [], b"", lambda: True)
+            await asyncio.wait_for(ended.wait(), 5)
+            second = await line.send(url, [], b"", lambda: True)
+            await line.close()
+            await sender.close()
+            return first, second, len(connections)
+
+    first, second, connections = asyncio.run(send())
+    assert (first.status, second.status, connections) == (200, 200, 2)
+
+
+def test_many_at_once_share_nothing_but_the_line() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            path = (await read_request(reader)).split(b" ")[1]
+            await asyncio.sleep(0.01)
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+            writer.write(head % len(path) + path)
+
+    async def send() -> tuple[list[Answer], int]:
+        async with receiver(echo) as (port, connections):
+            sender = Sender(PATIENT)
+            line = sender.line(shown(LOCAL))
+            answers = []
+            for _ in range(3):
+                answers += await asyncio.gather(*(
+                    line.send(f"http://127.0.0.1:{port}/{number}", [], b"", lambda: True) for number in range(20)
+                ))
+            await line.close()
+            await sender.close()
+            return answers, len(connections)
+
+    answers, connections = asyncio.run(send())
+    assert [answer.body for answer in answers] == [f"/{number}" for number in range(20)] * 3
+    assert connections == 20
+
+
+def test_a_proxy_that_connects_us_is_not_taken_for_the_receiver(certificate: Path) -> None:
+    """Neither the head of its consent nor that of its refusal is an answer."""
+    async def send(consents: bool) -> Answer:
+        async with receiver(answering(OK), ssl=tls(certificate)) as (port, _):
+            async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await reader.readuntil(b"\r\n\r\n")
+                if not consents:
+                    writer.write(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+                    return
+                writer.write(b"HTTP/1.1 200 Connected\r\nX-Proxy: 1\r\n\r\n")
+                there_reader, there = await asyncio.open_connection("127.0.0.1", port)
+
+                async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+                    while data := await source.read(65536):
+                        sink.write(data)
+
+                await asyncio.gather(pipe(reader, there), pipe(there_reader, writer))
+
+            async with receiver(connect) as (proxy, _):
+                settings = HttpSettings(
+                    request_timeout=2, proxy=f"http://127.0.0.1:{proxy}", ca_file=str(certificate)
+                )
+                return await exchanged(f"https://localhost:{port}/", settings=settings)
+
+    answer = asyncio.run(send(consents=True))
+    assert answer.status == 200 and "x-proxy" not in answer.headers
+    answer = asyncio.run(send(consents=False))
+    assert (answer.status, answer.reason) == (0, "connection")
+
+
+def test_authorities_of_a_file_and_of_a_folder(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout", "-in", f"{certificate}.crt"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    folder = certificate.parent / "authorities"
+    folder.mkdir()
+    (folder / f"{hashed}.0").symlink_to(f"{certificate}.crt")
+    settings = HttpSettings(request_timeout=2)
+    for cafile, capath in ((None, str(folder)), ("/nowhere", str(folder)), (str(certificate), None)):
+        paths = ssl.DefaultVerifyPaths(cafile, capath, "", "", "", "")
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda paths=paths: paths)
+        (answer,), _ = run(answering(OK), "https://localhost:{}/", settings=settings, ssl=tls(certificate))
+        assert answer.status == 200, paths
