@@ -518,9 +518,16 @@ def test_authorities_of_a_file_and_of_a_folder(certificate: Path, monkeypatch: p
     folder = certificate.parent / "authorities"
     folder.mkdir()
     (folder / f"{hashed}.0").symlink_to(f"{certificate}.crt")
+    other = certificate.parent / "others"
+    other.mkdir()
+    (other / "01234567.0").write_text("")
     settings = HttpSettings(request_timeout=2)
-    for cafile, capath in ((None, str(folder)), ("/nowhere", str(folder)), (str(certificate), None)):
-        paths = ssl.DefaultVerifyPaths(cafile, capath, "", "", "", "")
+    monkeypatch.setenv("NAMED", str(certificate))
+    for cafile, capath, named in (
+        (None, str(folder), "NONE"), ("/nowhere", str(folder), "NONE"), (str(certificate), None, "NONE"),
+        (str(certificate), str(other), "NAMED"),
+    ):
+        paths = ssl.DefaultVerifyPaths(cafile, capath, named, "", "", "")
         monkeypatch.setattr(ssl, "get_default_verify_paths", lambda paths=paths: paths)
         (answer,), _ = run(answering(OK), "https://localhost:{}/", settings=settings, ssl=tls(certificate))
         assert answer.status == 200, paths

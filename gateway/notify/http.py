@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import ssl
 import time
@@ -92,9 +93,10 @@ def authorities(file: str | None) -> Authorities:
         ssl.create_default_context(cafile=file)
         return [(pycurl.CAPATH, None), (pycurl.CAINFO, file)]
     paths = ssl.get_default_verify_paths()
-    if paths.capath and any(_HASHED.match(found.name) for found in Path(paths.capath).iterdir()):
+    is_named = paths.openssl_cafile_env in os.environ  # by the operator
+    if paths.capath and not is_named and any(_HASHED.match(found.name) for found in Path(paths.capath).iterdir()):
         return [(pycurl.CAPATH, paths.capath), (pycurl.CAINFO, None)]
-    return [(pycurl.CAPATH, None), (pycurl.CAINFO, paths.cafile)]
+    return [(pycurl.CAPATH, paths.capath), (pycurl.CAINFO, paths.cafile)]
 
 
 class Line:
