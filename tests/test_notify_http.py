@@ -429,6 +429,29 @@ def test_a_request_that_is_given_up_leaves_the_line_usable() -> None:
     assert asyncio.run(send()).status == 200
 
 
+def test_a_line_is_closed_beside_a_request_that_is_given_up() -> None:
+    """As when the process ends: the task has been cancelled, and does not know yet."""
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await read_request(reader))
+        await asyncio.sleep(5)
+
+    async def send() -> None:
+        async with receiver(hang) as (port, _):
+            sender = Sender(PATIENT)
+            line = sender.line(shown(LOCAL))
+            task = asyncio.create_task(line.send(f"http://127.0.0.1:{port}/", [], b"", lambda: True))
+            while not seen:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            await line.close()
+            await sender.close()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    seen: list[bytes] = []
+    asyncio.run(send())
+
+
 def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.notify.transfers.KEPT_FOR", 0.2)
     ended = asyncio.Event()

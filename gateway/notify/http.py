@@ -188,7 +188,7 @@ class Line:
         return ""
 
     async def close(self) -> None:
-        """Close the connections; no attempt may be under way."""
+        """Close the connections. Tasks of attempts that are under way are to be cancelled."""
         self._transfers.close()
         for exchange in self._free:
             exchange.close()

@@ -75,7 +75,8 @@ class Transfers:
         finally:
             if self._under_way.pop(curl, None) is not None:  # given up
                 self._multi.remove_handle(curl)
-            self._used()
+            if self._multi is not None:
+                self._used()
 
     def _open(self) -> None:
         self._multi = pycurl.CurlMulti()
@@ -158,11 +159,14 @@ class Transfers:
             self.close()
 
     def close(self) -> None:
-        """Close the connections, until the next transfer; none may be under way."""
+        """Close the connections, until the next transfer. What is under way is given up: have its task cancelled."""
         for timer in self._timer, self._idling:
             if timer is not None:
                 timer.cancel()
         self._timer = self._idling = self._due = None
         multi, self._multi = self._multi, None
         if multi is not None:
+            for curl in self._under_way:
+                multi.remove_handle(curl)
             multi.close()
+        self._under_way.clear()
