@@ -16,7 +16,6 @@ setup(
     # Those with an upper version are used inside, or overridden: what has no promise may change with a minor version.
     # tests/test_dependencies.py has the names; look at them, and at the tests, before a bound is raised.
     install_requires=[
-        "aiohttp>=3.14",
         "amqp>=5.2,<5.5",
         "bcrypt>=4.0",
         "cachetools>=5.3",
@@ -26,20 +25,20 @@ setup(
         "keystoneauth1>=5.6",
         "keystonemiddleware>=10.7",
         "kombu>=5.3,<5.8",
-        "multidict>=6.0",
         "orjson>=3.9",
         "oslo.config>=9.0,<10.8",
         "oslo.log>=5.0",
         "oslo.middleware>=6.0",
         "oslo.policy>=4.0",
         "prometheus-client>=0.20,<0.27",
+        "pycurl>=7.45.7",
         "pymongo>=4.9,<4.21",
         "redis>=6.0,<8.2",
         "scramp>=1.5,<1.6",
         "tqdm>=4.66",
+        "uvloop>=0.21; sys_platform != 'win32'",  # where it is missing notifications do without
         "waitress>=3.0.2,<3.1",
         "werkzeug>=3.0,<3.2",
-        "yarl>=1.13",
     ],
     extras_require={
         # For [keystone_authtoken] memcached_servers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,11 @@ class Consumer(ABC):
 
         Never raises, and never waits for the broker.
         """
+
+    def settle_all(self, deliveries: Sequence[Delivery]) -> None:
+        """As ``settle`` for each of them. A driver that wakes a thread for it wakes it once."""
+        for delivery in deliveries:
+            self.settle(delivery)
 
     @abstractmethod
     def requeue(self, delivery: Delivery) -> None:

@@ -36,6 +36,7 @@ INSIDE: dict[str, dict[str, str]] = {
         " basic_cancel basic_ack basic_qos queue_declare queue_bind queue_delete queue_purge"
         " exchange_declare",
         "amqp.serialization": "dumps decode_properties_basic",
+        "amqp.basic_message:Message": "properties delivery_info delivery_tag body channel",
         "amqp.spec:Basic": "Ack",
     },
     "kombu": {"kombu:Connection": "ensure_connection collect connection connect_timeout"},

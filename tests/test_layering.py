@@ -51,7 +51,7 @@ RESERVED = {
     "waitress": {"gateway.server", "gateway.bench"},
     "kombu": {"bridges"},
     "amqp": {"bridges"},
-    "aiohttp": {"gateway.notify"},
+    "pycurl": {"gateway.notify"},
     "redis": {"bridges"},
     "pymongo": {"storage"},
     "bson": {"storage"},

@@ -413,5 +413,5 @@ def test_the_oldest_die_when_too_many_wait(store: SQLiteStore, receiver: Receive
 
 
 def test_no_http_client_is_imported_before_it_is_needed() -> None:
-    code = "import sys, gateway.app, gateway.commands.notify; sys.exit('aiohttp' in sys.modules)"
+    code = "import sys, gateway.app, gateway.commands.notify; sys.exit('pycurl' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

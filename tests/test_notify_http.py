@@ -88,7 +88,7 @@ def run(
             line = sender.line(judge or shown(LOCAL))
             try:
                 return [
-                    await line.send(url.format(port), {"content-type": "x/y"}, b"body", lambda: True)
+                    await line.send(url.format(port), [("content-type", "x/y")], b"body", lambda: True)
                     for _ in range(times)
                 ], len(connections)
             finally:
@@ -247,7 +247,7 @@ def test_excepted_addresses_show_nothing() -> None:
 def test_the_address_is_judged_again_when_a_name_leads_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """The resolver says something else each time; what it said first was fine."""
     answers = iter([[("127.0.0.1", socket.AF_INET)], [("127.0.0.2", socket.AF_INET)]])
-    monkeypatch.setattr("gateway.notify.connecting.addresses_of", lambda host, family: next(answers))
+    monkeypatch.setattr("gateway.notify.connecting.addresses_of", lambda host: next(answers))
     seen: list[bytes] = []
     closing = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     (first, second), connections = run(answering(closing, seen), "http://changing.example:{}/", times=2)
@@ -258,14 +258,14 @@ def test_the_address_is_judged_again_when_a_name_leads_elsewhere(monkeypatch: py
 def test_some_addresses_of_a_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "gateway.notify.connecting.addresses_of",
-        lambda host, family: [("10.0.0.1", socket.AF_INET), ("127.0.0.1", socket.AF_INET)],
+        lambda host: [("10.0.0.1", socket.AF_INET), ("127.0.0.1", socket.AF_INET)],
     )
     (answer,), _ = run(answering(OK), "http://several.example:{}/")
     assert answer.status == 200
 
 
 def test_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(host: str, family: int) -> Any:
+    def unknown(host: str) -> Any:
         raise socket.gaierror("no")
 
     monkeypatch.setattr("gateway.notify.connecting.addresses_of", unknown)
@@ -274,7 +274,7 @@ def test_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_slow_name_server_takes_no_longer_than_connecting_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(host: str, family: int) -> Any:
+    def slow(host: str) -> Any:
         time.sleep(2.0)
         raise socket.gaierror("late")
 
@@ -286,7 +286,7 @@ def test_a_slow_name_server_takes_no_longer_than_connecting_may(monkeypatch: pyt
 def test_callers_share_the_answer_of_a_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def answer(host: str, family: int) -> Any:
+    def answer(host: str) -> Any:
         asked.append(host)
         time.sleep(0.05)
         return [("192.0.2.1", socket.AF_INET)]
@@ -295,9 +295,9 @@ def test_callers_share_the_answer_of_a_name_server(monkeypatch: pytest.MonkeyPat
 
     async def ask() -> None:
         resolver = Resolver()
-        found = await asyncio.gather(*(resolver.resolve("a.example", 80) for _ in range(5)))
-        assert {each[0]["host"] for each in found} == {"192.0.2.1"}
-        await resolver.resolve("a.example", 80)
+        found = await asyncio.gather(*(resolver.resolve("a.example") for _ in range(5)))
+        assert {each[0][0] for each in found} == {"192.0.2.1"}
+        await resolver.resolve("a.example")
         await resolver.close()
 
     asyncio.run(ask())
@@ -314,7 +314,7 @@ def test_nothing_is_sent_once_the_subscription_has_changed() -> None:
             line = sender.line(shown(LOCAL))
             answers = iter([True, False])
             with pytest.raises(NotNow):
-                await line.send(f"http://127.0.0.1:{port}/", {}, b"", lambda: next(answers))
+                await line.send(f"http://127.0.0.1:{port}/", [], b"", lambda: next(answers))
             await line.close()
             await sender.close()
 
@@ -360,7 +360,7 @@ def test_a_proxy_gets_names_unresolved_and_no_refused_literal() -> None:
             sender = Sender(HttpSettings(request_timeout=2, proxy=f"http://127.0.0.1:{port}"))
             line = sender.line(Rules().judge)
             answers = [
-                await line.send(url, {}, b"", lambda: True)
+                await line.send(url, [], b"", lambda: True)
                 for url in ("http://name.example/", "http://10.0.0.1/")
             ]
             await line.close()
@@ -370,3 +370,187 @@ def test_a_proxy_gets_names_unresolved_and_no_refused_literal() -> None:
     by_name, literal = asyncio.run(send())
     assert (by_name.status, literal.reason) == (200, "address")
     assert [request.split(b"\r\n")[0] for request in seen] == [b"POST http://name.example/ HTTP/1.1"]
+
+
+async def exchanged(url: str, *headers: tuple[str, str], settings: HttpSettings = PATIENT) -> Answer:
+    """The answer to one post."""
+    sender = Sender(settings)
+    line = sender.line(shown(LOCAL))
+    try:
+        return await line.send(url, headers, b"", lambda: True)
+    finally:
+        await line.close()
+        await sender.close()
+
+
+def test_headers_go_as_they_are_and_none_becomes_two() -> None:
+    async def send() -> list[Answer]:
+        async with receiver(answering(OK, seen)) as (port, _):
+            url = f"http://127.0.0.1:{port}/"
+            return [
+                await exchanged(url, ("X-Empty", ""), ("X-Wide", "grün"), ("x-colon", ": a")),
+                *[await exchanged(url, ("X-Bad", f"a{char}X-More: 1")) for char in "\r\n\0"],
+            ]
+
+    seen: list[bytes] = []
+    good, *bad = asyncio.run(send())
+    assert good.status == 200 and len(seen) == 1
+    lines = seen[0].split(b"\r\n")
+    assert b"X-Wide: gr\xc3\xbcn" in lines and b"x-colon: : a" in lines
+    assert [line.rstrip() for line in lines if line.startswith(b"X-Empty")] == [b"X-Empty:"]
+    assert [(answer.status, answer.reason) for answer in bad] == [(0, "request")] * 3
+
+
+def test_a_request_that_is_given_up_leaves_the_line_usable() -> None:
+    async def silent_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        if len(seen) < 1:
+            seen.append(1)
+            await asyncio.sleep(5)
+        writer.write(OK)
+        await reader.read()
+
+    async def send() -> Answer:
+        async with receiver(silent_first) as (port, _):
+            sender = Sender(PATIENT)
+            line = sender.line(shown(LOCAL))
+            task = asyncio.create_task(line.send(f"http://127.0.0.1:{port}/", [], b"", lambda: True))
+            while not seen:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            answer = await line.send(f"http://127.0.0.1:{port}/", [], b"", lambda: True)
+            await line.close()
+            await sender.close()
+            return answer
+
+    seen: list[int] = []
+    assert asyncio.run(send()).status == 200
+
+
+def test_a_line_is_closed_beside_a_request_that_is_given_up() -> None:
+    """As when the process ends: the task has been cancelled, and does not know yet."""
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await read_request(reader))
+        await asyncio.sleep(5)
+
+    async def send() -> None:
+        async with receiver(hang) as (port, _):
+            sender = Sender(PATIENT)
+            line = sender.line(shown(LOCAL))
+            task = asyncio.create_task(line.send(f"http://127.0.0.1:{port}/", [], b"", lambda: True))
+            while not seen:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            await line.close()
+            await sender.close()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    seen: list[bytes] = []
+    asyncio.run(send())
+
+
+def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.notify.transfers.KEPT_FOR", 0.2)
+    ended = asyncio.Event()
+
+    async def habit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await answering(OK)(reader, writer)
+        finally:
+            ended.set()
+
+    async def send() -> tuple[Answer, Answer, int]:
+        async with receiver(habit) as (port, connections):
+            sender = Sender(PATIENT)
+            line = sender.line(shown(LOCAL))
+            url = f"http://127.0.0.1:{port}/"
+            first = await line.send(url, [], b"", lambda: True)
+            await asyncio.wait_for(ended.wait(), 5)
+            second = await line.send(url, [], b"", lambda: True)
+            await line.close()
+            await sender.close()
+            return first, second, len(connections)
+
+    first, second, connections = asyncio.run(send())
+    assert (first.status, second.status, connections) == (200, 200, 2)
+
+
+def test_many_at_once_share_nothing_but_the_line() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            path = (await read_request(reader)).split(b" ")[1]
+            await asyncio.sleep(0.01)
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+            writer.write(head % len(path) + path)
+
+    async def send() -> tuple[list[Answer], int]:
+        async with receiver(echo) as (port, connections):
+            sender = Sender(PATIENT)
+            line = sender.line(shown(LOCAL))
+            answers = []
+            for _ in range(3):
+                answers += await asyncio.gather(*(
+                    line.send(f"http://127.0.0.1:{port}/{number}", [], b"", lambda: True) for number in range(20)
+                ))
+            await line.close()
+            await sender.close()
+            return answers, len(connections)
+
+    answers, connections = asyncio.run(send())
+    assert [answer.body for answer in answers] == [f"/{number}" for number in range(20)] * 3
+    assert connections == 20
+
+
+def test_a_proxy_that_connects_us_is_not_taken_for_the_receiver(certificate: Path) -> None:
+    """Neither the head of its consent nor that of its refusal is an answer."""
+    async def send(consents: bool) -> Answer:
+        async with receiver(answering(OK), ssl=tls(certificate)) as (port, _):
+            async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await reader.readuntil(b"\r\n\r\n")
+                if not consents:
+                    writer.write(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+                    return
+                writer.write(b"HTTP/1.1 200 Connected\r\nX-Proxy: 1\r\n\r\n")
+                there_reader, there = await asyncio.open_connection("127.0.0.1", port)
+
+                async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+                    while data := await source.read(65536):
+                        sink.write(data)
+
+                await asyncio.gather(pipe(reader, there), pipe(there_reader, writer))
+
+            async with receiver(connect) as (proxy, _):
+                settings = HttpSettings(
+                    request_timeout=2, proxy=f"http://127.0.0.1:{proxy}", ca_file=str(certificate)
+                )
+                return await exchanged(f"https://localhost:{port}/", settings=settings)
+
+    answer = asyncio.run(send(consents=True))
+    assert answer.status == 200 and "x-proxy" not in answer.headers
+    answer = asyncio.run(send(consents=False))
+    assert (answer.status, answer.reason) == (0, "connection")
+
+
+def test_authorities_of_a_file_and_of_a_folder(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout", "-in", f"{certificate}.crt"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    folder = certificate.parent / "authorities"
+    folder.mkdir()
+    (folder / f"{hashed}.0").symlink_to(f"{certificate}.crt")
+    other = certificate.parent / "others"
+    other.mkdir()
+    (other / "01234567.0").write_text("")
+    settings = HttpSettings(request_timeout=2)
+    monkeypatch.setenv("NAMED", str(certificate))
+    for cafile, capath, named in (
+        (None, str(folder), "NONE"), ("/nowhere", str(folder), "NONE"), (str(certificate), None, "NONE"),
+        (str(certificate), str(other), "NAMED"),
+    ):
+        paths = ssl.DefaultVerifyPaths(cafile, capath, named, "", "", "")
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda paths=paths: paths)
+        (answer,), _ = run(answering(OK), "https://localhost:{}/", settings=settings, ssl=tls(certificate))
+        assert answer.status == 200, paths

@@ -6,11 +6,12 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridges.consuming import Consumer, Delivery
+from bridges.consuming import Delivery
 from gateway.core.poison import Poison
 from gateway.notify.item import Item
 
 if TYPE_CHECKING:
+    from gateway.notify.hands import Hands
     from gateway.notify.outlet import Outlet
     from gateway.notify.works import Works
 
@@ -27,17 +28,17 @@ class Admission:
         self._works = works
         self._outlet = outlet
 
-    def arrived(self, delivery: Delivery, consumer: Consumer) -> None:
-        """The broker has handed out a message."""
+    def arrived(self, delivery: Delivery, hands: Hands) -> None:
+        """The broker has handed out a message. The outlet is to go on after that."""
         outlet, now = self._outlet, self._works.now()
         try:
             message = outlet.intake.pool.reader.message(outlet.source.info, delivery.envelope, now)
         except Poison as error:  # a native producer's; the source's own copy of it is put aside for the operator
             LOG.warning("subscription %s: a message is dropped: %s", outlet.subscription.name, error)
             outlet.fates.dropped()
-            consumer.settle(delivery)
+            hands.settle(delivery)
             return
-        item = Item(message, message.expires, properties=message.properties, delivery=delivery, consumer=consumer)
+        item = Item(message, message.expires, properties=message.properties, delivery=delivery, hands=hands)
         if message.hidden_until:  # of a FIFO queue, where delayed messages go through the broker
             wait = (message.hidden_until - now) / 1000
             outlet.start(outlet.fates.put_off(outlet.subscription, item, wait, counts=False))
@@ -45,7 +46,7 @@ class Admission:
         self.admit(item)
 
     def admit(self, item: Item) -> None:
-        """A message has come from the broker or the side-store."""
+        """A message has come from the broker or the side-store. The outlet is to go on after that."""
         if item.message.encrypted:
             self._outlet.start(self._open(item))
         else:
@@ -63,6 +64,7 @@ class Admission:
         if opened:
             item.body = opened[0].body
             self._line_up(item)
+            outlet.go_on()
         else:  # another gateway may have the key
             await outlet.fates.put_off(outlet.subscription, item, SEALED_WAIT, counts=False)
 
@@ -73,8 +75,8 @@ class Admission:
             outlet.start(outlet.fates.forget(item))
         elif not item.is_request and wanted is not None and not wanted.matches(item.body):
             outlet.fates.filtered(outlet.terms.scheme)
-            if item.consumer is not None and item.delivery is not None:
-                item.consumer.settle(item.delivery)
+            if item.hands is not None and item.delivery is not None:
+                item.hands.settle(item.delivery)
             else:
                 outlet.start(outlet.fates.forget(item))
         elif self._works.now() >= outlet.terms.deadline(item):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import count
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -40,6 +42,11 @@ FORGET_AGAIN = 1.0
 GIVE_BACK_AFTER = 1.0
 
 
+#: What counts outcomes of a scheme, and what times its attempts.
+_counter = lru_cache(256)(DELIVERIES.labels)
+_timer = lru_cache(64)(DELIVERY_SECONDS.labels)
+
+
 @dataclass(frozen=True, slots=True)
 class Fate:
     """``kind``, ``reason``: of the outcome. ``wait``: seconds until the next attempt, None if there is none.
@@ -67,6 +74,9 @@ class Fates:
         self._pool = pool
         self.retries = retries
         self.ledger = ledger
+        #: Ids of attempts: what no other process begins them with, and a number. Random bytes take a system call.
+        self._ids_begin = uuid4().hex[:20]
+        self._numbers = count(1)
 
     # -- deciding -----------------------------------------------------------------------------------------------
 
@@ -104,14 +114,14 @@ class Fates:
         answer, word = tried.answer, WORDS[kind]
         if item.attempt == 1 and not item.replay:
             DELIVERY_LAG.observe(max(0, tried.at - item.message.posted) / 1000)
-        DELIVERIES.labels(terms.scheme, word).inc()
-        DELIVERY_SECONDS.labels(terms.scheme).observe(answer.seconds)
+        _counter(terms.scheme, word).inc()
+        _timer(terms.scheme).observe(answer.seconds)
         following = 0 if wait is None else self._works.now() + int(wait * 1000)
         said = tried.outcome.reason
         self.ledger.add(
             Attempt(
-                uuid4().hex, item.message.id, item.attempt, tried.at, answer.status, round(answer.seconds, 3), word,
-                said, answer.body, following,
+                f"{self._ids_begin}{next(self._numbers):012x}", item.message.id, item.attempt, tried.at, answer.status,
+                round(answer.seconds, 3), word, said, answer.body, following,
             ),
             pace.row,
         )
@@ -156,8 +166,8 @@ class Fates:
 
     async def forget(self, item: Item) -> None:
         """Nothing more is to be done for a message."""
-        if item.consumer is not None and item.delivery is not None:
-            item.consumer.settle(item.delivery)
+        if item.hands is not None and item.delivery is not None:
+            item.hands.settle(item.delivery)
             return
         for left in reversed(range(FORGETTING)):
             try:
@@ -173,7 +183,7 @@ class Fates:
         if item.claim:
             await self._works.run(self.retries.postpone, item, wait, counts)
             return
-        assert item.consumer is not None and item.delivery is not None  # nosec B101  # one of the two
+        assert item.hands is not None and item.delivery is not None  # nosec B101  # one of the two
         try:
             kept = await self._works.run(self.retries.land, item, wait, counts)
         except Unstorable as error:
@@ -181,14 +191,14 @@ class Fates:
             self.dropped()
         except StoreError:
             await asyncio.sleep(GIVE_BACK_AFTER)
-            item.consumer.requeue(item.delivery)
+            item.hands.requeue(item.delivery)
             raise
         else:
             if not kept:  # it was deleted, and this queue with it; or it has moved, and this message goes after it
                 LOG.info("subscription %s is gone; message %s goes back", subscription.name, item.message.id)
-                item.consumer.requeue(item.delivery)
+                item.hands.requeue(item.delivery)
                 return
-        item.consumer.settle(item.delivery)
+        item.hands.settle(item.delivery)
 
     async def bury(self, subscription: Subscription, item: Item, reason: str, attempts: int) -> None:
         """Put a message away. If that fails it comes again by itself.
@@ -204,9 +214,9 @@ class Fates:
                 self._works.dead_letters.bury, self._pool.store, subscription, item, reason, attempts
             )
         except StoreError:
-            if item.consumer is not None and item.delivery is not None:
+            if item.hands is not None and item.delivery is not None:
                 await asyncio.sleep(GIVE_BACK_AFTER)
-                item.consumer.requeue(item.delivery)
+                item.hands.requeue(item.delivery)
             raise
         DELIVERIES.labels(subscription.scheme, "buried").inc()
         self.ledger.died()

@@ -105,7 +105,9 @@ def build(
 
 def with_theirs(own: Headers, options: Mapping[str, Any]) -> Headers:
     """Headers of ours, and the subscription's ``post_headers``, which replace some of them."""
-    theirs = dict(options.get("post_headers") or {})
+    theirs = options.get("post_headers")
+    if not theirs:
+        return own
     replaced = {name.lower() for name in theirs} & REPLACEABLE
     ours = {name.lower() for name, _ in own} - replaced
     headers = [(name, value) for name, value in own if name.lower() not in replaced]

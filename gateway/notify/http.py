@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from urllib.parse import urlsplit
 
-import aiohttp
-from multidict import CIMultiDict
-from yarl import URL
+import pycurl
 
-from gateway.notify.connecting import (
-    ATTEMPT,
-    AddressRefused,
-    Attempt,
-    Judge,
-    JudgingConnector,
-    NotNow,
-    Resolver,
-)
+from gateway.notify.connecting import Judge, NotNow, Resolver, is_literal
+from gateway.notify.exchange import Authorities, Exchange
 from gateway.notify.settings import HttpSettings
+from gateway.notify.transfers import KEPT_FOR, Sockets, Transfers
 
 LOG = logging.getLogger(__name__)
-
-#: Bytes of the status line and headers of an answer; of one line of them; and how many headers.
-LARGEST_HEAD = 16 * 1024
-LARGEST_LINE = 8 * 1024
-MOST_HEADERS = 100
-
-#: Bytes of an answer's body that are kept for the owner of the subscription.
-KEPT_BODY = 1024
-
-#: Media types, beside text/…, whose body is shown to people.
-TEXTUAL = ("application/json", "application/problem+json", "application/xml", "application/x-www-form-urlencoded")
 
 #: Headers of answers that decide what comes next; all that is looked at where tenants must not see the answer.
 UNTOLD = ("retry-after", "date", "webhook-delivery", "webhook-allowed-origin", "webhook-allowed-rate")
@@ -44,8 +28,23 @@ UNTOLD = ("retry-after", "date", "webhook-delivery", "webhook-allowed-origin", "
 #: Reasons that would tell tenants whether something listens there.
 TELLING = ("timeout", "tls", "response")
 
-#: Bytes that are read at once.
-PIECE = 16 * 1024
+#: The class of a failure by libcurl's code, for people and metrics; all others are of the connection.
+REASONS = {
+    pycurl.E_URL_MALFORMAT: "address",
+    pycurl.E_COULDNT_RESOLVE_HOST: "dns",
+    pycurl.E_OPERATION_TIMEDOUT: "timeout",
+    **dict.fromkeys((
+        pycurl.E_SSL_CONNECT_ERROR, pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CERTPROBLEM, pycurl.E_SSL_CIPHER,
+        pycurl.E_SSL_CACERT_BADFILE, pycurl.E_SSL_ISSUER_ERROR, pycurl.E_SSL_INVALIDCERTSTATUS,
+    ), "tls"),
+    **dict.fromkeys((
+        pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_FTP_WEIRD_SERVER_REPLY, pycurl.E_PARTIAL_FILE,
+        pycurl.E_BAD_CONTENT_ENCODING,
+    ), "response"),
+}
+
+#: What certificates of authorities are called in a folder that OpenSSL looks into one by one.
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,37 +70,53 @@ class Sender:
         """Raises OSError if the file of certificate authorities can't be read."""
         self._settings = settings
         self._resolver = Resolver()
-        self._tls = ssl.create_default_context(cafile=settings.ca_file)
-        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._cookies = aiohttp.DummyCookieJar()
+        self._authorities = authorities(settings.ca_file)
+        self._sockets = Sockets()
 
     def line(self, judge: Judge) -> Line:
         """The connections of one subscription. ``judge``: which addresses it may use."""
-        return Line(self._settings, self._resolver, self._tls, self._cookies, judge)
+        return Line(self._settings, self._resolver, self._sockets, self._authorities, judge)
 
     async def close(self) -> None:
         """After all lines."""
+        self._sockets.close()
         await self._resolver.close()
+
+
+def authorities(file: str | None) -> Authorities:
+    """Where to find certificates of authorities: in this file, else in the system's. Raises OSError.
+
+    A folder, into which OpenSSL looks for each connection, is better than a file: each subscription would hold that in
+    memory.
+    """
+    if file:
+        ssl.create_default_context(cafile=file)
+        return [(pycurl.CAPATH, None), (pycurl.CAINFO, file)]
+    paths = ssl.get_default_verify_paths()
+    is_named = paths.openssl_cafile_env in os.environ  # by the operator
+    if paths.capath and not is_named and any(_HASHED.match(found.name) for found in Path(paths.capath).iterdir()):
+        return [(pycurl.CAPATH, paths.capath), (pycurl.CAINFO, None)]
+    return [(pycurl.CAPATH, paths.capath), (pycurl.CAINFO, paths.cafile)]
 
 
 class Line:
     """The connections of one subscription: no other uses them, and idle ones are kept for KEPT_FOR seconds."""
 
     def __init__(
-        self, settings: HttpSettings, resolver: Resolver, tls: ssl.SSLContext, cookies: Any, judge: Judge
+        self, settings: HttpSettings, resolver: Resolver, sockets: Sockets, authorities: Authorities, judge: Judge
     ):
         self._settings = settings
-        self._session = aiohttp.ClientSession(
-            connector=JudgingConnector(resolver, None if settings.proxy else judge, judge, ssl=tls),
-            cookie_jar=cookies,
-            auto_decompress=False,
-            trust_env=False,
-            skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
-            timeout=aiohttp.ClientTimeout(total=None, connect=settings.connect_timeout),
-            max_line_size=LARGEST_LINE,
-            max_field_size=LARGEST_LINE,
-            max_headers=MOST_HEADERS,
-        )
+        self._resolver = resolver
+        self._authorities = authorities
+        self._judge = judge
+        self._transfers = Transfers(sockets)
+        self._free: list[Exchange] = []
+        #: The last URL, its host and port.
+        self._target = "", "", 0
+        #: About how many connections are kept and not in use, and when the name was resolved last (monotonic seconds).
+        self._kept = 0
+        self._addresses: Sequence[str] = ()
+        self._resolved_at = float("-inf")
 
     async def send(
         self, url: str, headers: Sequence[tuple[str, str]], body: bytes, may_begin: Callable[[], bool],
@@ -109,110 +124,91 @@ class Line:
     ) -> Answer:
         """Send a request, all of which takes up to ``request_timeout``. Raises NotNow if ``may_begin`` becomes false.
 
-        An answer whose status came in time counts, however long its body trickles.
+        An answer whose status came in time counts, however long its body trickles. If the receiver has closed a kept
+        connection as the request came, it is sent once more on another.
         """
-        attempt = Attempt(may_begin)
-        token = ATTEMPT.set(attempt)
+        exchange = self._free.pop() if self._free else Exchange(self._settings, self._authorities, self._judge)
+        exchange.begin(may_begin)
         start = time.monotonic()
-        deadline = asyncio.get_running_loop().time() + self._settings.request_timeout
         try:
-            status, answer_headers, text, reason = await self._tried_twice(
-                attempt, method, url, headers, body, deadline
-            )
+            reason = await self._exchange(exchange, start, may_begin, method, url, headers, body)
+            return _answer(exchange, time.monotonic() - start, reason)
         finally:
-            ATTEMPT.reset(token)
-        seconds = time.monotonic() - start
-        if attempt.excepted:  # others must not learn what is inside, nor whether a port is open
-            kept = {name: value for name, value in answer_headers.items() if name in UNTOLD}
-            return Answer(status, seconds, "connection" if reason in TELLING else reason, kept)
-        return Answer(status, seconds, reason, answer_headers, text)
-
-    async def _tried_twice(
-        self, attempt: Attempt, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes,
-        deadline: float,
-    ) -> tuple[int, Mapping[str, str], str, str]:
-        """Once more on a new connection, if a kept one was closed by the receiver when the request came."""
-        for _ in range(2):
-            answer = _Partial()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self._exchange(answer, method, url, headers, body)
-            except NotNow:
-                raise
-            except Exception as error:
-                if answer.status:  # it was given, and only its body is late or broken
-                    break
-                answer.reason = _reason(error)
-                if attempt.reused and isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
-                    continue
-            break
-        return answer.status, answer.headers, answer.text, answer.reason
+            self._free.append(exchange)
 
     async def _exchange(
-        self, answer: _Partial, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes
-    ) -> None:
-        async with self._session.request(
-            method, URL(url, encoded=True), data=body, headers=CIMultiDict(headers), allow_redirects=False,
-            proxy=self._settings.proxy,
-        ) as response:
-            try:
-                head = len(response.reason or "") + sum(
-                    len(name) + len(value) + 4 for name, value in response.raw_headers
-                )
-                if head > LARGEST_HEAD:
-                    raise aiohttp.ClientPayloadError("the headers are too large")
-                answer.headers = {name.lower(): value for name, value in response.headers.items()}
-                answer.status = response.status
-                textual = response.content_type.startswith("text/") or response.content_type in TEXTUAL
-                size = 0
-                while piece := await response.content.read(PIECE):
-                    if textual and size < KEPT_BODY:
-                        answer.kept += piece[:KEPT_BODY - size]
-                    size += len(piece)
-                    if size >= self._settings.max_response_size:
-                        break
-                else:
-                    return  # all of it is read, so the connection can be used again
-            except BaseException:
-                response.close()
-                raise
-            response.close()
+        self, exchange: Exchange, start: float, may_begin: Callable[[], bool], method: str, url: str,
+        headers: Sequence[tuple[str, str]], body: bytes,
+    ) -> str:
+        """Make it. The reason why there is no answer, empty if there is one."""
+        settings = self._settings
+        if url != self._target[0]:
+            parts = urlsplit(url)
+            self._target = url, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        _, host, port = self._target
+        literal = is_literal(host)
+        if literal and not exchange.judged(host, port):
+            return "address"
+        if not self._kept and not may_begin():  # asked again before the request is sent
+            raise NotNow
+        if not literal and settings.proxy is None:
+            if not self._kept or start - self._resolved_at >= KEPT_FOR:
+                reason = await self._resolve(exchange, host, port)
+                if reason:
+                    return reason
+            exchange.lead(host, port, self._addresses)
+        spent = time.monotonic() - start
+        exchange.limit(settings.connect_timeout - spent, settings.request_timeout - spent)
+        try:
+            exchange.prepare(method, url, headers, body)
+        except ValueError as error:
+            LOG.error("sending failed: %s", error)
+            return "request"
+        self._kept = max(0, self._kept - 1)
+        code = await self._transfers.perform(exchange.curl)
+        if exchange.too_late:
+            raise NotNow
+        if not code and exchange.is_kept:
+            self._kept += 1
+        return "" if exchange.status else _reason(exchange, code)
+
+    async def _resolve(self, exchange: Exchange, host: str, port: int) -> str:
+        """Get the addresses of the host that may be used; why that fails, empty if it does not."""
+        try:
+            async with asyncio.timeout(min(self._settings.connect_timeout, self._settings.request_timeout)):
+                found = await self._resolver.resolve(host)
+        except TimeoutError:  # an OSError too
+            return "timeout"
+        except (OSError, UnicodeError):
+            return "dns"
+        addresses = [address for address, _ in found if exchange.judged(address, port)]
+        if not addresses:
+            return "address"
+        self._addresses, self._resolved_at = addresses, time.monotonic()
+        return ""
 
     async def close(self) -> None:
-        """Close the connections; no attempt may be under way."""
-        await self._session.close()
+        """Close the connections. Tasks of attempts that are under way are to be cancelled."""
+        self._transfers.close()
+        for exchange in self._free:
+            exchange.close()
+        self._free.clear()
 
 
-@dataclass(slots=True)
-class _Partial:
-    """An answer as far as it has come."""
-
-    status: int = 0
-    reason: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    kept: bytes = b""
-
-    @property
-    def text(self) -> str:
-        """What is kept of the body, without control characters."""
-        text = self.kept.decode(errors="replace")
-        return "".join(char for char in text if char.isprintable() or char in "\n\t")
+def _answer(exchange: Exchange, seconds: float, reason: str) -> Answer:
+    if exchange.excepted:  # others must not learn what is inside, nor whether a port is open
+        kept = {name: value for name, value in exchange.headers.items() if name in UNTOLD}
+        return Answer(exchange.status, seconds, "connection" if reason in TELLING else reason, kept)
+    text = exchange.kept.decode(errors="replace") if exchange.kept else ""
+    if not text.isprintable():
+        text = "".join(char for char in text if char.isprintable() or char in "\n\t")
+    return Answer(exchange.status, seconds, reason, exchange.headers, text)
 
 
-def _reason(error: Exception) -> str:
+def _reason(exchange: Exchange, code: int) -> str:
     """The class of a failure, for people and metrics. Error texts name hosts and addresses: nobody gets to see them."""
-    if isinstance(error, (AddressRefused, aiohttp.InvalidURL)):
+    if exchange.refused and not exchange.opened:
         return "address"
-    if isinstance(error, TimeoutError):
-        return "timeout"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "dns"
-    if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
-        return "tls"
-    if isinstance(error, (aiohttp.ServerDisconnectedError, OSError)):
-        return "connection"
-    if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)):
+    if exchange.too_large:
         return "response"
-    if not isinstance(error, aiohttp.ClientError):
-        LOG.error("sending failed: %s", type(error).__name__, exc_info=error)
-    return "connection"
+    return REASONS.get(code, "connection")

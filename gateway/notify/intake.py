@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
-from bridges.consuming import Consumer, Delivery
+from bridges.consuming import Delivery
 from gateway.core.pools.pool import Pool
 from gateway.core.subscriptions.copies import Copies
+from gateway.notify.hands import Hands
 from gateway.notify.outlet import Outlet
 from gateway.notify.tasks import PASSING
 from gateway.notify.works import Works
@@ -31,7 +33,7 @@ class Intake:
         self._loop = asyncio.get_running_loop()
         self._outlets: dict[str, Outlet] = {}
         #: By virtual host, None for the gateway's own.
-        self._consumers: dict[str | None, Consumer] = {}
+        self._consumers: dict[str | None, Hands] = {}
         self._by_queue: dict[tuple[str | None, str], Outlet] = {}
         #: What is consumed now: how many messages at a time, by virtual host and queue.
         self._added: dict[tuple[str | None, str], int] = {}
@@ -49,23 +51,23 @@ class Intake:
         vhost = subscription.vhost
         if self.pool.bridge.has_backlog and vhost not in self._consumers:
             bridge = Copies.bridge_of(self.pool, subscription)
-            consumer = await self._works.run(bridge.consume, lambda delivery: self._hand_over(vhost, delivery))
+            hands = Hands(lambda hands, deliveries: self._arrived(vhost, hands, deliveries))
+            await self._works.run(hands.open, bridge.consume)
             if vhost in self._consumers:  # somebody has been quicker
-                await self._works.run(consumer.close)
+                await self._works.run(hands.close())
             else:
-                self._consumers[vhost] = consumer
+                self._consumers[vhost] = hands
         self._outlets[outlet.key] = outlet
         if self.pool.bridge.has_backlog:
-            self._by_queue[vhost, subscription.copy] = outlet
+            self._by_queue[outlet.queue] = outlet
         outlet.go_on()
         self.look_at(outlet)
 
     def leave(self, outlet: Outlet) -> None:
         """Serve an outlet no more; nothing of it is under way."""
         self._outlets.pop(outlet.key, None)
-        place = outlet.subscription.vhost, outlet.subscription.copy
-        self._by_queue.pop(place, None)
-        self._remove(place)
+        self._by_queue.pop(outlet.queue, None)
+        self._remove(outlet.queue)
 
     def _remove(self, place: tuple[str | None, str]) -> bool:
         if self._added.pop(place, None) is None:
@@ -75,27 +77,29 @@ class Intake:
 
     def adjust(self, outlet: Outlet) -> bool:
         """Consume what an outlet wants; True if what it had of the broker has just gone back there."""
-        place = outlet.subscription.vhost, outlet.subscription.copy
+        place = outlet.queue
         if place not in self._by_queue:
             return False
         if outlet.consumes:
-            if self._added.get(place) != outlet.most:
-                self._added[place] = outlet.most
-                self._consumers[place[0]].add(place[1], outlet.most)
+            if self._added.get(place) != outlet.reserve:
+                self._added[place] = outlet.reserve
+                self._consumers[place[0]].add(place[1], outlet.reserve)
             return False
         return outlet.is_idle and self._remove(place)  # else what is under way would be delivered again
 
-    def _hand_over(self, vhost: str | None, delivery: Delivery) -> None:
-        """Called by a thread of the consumer."""
-        try:
-            self._loop.call_soon_threadsafe(self._arrived, vhost, delivery)
-        except RuntimeError:  # the loop has ended: so will the consumer, and it gives back what it has
-            LOG.debug("a message of queue %s arrived too late", delivery.queue)
-
-    def _arrived(self, vhost: str | None, delivery: Delivery) -> None:
-        outlet = self._by_queue.get((vhost, delivery.queue))
-        if outlet is not None and (vhost, delivery.queue) in self._added:  # else it has gone back already
-            outlet.admission.arrived(delivery, self._consumers[vhost])
+    def _arrived(self, vhost: str | None, hands: Hands, deliveries: Sequence[Delivery]) -> None:
+        outlets: dict[Outlet, None] = {}
+        for delivery in deliveries:
+            place = vhost, delivery.queue
+            outlet = self._by_queue.get(place)
+            if outlet is not None and place in self._added:  # else it has gone back already
+                outlets[outlet] = None
+                try:
+                    outlet.admission.arrived(delivery, hands)
+                except Exception:  # of one message: the others must not wait for it
+                    LOG.exception("a message of queue %s was handed out and not taken", delivery.queue)
+        for outlet in outlets:
+            outlet.go_on()
 
     def look_at(self, outlet: Outlet) -> None:
         """Get what is in the side-store for an outlet now."""
@@ -133,7 +137,7 @@ class Intake:
         self._ticking.cancel()
         if self._looks:
             await asyncio.wait(self._looks)
-        closing: list[Any] = [self._works.run(consumer.close) for consumer in self._consumers.values()]
+        closing: list[Any] = [self._works.run(hands.close()) for hands in self._consumers.values()]
         await asyncio.gather(*closing, return_exceptions=True)
         self._consumers.clear()
         self._added.clear()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from bridges.consuming import Consumer, Delivery
+from bridges.consuming import Delivery
 from gateway.core.subscriptions.letters import REPLAY
 from gateway.core.subscriptions.record import CONFIRMATION, HANDSHAKE, UNSUBSCRIPTION
 from gateway.notify.formats import NOTIFICATION
 from storage.model import Message
+
+if TYPE_CHECKING:
+    from gateway.notify.hands import Hands
 
 #: Types of what asks a receiver for something.
 REQUESTS = (CONFIRMATION, UNSUBSCRIPTION, HANDSHAKE)
@@ -37,7 +40,7 @@ class Item:
     last: int = 0
     status: int = 0
     delivery: Delivery | None = None
-    consumer: Consumer | None = None
+    hands: Hands | None = None
     claim: str = ""
     good_until: float = float("inf")
     body: bytes = b""

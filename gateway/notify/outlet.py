@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from gateway.config.mail import MAILTO
-from gateway.core.subscriptions.addresses import Verdict
 from gateway.core.subscriptions.record import Subscription
 from gateway.notify.admission import Admission
-from gateway.notify.attempts import Tried, attempt
 from gateway.notify.clock import elapsed
-from gateway.notify.connecting import NotNow
+from gateway.notify.delivering import Delivering
 from gateway.notify.fates import Fates
 from gateway.notify.item import Item
 from gateway.notify.pace import Pace
@@ -40,15 +38,17 @@ class Outlet:
     def __init__(self, works: Works, intake: Intake, subscription: Subscription, source: SourceTerms, fates: Fates):
         self._works = works
         self.intake = intake
+        #: Where the broker has what waits: it does not change.
+        self.queue = subscription.vhost, subscription.copy
         self.subscription = subscription
         self.source = source
         self.fates = fates
         self.admission = Admission(works, self)
+        self._delivering = Delivering(works, self)
         self.terms = Terms.of(subscription, works.settings)
         status = fates.ledger.status
         self.pace = Pace(self.terms.most, self.terms.rate)
         self.pace.resume(status.row, status.window, (status.resting_until - works.now()) / 1000)
-        self._line = works.sender.line(self._judge)
         #: The two kinds of what waits to begin: taken from the side-store, handed out by the broker.
         self._claimed: deque[Item] = deque()
         self._fresh: deque[Item] = deque()
@@ -62,9 +62,6 @@ class Outlet:
         self._look = True
         #: The receiver wants no more, and the record does not say so yet. Somebody counts what waits. It is to end.
         self._halted = self.is_counted = self.is_ending = False
-
-    def _judge(self, address: str, port: int) -> Verdict:
-        return self._works.rules.judge(address, port, self.terms.trust, plain=self.terms.is_plain_trust)
 
     # -- what others ask ----------------------------------------------------------------------------------------
 
@@ -91,9 +88,9 @@ class Outlet:
         )
 
     @property
-    def most(self) -> int:
-        """How many deliveries may be under way."""
-        return self.terms.most
+    def reserve(self) -> int:
+        """How many messages the broker hands out at a time: the next ones are here when those under way are settled."""
+        return 1 if self.is_strict else 2 * self.terms.most
 
     @property
     def wants(self) -> bool:
@@ -142,13 +139,21 @@ class Outlet:
                 self.fates.ledger.restarted()
         for item in [item for item in self._claimed if not self._may_go(item)]:
             self._claimed.remove(item)
-            self.start(self._give_back(item))
+            self.start(self._delivering.give_back(item))
         self.go_on()
 
     def end(self) -> None:
         """Begin nothing more. What is under way may end; see is_idle, and close after that."""
         self.is_ending = True
         self.go_on()
+
+    def halt(self) -> None:
+        """Deliver nothing more until the record changes, which does not say so yet."""
+        self._halted = True
+
+    def has_landed(self) -> None:
+        """A message of it is in the side-store now, or about to be free there."""
+        self._nothing_landed, self._look = False, True
 
     def abandon(self) -> None:
         """Give up what is under way."""
@@ -158,7 +163,7 @@ class Outlet:
         """Close the connections. Nothing may be under way."""
         if self._timer is not None:
             self._timer.cancel()
-        await self._line.close()
+        await self._delivering.close()
 
     # -- what comes ---------------------------------------------------------------------------------------------
 
@@ -191,9 +196,8 @@ class Outlet:
         return await self._works.run(retries.take, limit)
 
     def enqueue(self, item: Item) -> None:
-        """A message may go out; see gateway.notify.admission."""
+        """A message may go out when the outlet goes on; see gateway.notify.admission."""
         (self._claimed if item.claim else self._fresh).append(item)
-        self.go_on()
 
     # -- what goes ----------------------------------------------------------------------------------------------
 
@@ -202,13 +206,31 @@ class Outlet:
         if self.intake.adjust(self):
             self._fresh.clear()  # they have gone back to the broker
         while self.is_ending and self._claimed:
-            self.start(self._give_back(self._claimed.popleft()))
-        while not self.is_ending and self.pace.room and (waiting := self._next()) and self._is_open:
-            if (wait := self.pace.wait()) > 0:
-                self._look_again(wait)
-                return
-            self.pace.begin()
-            self.start(self._deliver(waiting.popleft()))
+            self.start(self._delivering.give_back(self._claimed.popleft()))
+        self._begin()
+
+    def _begin(self) -> None:
+        while (item := self._take_next()) is not None:
+            self.start(self._delivering.deliver(item), self._following)
+
+    def _take_next(self) -> Item | None:
+        """What may go out now: its delivery has begun."""
+        if self.is_ending or not self.pace.room or not (waiting := self._next()) or not self._is_open:
+            return None
+        if (wait := self.pace.wait()) > 0:
+            self._look_again(wait)
+            return None
+        self.pace.begin()
+        return waiting.popleft()
+
+    def _following(self) -> Awaitable[None] | None:
+        """What the task of a delivery that has ended does next."""
+        item = self._take_next()
+        if item is None:
+            return None
+        self._begin()  # there may be room for one more
+        self._look_if_wanted()
+        return self._delivering.deliver(item)
 
     @property
     def _is_open(self) -> bool:
@@ -233,54 +255,18 @@ class Outlet:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(wait, self.go_on)
 
-    def _may_begin(self, item: Item) -> bool:
+    def may_begin(self, item: Item) -> bool:
+        """May an attempt for it begin, now that its turn has come?"""
         return (
             not self.is_ending and self._is_open and self._may_go(item)
             and self._works.now() < self.terms.deadline(item) and elapsed() < item.good_until
         )
 
-    async def _deliver(self, item: Item) -> None:
-        try:
-            self.source = await self._works.terms_of(self.subscription, self.source)
-            if not self._may_begin(item):
-                raise NotNow
-            await self._decide(item, await self._attempt(item))
-        except NotNow:
-            await self._give_back(item)
-        finally:
-            self.pace.end()
-
-    async def _attempt(self, item: Item) -> Tried:
-        works, subscription, info = self._works, self.subscription, self.source.info
-        if self.terms.scheme == MAILTO:
-            return await works.mailer.attempt(subscription, info, item, works.now, lambda: self._may_begin(item))
-        tried = await attempt(
-            self._line, self.terms.url, subscription, info, item, works.settings, works.now,
-            lambda: self._may_begin(item), works.tokens if self.terms.trust else None,
-        )
-        if tried.allowed_rate is not None:
-            await works.run(works.agree, subscription, tried.allowed_rate)
-        return tried
-
-    async def _decide(self, item: Item, tried: Tried) -> None:
-        """See gateway.notify.fates: what becomes of the message, and of the subscription."""
-        fate = self.fates.decide(self.subscription, self.terms, self.source, item, tried, self.pace)
-        self._halted = self._halted or fate.disables
-        if fate.waits or item.claim:
-            self._nothing_landed, self._look = False, True
-        await self.fates.carry_out(self.subscription, item, fate)
-        if fate.disables:
-            await self.fates.disable(self.subscription, fate.reason)
-
-    async def _give_back(self, item: Item) -> None:
-        """It was not its time; it has not counted."""
-        if item.claim:
-            await self.fates.put_off(self.subscription, item, 0.0, counts=False)
-        elif item.consumer is not None and item.delivery is not None:
-            item.consumer.requeue(item.delivery)
-
     def _ended(self) -> None:
         if not self.is_ending:
             self.go_on()
-            if self._look and self.wants:
-                self.intake.look_at(self)
+            self._look_if_wanted()
+
+    def _look_if_wanted(self) -> None:
+        if self._look and self.wants:
+            self.intake.look_at(self)

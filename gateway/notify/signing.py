@@ -8,8 +8,12 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Iterable
+from functools import lru_cache
 
-from gateway.core.subscriptions.webhook_secrets import decode
+from gateway.core.subscriptions import webhook_secrets
+
+#: The key of a secret; so many are remembered, as each delivery needs one.
+decode = lru_cache(4096)(webhook_secrets.decode)
 
 
 def headers(id_: str, timestamp: int, body: bytes, secrets: Iterable[str]) -> list[tuple[str, str]]:

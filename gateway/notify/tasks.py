@@ -29,9 +29,9 @@ class Tasks:
         """Is anything under way?"""
         return bool(self._tasks)
 
-    def start(self, work: Awaitable[Any]) -> None:
-        """Do it, in a task of its own."""
-        task = asyncio.get_running_loop().create_task(self._guarded(work))
+    def start(self, work: Awaitable[Any], following: Callable[[], Awaitable[Any] | None] = lambda: None) -> None:
+        """Do it, in a task of its own, and in the same task what is ``following`` then: a task takes time to make."""
+        task = asyncio.get_running_loop().create_task(self._guarded(work, following))
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
@@ -44,10 +44,12 @@ class Tasks:
         self._tasks.discard(task)
         self._ended()
 
-    async def _guarded(self, work: Awaitable[Any]) -> None:
-        try:
-            await work
-        except PASSING as error:
-            LOG.warning("subscription %s: %s", self._name, error)
-        except Exception:
-            LOG.exception("subscription %s: a delivery has failed", self._name)
+    async def _guarded(self, work: Awaitable[Any] | None, following: Callable[[], Awaitable[Any] | None]) -> None:
+        while work is not None:
+            try:
+                await work
+            except PASSING as error:
+                LOG.warning("subscription %s: %s", self._name, error)
+            except Exception:
+                LOG.exception("subscription %s: a delivery has failed", self._name)
+            work = following()

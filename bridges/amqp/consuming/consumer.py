@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bridges.amqp.consuming.thread import Connect, ConsumerThread, Tag
 from bridges.consuming import Consumer, Delivery
@@ -38,6 +38,13 @@ class AMQPConsumer(Consumer):
     def settle(self, delivery: Delivery) -> None:
         tag: Tag = delivery.tag
         tag.thread.settle(tag)
+
+    def settle_all(self, deliveries: Sequence[Delivery]) -> None:
+        by_thread: dict[ConsumerThread, list[Tag]] = {}
+        for delivery in deliveries:
+            by_thread.setdefault(delivery.tag.thread, []).append(delivery.tag)
+        for thread, tags in by_thread.items():
+            thread.settle_all(tags)
 
     def requeue(self, delivery: Delivery) -> None:
         tag: Tag = delivery.tag

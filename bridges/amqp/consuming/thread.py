@@ -7,7 +7,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import amqp
@@ -78,6 +78,10 @@ class ConsumerThread:
     def settle(self, tag: Tag) -> None:
         """Acknowledge a message."""
         self._call(self._settle, tag)
+
+    def settle_all(self, tags: Sequence[Tag]) -> None:
+        """Acknowledge messages."""
+        self._call(self._settle_all, tags)
 
     def requeue(self, tag: Tag) -> None:
         """Give a message back to its queue."""
@@ -183,6 +187,10 @@ class ConsumerThread:
     def _settle(self, tag: Tag) -> None:
         if tag.connection is self._connection:
             self._connection.settle(tag.consumer, tag.number)
+
+    def _settle_all(self, tags: Sequence[Tag]) -> None:
+        for tag in tags:
+            self._settle(tag)
 
     def _requeue(self, tag: Tag) -> None:
         if tag.connection is self._connection:

@@ -11,6 +11,7 @@ import amqp
 import kombu
 
 from bridges.amqp.connection import Connection
+from bridges.amqp.consuming.deliveries import FRAMES, take
 from bridges.amqp.consuming.wake import Wake
 from bridges.amqp.refusals import CONNECTION_ERRORS
 
@@ -66,14 +67,35 @@ class WakingConnection(Connection):
         """Handle what the broker sends within so many seconds. Returns when something has come, or at ``wake``."""
         if not self._is_here(seconds):
             return
-        for _ in range(FRAMES_AT_A_TIME):
-            try:
-                # What is here already needs no look at the clock.
-                self._amqp.blocking_read(None if self._has_frame() else REST_OF_FRAME)
-            except TimeoutError:
-                return
+        left = FRAMES_AT_A_TIME
+        while left > 0:
+            if taken := self._take_deliveries(left):
+                left -= FRAMES * taken
+            else:
+                left -= 1
+                try:
+                    # What is here already needs no look at the clock.
+                    self._amqp.blocking_read(None if self._has_frame() else REST_OF_FRAME)
+                except TimeoutError:
+                    return
             if not self._is_here(0.0):
                 return
+
+    def _take_deliveries(self, most: int) -> int:
+        """Have the consumers take the whole messages that are here; how many there were. Something is here."""
+        if not self._reads_ahead:
+            return 0
+        transport = self._amqp.transport
+        if not self._has_frame():
+            transport._read_buffer += transport._quick_recv(_FRAME_START)  # all that has arrived
+        messages, size = take(transport._read_buffer, self._amqp.channels, most)
+        if size:
+            transport._read_buffer = transport._read_buffer[size:]
+            self._amqp.bytes_recv += FRAMES * len(messages)  # py-amqp's heartbeat sees by it that the broker lives
+        for message in messages:
+            if not message.channel.is_closing:
+                message.channel.callbacks[message.delivery_info["consumer_tag"]](message)
+        return len(messages)
 
     def _has_frame(self) -> bool:
         """Is there a whole frame in what has been read ahead?"""

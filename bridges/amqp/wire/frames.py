@@ -81,11 +81,19 @@ def _mended(payload: bytes) -> bytes | None:
     return better if _has_readable_properties(better) else None
 
 
-def _has_readable_properties(payload: bytes) -> bool:
-    """Can py-amqp read them, and orjson show them? Else: no UTF-8, a date beyond 9999, hundreds of tables nested."""
+def read_properties(payload: bytes) -> dict[str, Any] | None:
+    """What py-amqp reads of a content header, if orjson can show it too; None for what is not to be read as it is.
+
+    That is no UTF-8, a date beyond 9999, or hundreds of tables nested.
+    """
     try:
+        properties: dict[str, Any]
         properties, _ = decode_properties_basic(payload, _BEFORE_FLAGS)
         orjson.dumps(properties, default=str)
-        return True
+        return properties
     except Exception:  # whatever it is: what can't be read must not stop the queue
-        return False
+        return None
+
+
+def _has_readable_properties(payload: bytes) -> bool:
+    return read_properties(payload) is not None
