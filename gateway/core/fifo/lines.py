@@ -130,13 +130,14 @@ class Lines:
                 _promote(line)
                 return
         tenure, line.tenure = line.tenure, None  # this thread still leads
+        was_long = tenure is not None and tenure.lasts >= TENURE
         try:
             if tenure is not None:
                 tenure.end()
         finally:
             with self._mutex:
                 if line.waiting:
-                    line.rests_until = time.monotonic() + REST if tenure is not None else 0.0
+                    line.rests_until = time.monotonic() + REST if was_long else 0.0
                     _promote(line)
                 else:
                     del self._lines[key]
