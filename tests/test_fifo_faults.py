@@ -99,7 +99,8 @@ class TestFaults:
         def down(*_: Any, **__: Any) -> Any:
             raise BridgeUnavailable("down")
 
-        monkeypatch.setattr(core.pool.bridge, "depth", down)
+        for call in ("depth", "fetch"):
+            monkeypatch.setattr(core.pool.bridge, call, down)
         assert names(claim(core, info)) == ["a-1", "a-2", "b-1"]
         with pytest.raises(BridgeUnavailable):
             claim(core, info)

@@ -70,7 +70,7 @@ class TestTogether:
         )
         claims = [in_background(lambda: claim(core, info, 1)) for _ in range(6)]
         lines = core.pool.taking._fifo._lines._lines
-        wait_until(lambda: sum(len(line.waiting) for line in lines.values()) >= 4, DEADLINE, "all to wait")
+        wait_until(lambda: sum(len(line) for line in lines.values()) >= 4, DEADLINE, "all to wait")
         waiting.set()
         assert sorted(names(each.result(DEADLINE))[0] for each in claims) == [f"{number}-1" for number in range(6)]
         assert next(leases) == 1
