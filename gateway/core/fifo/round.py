@@ -202,7 +202,7 @@ class Round:
                     if got := [message for message in landed if message.claim == claim.id]:
                         caller.serve(got)
         self._fetched += fetched
-        # A batch that is not full had all that waited. If it was for nobody here there may be more after it all the same.
+        # A batch that is not full had all that waited, but if it was for nobody here there may still be more after it.
         self._has_ended = fetched < LANDING_BATCH and (fetched == 0 or len(waiting(callers)) < len(callers))
         return fetched > 0
 
