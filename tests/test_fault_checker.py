@@ -1,5 +1,8 @@
 """The checker of the fault harness: it must see every broken promise, and none where all were kept."""
 
+import subprocess
+import sys
+
 import pytest
 
 from functional.faults.checker import FINAL, ORDER, SENT_AGAIN, check
@@ -389,3 +392,8 @@ def test_deleted_message_of_a_key_comes_back_after_no_fault():
 
 def test_message_of_a_key_is_lost():
     assert Story().post(1, key="k", status=503).post(1, key="k").end().rules() == {"nothing confirmed is lost"}
+
+
+def test_deliberate_bugs_still_fit_where_they_are_put():
+    bugs = "from functional.faults.mutants import MUTANTS\nfor bug in MUTANTS.values(): bug()"
+    subprocess.run([sys.executable, "-c", bugs], check=True)
