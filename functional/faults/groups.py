@@ -76,11 +76,7 @@ def _gone(told: Told, story: Story) -> float:
     """The earliest time at which a message may be gone. It was there when it was shown for the last time."""
     ends = [call.invoked for call in story.deletes if call.succeeded or call.unknown]
     ends += [call.invoked for call in story.popped()]
-    ends += [
-        max(call.invoked, story.begun)
-        for call in told.shaky[story.queue]
-        if call.kind == POP and told.let_go(call) > story.begun
-    ]
+    ends += [max(since, story.begun) for since, until in told.unknown_pops[story.queue] if until > story.begun]
     ends.append(story.begun + story.ttl - SLACK)
     return max(min(ends), *(call.invoked for call, _ in story.shown), 0.0)
 

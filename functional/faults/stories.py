@@ -224,6 +224,14 @@ class Told:
     def _faults(self, since: float, until: float) -> list[Fault]:
         return [fault for fault in self.history.faults if fault.begun < until and since < fault.mended + IN_HAND]
 
+    @cached_property
+    def unknown_pops(self) -> dict[str, list[tuple[float, float]]]:
+        """Between which times pops without a known outcome may have taken messages, by queue."""
+        found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for queue, calls in self.shaky.items():
+            found[queue] = [(call.invoked, self.let_go(call)) for call in calls if call.kind == POP]
+        return found
+
     def walks(self) -> dict[tuple[str, str], list[Call]]:
         """The pages of each walk with markers that ends at no end, by queue and walk."""
         walks: dict[tuple[str, str], list[Call]] = defaultdict(list)
