@@ -30,7 +30,7 @@ def main() -> int:
         "--on", choices=(CLUSTER, *BROKERS), default=CLUSTER, help="a cluster of three, or single nodes (cluster)"
     )
     parser.add_argument("--part", action="append", choices=PARTS, help="only this part of the load; may be repeated")
-    parser.add_argument("--without-keys", action="store_true", help="repeat posts without keys: to be found")
+    parser.add_argument("--without-keys", action="store_true", help="repeat posts as they are, which is to be found")
     parser.add_argument("--mutant", choices=MUTANTS, help="run gateways with this deliberate bug")
     parser.add_argument(
         "--save", type=Path, metavar="FOLDER", help="keep the history of each run and the gateways' logs there"

@@ -177,7 +177,7 @@ class _Check:
 
     def _answered_in_the_end(self, story: Story) -> None:
         """Who repeats a post until it is answered gets a 201."""
-        if story.posts[-1].key is not None and not story.safe:
+        if len(story.posts) > 1 and not story.safe:
             self._violated("a repeated post is answered", f"not in {len(story.posts)} times", story)
 
     # -- order --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 from functional.faults.clients import Claimer, GroupClaimer, Lister, Popper, Producer, Reader, Sweeper
 from functional.faults.load import Load
-from functional.faults.repeating import Repeater
+from functional.faults.repeating import DEDUP_ID, KEY, NOTHING, Repeater
 
 #: Seconds of ttl of the messages that are to expire.
 BRIEF_TTL = 60
@@ -45,10 +45,11 @@ def _ordinary(load: Load, keys: bool) -> None:
 
 def _fifo(load: Load, keys: bool) -> None:
     load.add_producers(Producer, GROUPED, 2, groups=GROUPS, delayed=DELAYED)
-    load.add_producers(Repeater, GROUPED, groups=GROUPS, keys=keys)
+    load.add_producers(Repeater, GROUPED, groups=GROUPS, by=KEY if keys else NOTHING)
     load.add_consumers(GroupClaimer, GROUPED, 4)
     load.add_listers(Lister, GROUPED)
-    load.add_producers(Producer, SINGLE, 2, groups=1, delayed=DELAYED)
+    load.add_producers(Producer, SINGLE, groups=1, delayed=DELAYED)
+    load.add_producers(Repeater, SINGLE, groups=1, by=DEDUP_ID if keys else NOTHING)
     load.add_consumers(GroupClaimer, SINGLE, 2)
     load.add_producers(Producer, FIFO_POPPED, groups=GROUPS)
     load.add_consumers(Popper, FIFO_POPPED, 2)
@@ -58,7 +59,7 @@ def _fifo(load: Load, keys: bool) -> None:
 
 
 def _repeated(load: Load, keys: bool) -> None:
-    load.add_producers(Repeater, REPEATED, 2, keys=keys)
+    load.add_producers(Repeater, REPEATED, 2, by=KEY if keys else NOTHING)
     load.add_consumers(Claimer, REPEATED, 2)
 
 
@@ -76,6 +77,6 @@ def queues(parts: Sequence[str]) -> dict[str, Mapping[str, Any]]:
 
 
 def add_clients(load: Load, parts: Sequence[str], keys: bool) -> None:
-    """Add the clients of these parts. Without ``keys`` repeated posts have no idempotency key."""
+    """Add the clients of these parts. Without ``keys`` nothing tells repeated posts from new ones."""
     for part in parts:
         PARTS[part][1](load, keys)

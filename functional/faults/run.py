@@ -48,8 +48,8 @@ def run(
     """Run ``duration`` seconds of faults drawn by ``seed``, of these kinds or of all that are possible here.
 
     ``save``: a folder that keeps the history and the gateways' logs. ``on``: `CLUSTER`, or what single nodes carry the
-    messages. ``parts``: of the load, all if none are given. Without ``keys`` posts are repeated without an idempotency
-    key, which must not go well.
+    messages. ``parts``: of the load, all if none are given. Without ``keys`` nothing tells repeated posts from new
+    ones, which must not go well.
     """
     history = History()
 
