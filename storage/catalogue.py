@@ -1,9 +1,9 @@
-"""The interface of the catalogue: what the service knows. Queues, marks of bridged queues, records, and locks."""
+"""The interface of the catalogue: what the service knows. Queues, bridged ones, records, reservations, and locks."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from storage.model import DEFAULT_POOL, MOST_METADATA, Queue, Record
 
@@ -135,6 +135,39 @@ class Catalogue(ABC):
     @abstractmethod
     def delete_record(self, kind: str, name: str) -> bool:
         """Remove a record; False if there was none. Its versions are not used again."""
+
+    # -- reservations -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def reserve(self, scope: str, entries: Mapping[str, bytes], expires: int, version: int) -> dict[str, Record]:
+        """Record the entries that are not there yet, each under its name, until ``expires`` (ms).
+
+        Returns the others as they are. Of many callers with the same name one records its own. What has expired is
+        not there, as for all calls about reservations. New ones get ``version``, one of storage.model.new_version.
+
+        Names are unique in all scopes; a scope, such as a project, only counts them. After StoreUnavailable some of
+        them may be recorded, with that version.
+        """
+
+    @abstractmethod
+    def change_reserved(self, name: str, version: int, data: bytes, expires: int) -> int | None:
+        """Replace what is recorded if it still has ``version``; the new version, None if it has not."""
+
+    def change_all_reserved(self, changes: Mapping[str, tuple[int, bytes]], expires: int) -> None:
+        """Replace what is recorded under each name if it still has the version that is given with the new data.
+
+        Drivers may do it in one go. After StoreUnavailable some may be replaced.
+        """
+        for name, (version, data) in changes.items():
+            self.change_reserved(name, version, data, expires)
+
+    @abstractmethod
+    def unreserve(self, name: str, version: int) -> bool:
+        """Remove what is recorded if it still has ``version``; False if it has not."""
+
+    @abstractmethod
+    def count_reserved(self, scope: str, most: int) -> int:
+        """Number of reservations of a scope; counting ends at ``most``."""
 
     # -- queues that read from an exchange of other applications -------------------------------------------------
 

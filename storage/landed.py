@@ -9,11 +9,16 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from uuid import uuid4
 
 from storage.copying import CopyingStore
 from storage.errors import LeaseLost, StoreUnavailable, Unstorable
+from storage.grouping import GroupingStore
 from storage.model import MOST_EXPORTED, Claim, Clock, Message, Ring, Stats, number
+
+#: The ids that leave a tombstone when they are deleted, of a message that can't be published twice.
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 #: Seconds between two attempts to get a lease that another gateway holds. A landing takes longer than this.
 LEASE_RETRY = 0.005
@@ -27,7 +32,7 @@ LEASE_MARGIN = 3.0
 SEEN_FOR = 0.1
 
 
-class LandedStore(CopyingStore):
+class LandedStore(CopyingStore, GroupingStore):
     """Landed messages, claims, tombstones and landing leases. Methods take the ``key`` of a queue's document as ``q``.
 
     All methods are thread-safe. They raise StoreUnavailable within ``timeout``. It is one class because a claim, a
@@ -98,11 +103,12 @@ class LandedStore(CopyingStore):
         messages from the broker. A store may skip its own check of the queue for SEEN_FOR seconds from then on.
         """
 
-    def append(self, q: str, messages: Sequence[Message]) -> None:
+    def append(self, q: str, messages: Sequence[Message], again: bool = False) -> None:
         """Land new messages at the end of the queue, in the order given, and their copies; sets their ``seq``.
 
         Readers by ``seq`` see them appear in that order, however many gateways append at once. Copies are those of
-        land_copied. Raises QueueGone.
+        land_copied. ``again``: some may have been appended before. Those that have landed, or have a tombstone, are
+        left out, with their copies. Raises QueueGone.
         """
         owner = uuid4().hex
         deadline = time.monotonic() + self.timeout
@@ -111,6 +117,9 @@ class LandedStore(CopyingStore):
                 if time.monotonic() > deadline:
                     raise StoreUnavailable("another gateway has held the queue's landing lease for too long")
                 time.sleep(LEASE_RETRY)
+            if again:
+                known = self.landed_or_deleted(q, [message.id for message in messages])
+                messages = [message for message in messages if message.id not in known]
             last = number(messages, last, self.clock.now())
             try:
                 # If this fails the write may still happen: no other gateway lands before the lease expires.
@@ -236,12 +245,21 @@ class LandedStore(CopyingStore):
         """Store the ``key`` of encrypted messages; nothing happens to messages that are gone."""
 
     @abstractmethod
-    def delete_unclaimed(self, q: str, ids: Sequence[str]) -> int:
-        """Delete those of the ids that no live claim holds; returns how many."""
+    def delete_unclaimed(self, q: str, ids: Sequence[str], remembered: Mapping[str, int] = NOTHING) -> int:
+        """Delete those of the ids that no live claim holds; returns how many.
+
+        Of those in ``remembered`` each one that is deleted leaves a tombstone in the same step, until the time given
+        (ms): it may be published a second time, and must not land again.
+        """
 
     @abstractmethod
-    def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
-        """Delete those of the ids that one of the given claims holds now; returns how many."""
+    def delete_claimed(
+        self, q: str, ids: Sequence[str], claims: Sequence[str], remembered: Mapping[str, int] = NOTHING
+    ) -> int:
+        """Delete those of the ids that one of the given claims holds now; returns how many.
+
+        ``remembered`` as for delete_unclaimed.
+        """
 
     @abstractmethod
     def purge(self, q: str) -> None:

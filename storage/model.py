@@ -10,8 +10,8 @@ Sequence numbers (``seq``) are landing positions, see :func:`number`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -44,7 +44,8 @@ class Message:
     with a ``claim`` is claimed, a hidden one without is delayed. ``claim_ttl`` is in seconds. ``properties`` are those
     of a foreign message, where they are kept, as a JSON object. ``key`` says which key an ``encrypted`` body is sealed
     with, as far as that is known: the id of a key, then ``?`` and the id of each ring that could not open the message.
-    Both parts may be missing.
+    Both parts may be missing. ``group`` and ``dedup_id`` are those of a message in a FIFO queue; all messages without
+    a group are in the same one.
     """
 
     id: str
@@ -60,6 +61,8 @@ class Message:
     claims: int = 0
     properties: bytes | None = None
     key: str = ""
+    group: str = ""
+    dedup_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,10 @@ class Ring:
 
     id: str
     keys: tuple[str, ...]
+
+    def leaves_out(self, key: str) -> bool:
+        """Does the ``key`` of an encrypted message say that none of these keys opens it?"""
+        return (key.startswith("k") and not key.startswith(self.keys)) or f"?{self.id}" in key
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,21 @@ class Claim:
     ttl: int
     expires: int
     keep_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class InGroups:
+    """Messages of a FIFO queue that may be claimed, by position, and what holds the others up.
+
+    ``blocked`` is the number of groups with a live claim or a delay, ``blocked_since`` the start (ms) of the earliest
+    of these claims and delays; 0 if there is none. ``stops`` has the groups that must not be handed out to their end,
+    each with the position from which on it must not; 0 stops all of it.
+    """
+
+    messages: list[Message]
+    blocked: int = 0
+    blocked_since: int = 0
+    stops: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.ids import USABLE_ID, IdMaker, made_at, usable
+from gateway.core.ids import (
+    IN_ORDER,
+    MARGIN,
+    ONCE,
+    REPEATS_FOLLOW,
+    USABLE_ID,
+    IdMaker,
+    is_remembered,
+    made_at,
+    remembered,
+    remembered_until,
+    usable,
+)
 from storage.suite import together
 
 NOW = 1_700_000_000_000
@@ -75,3 +87,46 @@ def test_every_native_id_becomes_one_that_paths_and_lists_can_hold(id_: str) -> 
 @given(st.text(), st.text())
 def test_different_native_ids_stay_different(one: str, other: str) -> None:
     assert (usable(one) == usable(other)) == (one == other)
+
+
+HOUR = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("ttl", "life"), [(60, 60), (61, 120), (3_600, 3_600), (86_400, 86_400), (1_209_600, 1_209_600)]
+)
+def test_id_of_a_message_that_may_be_posted_again_is_remembered_as_long_as_it_could_live(ttl: int, life: int) -> None:
+    ids = IdMaker().make(NOW, 3, ONCE, ttl)
+    assert ids == sorted(set(ids))
+    for id_ in ids:
+        assert (UUID(id_).version, made_at(id_), is_remembered(id_)) == (7, NOW, True)
+        assert remembered_until(id_, NOW) == NOW + life * 1000 + MARGIN
+        assert remembered_until(id_, NOW + life * 1000 + MARGIN) is None
+
+
+@given(st.integers(60, 2**31 - 1))
+def test_no_id_is_forgotten_before_its_message_has_expired(ttl: int) -> None:
+    (id_,) = IdMaker().make(NOW, 1, ONCE, ttl)
+    until = remembered_until(id_, NOW)
+    assert until is not None and until > NOW + ttl * 1000
+
+
+def test_id_of_an_ordered_queue_is_remembered_for_minutes_after_the_deletion() -> None:
+    (id_,) = IdMaker().make(NOW, 1, IN_ORDER, 3_600)
+    assert remembered_until(id_, NOW + HOUR // 2) == NOW + HOUR // 2 + REPEATS_FOLLOW
+    assert remembered_until(id_, NOW + HOUR) == NOW + HOUR + MARGIN
+
+
+def test_other_ids_are_not_remembered() -> None:
+    usual = IdMaker().make(NOW, 1_000)
+    assert not any(is_remembered(id_) for id_ in usual)
+    assert len({id_[-1] for id_ in usual}) == 14
+    for id_ in (*usual, "", "order-f", "f", "0192B0A0-0000-7000-8000-00000000000F"):
+        assert remembered_until(id_, NOW) is None
+
+
+def test_clock_is_asked_only_where_something_is_remembered() -> None:
+    maker = IdMaker()
+    usual, marked = maker.make(NOW, 20), maker.make(NOW, 1, ONCE, 60)
+    assert remembered(usual, lambda: pytest.fail("no need to know the time")) == {}
+    assert remembered([*usual, *marked], lambda: NOW) == {marked[0]: NOW + 60_000 + MARGIN}

@@ -296,7 +296,7 @@ class TestDelete:
     def test_pop_that_can_not_delete_what_has_landed_answers_the_rest(
         self, core: Core, info: QueueInfo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def down(q: str, ids: list[str], claims: list[str]) -> int:
+        def down(*_: Any) -> int:
             raise StoreUnavailable("down")
 
         post(core, info, *"12")

@@ -305,10 +305,10 @@ def test_pop_answers_nothing_that_others_hold(
     assert listed(here) == ["1", "2"]
     real, now = store.landed.delete_claimed, store.now()
 
-    def late(q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
+    def late(*call: Any) -> int:
         monkeypatch.setattr(store, "now", lambda: now + 120_000)
         assert len(claim(there, 1)) == 1
-        return real(q, ids, claims)
+        return real(*call)
 
     monkeypatch.setattr(here.pool.store.landed, "delete_claimed", late)
     assert pop(here) == []

@@ -55,7 +55,7 @@ def unconditional_delete() -> None:
     """Delete a message for any claim, even one that does not hold it (against rule 3)."""
     from storage.mongodb.landed import MongoDBLanded
 
-    def delete_claimed(self: Any, q: str, ids: Any, *others: Any) -> int:
+    def delete_claimed(self: Any, q: str, ids: Any, *others: Any, **named: Any) -> int:
         with self._calls():
             return int(self._messages.delete_many({"_id": {"$in": [f"{q}/{id_}" for id_ in ids]}}).deleted_count)
 

@@ -35,6 +35,8 @@ class Limits:
     max_claim_ttl: int = 43200
     max_claim_grace: int = 43200
     message_delete_with_claim_id: bool = False
+    idempotency_ttl: int = 86400
+    max_idempotency_keys: int = 1_000_000
 
     @classmethod
     def from_options(cls, options: Any) -> Limits:

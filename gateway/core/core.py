@@ -20,6 +20,7 @@ from gateway.core.messages import Messages
 from gateway.core.migration.admin import Migrations
 from gateway.core.migration.views import Views
 from gateway.core.migration.workers import Workers
+from gateway.core.once.once import Once
 from gateway.core.pools.admin import FlavorAdmin, PoolAdmin
 from gateway.core.pools.guard import Guard
 from gateway.core.pools.pool import DEFAULT_MAX_BODY, Pool
@@ -126,7 +127,8 @@ class Core:
         self.directory = Directory(queue_store, self._known, self.queues, self._binder)
         dead_letters = DeadLetters(self.directory, self.ids)
         self.claims = Claims(self.directory, dead_letters, self._sealing, limits)
-        self.messages = Messages(self.directory, dead_letters, limits, self.ids, self._sealing)
+        once = Once(queue_store.catalogue, queue_store.now, self.ids, limits)
+        self.messages = Messages(self.directory, dead_letters, limits, self.ids, self._sealing, once)
         self._subscribe(queue_store, notifications, sign, Trusts(queue_store.catalogue, delete_trust))
         self._workers = Workers(queue_store, self.all_pools, records, self._known, self.copies)
         self.migrations = Migrations(queue_store, self.all_pools, records, self._known, self.copies, self._workers)

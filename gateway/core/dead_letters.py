@@ -7,12 +7,13 @@ from dataclasses import replace
 from uuid import uuid4
 
 from bridges.errors import BridgeError, BrokerRefused, MessageTooLarge, QueueFull, QueueMissing
-from gateway.core.errors import Busy, QuotaExceeded
+from gateway.core.burial import Burial
+from gateway.core.errors import Busy, CoreError, QuotaExceeded
 from gateway.core.ids import IdMaker, made_at
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
 from gateway.observe.metrics import MESSAGES
-from storage.errors import QueueGone
+from storage.errors import QueueGone, StoreError
 from storage.model import Claim, Message
 
 LOG = logging.getLogger(__name__)
@@ -28,8 +29,10 @@ class DeadLetters:
         self._directory = directory
         self._ids = ids
 
-    def sort_out(self, info: QueueInfo, free: list[Message]) -> list[Message]:
-        """Those of the free messages that may be claimed once more; the others are moved."""
+    def sort_out(
+        self, info: QueueInfo, free: list[Message], burials: list[Burial] | None = None
+    ) -> list[Message]:
+        """See gateway.core.burial.SortOut."""
         settings = info.settings
         most, target = settings.max_claim_count, settings.dead_letter_queue
         if most is None or target is None:
@@ -47,6 +50,10 @@ class DeadLetters:
             if letters.settings.bridging is not None:
                 LOG.warning("queue %s: its dead-letter queue is bridged, which it can't be", info.key)
                 return free
+            if burials is not None:
+                hold = _hold(info)
+                burials.append(Burial(hold, dead, lambda ours: self._bury(info, ours, hold, letters)))
+                return [message for message in free if message.claims < most]
             try:
                 self._move(info, dead, letters)
             except (BrokerRefused, MessageTooLarge, QueueFull) as error:  # these wait, and hold up no others
@@ -58,14 +65,24 @@ class DeadLetters:
                 LOG.warning("queue %s: %d messages can't go to its dead-letter queue: %s", info.key, len(dead), error)
         return [message for message in free if message.claims < most]
 
+    def _bury(self, info: QueueInfo, ours: list[Message], hold: Claim, target: QueueInfo) -> None:
+        """Move messages that are claimed already. If it fails they are tried again when the claim is over."""
+        try:
+            self._move_held(info, ours, hold, target)
+        except (BridgeError, StoreError, CoreError) as error:
+            LOG.warning("queue %s: %d messages can't go to its dead-letter queue: %s", info.key, len(ours), error)
+
     def _move(self, info: QueueInfo, dead: list[Message], target: QueueInfo) -> None:
         # Claimed first, so that of two gateways only one moves a message; deleted last, so that none is lost.
-        now = info.pool.store.now()
-        hold = Claim(f"dead-letter-{uuid4().hex}", HOLD, now + HOLD * 1000, now + 2 * HOLD * 1000)
+        hold = _hold(info)
         ours = info.pool.store.landed.claim(info.key, dead, hold)
+        self._move_held(info, ours, hold, target)
+
+    def _move_held(self, info: QueueInfo, ours: list[Message], hold: Claim, target: QueueInfo) -> None:
+        """Move messages that are claimed with ``hold``."""
         if not ours:
             return
-        ttl = info.settings.dead_letter_ttl
+        now, ttl, in_order = info.pool.store.now(), info.settings.dead_letter_ttl, target.settings.fifo
         letters = [
             replace(
                 message, hidden_until=0, claim=None, claim_ttl=0, claims=0,
@@ -73,6 +90,8 @@ class DeadLetters:
                 id=message.id if made_at(message.id) else self._ids.make(now)[0],
                 # The id says when the message was posted; its ttl counts from now.
                 expires=now + ttl * 1000 if ttl else message.expires,
+                group=message.group if in_order else "",
+                dedup_id=message.dedup_id if in_order else "",
             )
             for message in ours
         ]
@@ -87,3 +106,9 @@ class DeadLetters:
             target.pool.publishing.publish(target, letters)
         info.pool.store.landed.delete_claimed(info.key, [message.id for message in ours], [hold.id])
         MESSAGES.labels("dead-lettered").inc(len(ours))
+
+
+def _hold(info: QueueInfo) -> Claim:
+    """A claim for messages that move. It begins now."""
+    now = info.pool.store.now()
+    return Claim(f"dead-letter-{uuid4().hex}", HOLD, now + HOLD * 1000, now + 2 * HOLD * 1000)

@@ -25,6 +25,19 @@ CIPHER_HEADER = "marconi-cipher"
 #: AMQP header with the id of the key that a body is sealed with. Messages of earlier versions have none.
 KEY_HEADER = "marconi-cipher-key"
 
+#: AMQP header with the group of a message. It is JMS's name for that, which native producers know.
+GROUP_HEADER = "JMSXGroupID"
+
+#: AMQP header with what a poster tells repetitions of a message by.
+DEDUP_HEADER = "marconi-dedup-id"
+
+#: AMQP header with the time (ms) until which a message is delayed. In FIFO queues such a message waits its turn in the
+#: broker: in the side-store it would be in front of those that were posted before it.
+HIDDEN_HEADER = "marconi-hidden-until"
+
+#: Most characters of a group and of a dedup id.
+LONGEST_LABEL = 128
+
 #: Latest expiry that a message can have, ms: the year 9999, which dates in databases can still hold.
 LATEST = 253_370_764_800_000
 
@@ -39,6 +52,12 @@ def envelope_of(message: Message) -> Envelope:
         if key:
             headers[KEY_HEADER] = key
         content_type = "application/octet-stream"
+    if message.group:
+        headers[GROUP_HEADER] = message.group
+    if message.dedup_id:
+        headers[DEDUP_HEADER] = message.dedup_id
+    if message.hidden_until:
+        headers[HIDDEN_HEADER] = message.hidden_until
     return Envelope(
         body=message.body,
         message_id=message.id,
@@ -52,6 +71,17 @@ def envelope_of(message: Message) -> Envelope:
 def is_ours(info: QueueInfo, envelope: Envelope) -> bool:
     """Has a gateway posted this message? On bridged queues a header of ours says nothing: it may be anybody's."""
     return info.settings.bridging is None and CLIENT_HEADER in envelope.headers
+
+
+def is_label(text: object) -> bool:
+    """Can this be the group or the dedup id of a message: 1 to 128 printable characters?"""
+    return isinstance(text, str) and 0 < len(text) <= LONGEST_LABEL and text.isprintable()
+
+
+def hidden_until(info: QueueInfo, envelope: Envelope, now: int) -> int:
+    """Until when a message of ours is delayed (ms since the epoch); 0 if it is not at the time ``now``."""
+    until = envelope.headers.get(HIDDEN_HEADER) if is_ours(info, envelope) else None
+    return until if isinstance(until, int) and not isinstance(until, bool) and now < until < LATEST else 0
 
 
 class EnvelopeReader:
@@ -90,9 +120,17 @@ class EnvelopeReader:
             encrypted=sealed,
             properties=properties(envelope) if bridging and bridging.properties else None,
             key=self._sealing.key_of(info.project, id_, envelope.body, _key_named_by(envelope)) if sealed else "",
+            hidden_until=hidden_until(info, envelope, now),
         )
+        if info.settings.fifo:
+            message.group = _label(envelope, GROUP_HEADER)
+            message.dedup_id = _label(envelope, DEDUP_HEADER)
         check_size(message)
         return message
+
+    def can_take(self, info: QueueInfo, envelopes: Sequence[Envelope], now: int) -> bool:
+        """May all of these be taken at once? Not those that are delayed, or that can't be unsealed here."""
+        return not any(hidden_until(info, envelope, now) for envelope in envelopes) and self.can_unseal(info, envelopes)
 
     def can_unseal(self, info: QueueInfo, envelopes: Sequence[Envelope]) -> bool:
         """Can all sealed ones of these messages be unsealed here?"""
@@ -104,6 +142,12 @@ class EnvelopeReader:
                 if not self._sealing.can_unseal(info.project, id_, envelope.body, _key_named_by(envelope)):
                     return False
         return True
+
+
+def _label(envelope: Envelope, header: str) -> str:
+    """The group or dedup id in a header; empty if there is none, or it is not what one may be."""
+    label = envelope.headers.get(header)
+    return label if isinstance(label, str) and is_label(label) else ""
 
 
 def _is_sealed(envelope: Envelope) -> bool:

@@ -55,6 +55,22 @@ class Conflict(CoreError):
     title = "Conflict"
 
 
+class StillRunning(CoreError):
+    """Another request does the same just now; ``retry_after`` is in whole seconds."""
+
+    title = "Conflict"
+
+    def __init__(self, description: str, retry_after: int):
+        super().__init__(description)
+        self.retry_after = retry_after
+
+
+class KeyReused(CoreError):
+    """An Idempotency-Key came with another request before."""
+
+    title = "Unprocessable content"
+
+
 class Busy(CoreError):
     """The work could not be finished in time; worth another try."""
 

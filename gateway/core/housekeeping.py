@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
+from gateway.core.fifo.blocked import BLOCKED
 from gateway.core.pools.pool import Pool
 from gateway.core.pools.registry import Pools
 from gateway.observe.beside import beside
@@ -41,6 +42,8 @@ class Housekeeper:
             self._look_after_the_rest()
             with beside("counting connections"):
                 self._count(self._pools.opened())
+            with beside("counting blocked groups"):
+                BLOCKED.show()
             rounds += 1
             if rounds % MAINTAIN_EVERY == 0:
                 with beside("housekeeping"):

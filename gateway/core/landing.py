@@ -1,6 +1,6 @@
 """Landing: messages leave the broker and are recorded in the side-store, each once and in order.
 
-Two parties land. A *claimer* lands what it claims in the same write; any number of them work at once. A *lister* lands
+In FIFO queues all messages land free, under the queue's lease; gateway.core.fifo tells why. In others two parties land. A *claimer* lands what it claims in the same write; any number of them work at once. A *lister* lands
 messages free, and needs positions that only grow, so it holds the queue's lease meanwhile. So that no claimer is
 handed a message that comes after one that a lister is just landing (rule 4), the two keep out of each other's way:
 inside a process by a lock, between processes by the lease, which a claimer sees in the query it makes anyway.
@@ -16,10 +16,13 @@ from uuid import uuid4
 from bridges.base import Batch
 from gateway.core.batches import Batches, GivenBack
 from gateway.core.demand import Demand
+from gateway.core.fifo.tenure import Tenure
 from gateway.core.lease import LandingLease
 from gateway.core.locks import SharedLocks
 from gateway.core.queues.info import QueueInfo
 from storage.base import SideStore
+from storage.errors import LeaseLost
+from storage.model import Message
 
 #: Seconds within which a claimer begins to fetch after it began to look for a lease, and for which a lister that has
 #: just got the lease waits for such claimers in other processes.
@@ -42,7 +45,11 @@ class Landing:
         self._owner = uuid4().hex
 
     def _lease(self, info: QueueInfo, deadline: float) -> LandingLease:
-        return LandingLease(self._store, info.key, self._owner, deadline)
+        return LandingLease(self._store, info.key, self._owner, deadline, info.settings.fifo)
+
+    def tenure(self, info: QueueInfo, deadline: float) -> Tenure:
+        """The right to land and claim messages of a FIFO queue. Raises Busy at the deadline, and QueueGone."""
+        return Tenure(self._locks.get(info.key), self._lease(info, deadline), deadline)
 
     def is_landing(self, info: QueueInfo) -> bool:
         """Is another thread landing free messages, some of which may be neither in the broker nor in the side-store?"""
@@ -67,24 +74,38 @@ class Landing:
             lease.take()
             with lease.released():
                 more = demand.look()
-                if more:
+                if more and not info.settings.fifo:
                     time.sleep(SETTLING)
                 while more and time.monotonic() <= deadline:
                     asked = min(more, LANDING_BATCH)
-                    batch = info.fetch(asked)
-                    if not batch.envelopes:
-                        return True
-                    if lease.is_due and not self._renewed(info, lease, batch):
+                    taken = lease.taken
+                    try:
+                        fetched, landed = self.land_next(info, lease, asked)
+                    except LeaseLost:
                         lease.take()
                         more = demand.look()
                         continue
-                    taken = lease.taken
-                    landed = self._batches.land(info, batch, lease)
+                    if not fetched:
+                        # What waits in a FIFO queue and can't be had is behind what another gateway has in its hands.
+                        return not (info.settings.fifo and info.bridge.depth(info.broker))
                     # If the lease was lost meanwhile others have landed some, which come before these.
                     more = demand.take(landed) if landed and lease.taken == taken else demand.look()
-                    if len(batch.envelopes) < asked and not to_the_end:
+                    if fetched < asked and not to_the_end:
                         return True
                 return not more
+
+    def land_next(self, info: QueueInfo, lease: LandingLease, asked: int) -> tuple[int, list[Message]]:
+        """Land up to ``asked`` messages free: how many came out of the broker, and those that have landed now.
+
+        Raises LeaseLost when it is lost before the landing, or in a FIFO queue at any time; the messages have gone back
+        then.
+        """
+        batch = info.fetch(asked)
+        if not batch.envelopes:
+            return 0, []
+        if lease.is_due and not self._renewed(info, lease, batch):
+            raise LeaseLost(info.key)
+        return len(batch.envelopes), self._batches.land(info, batch, lease)
 
     def land_in_turn(self, info: QueueInfo, batch: Batch, deadline: float) -> None:
         """Land free what a claimer has fetched: to give it back would take a while, and others would overtake it."""

@@ -16,18 +16,23 @@ from storage.model import Message, number
 #: Seconds after which a lister renews its lease before it lands more.
 LEASE_USE = 2.0
 
+#: Seconds between two attempts to get the lease of a FIFO queue: for claims of such a queue it is asked for often.
+ASK_AGAIN = 2 * LEASE_RETRY
+
 
 class LandingLease(Lander):
     """A queue's lease, as one call takes, renews and releases it.
 
     ``key`` is the queue's, ``owner`` the name that this process takes leases under. Until the ``deadline`` (monotonic
-    seconds) it is waited for.
+    seconds) it is waited for. ``in_order``: what was fetched under a lease that is lost must not land under the next
+    one, since others may have landed what comes after it, and have given it away.
     """
 
-    def __init__(self, store: SideStore, key: str, owner: str, deadline: float):
+    def __init__(self, store: SideStore, key: str, owner: str, deadline: float, in_order: bool = False):
+        self._in_order = in_order
         self._store = store
         self._key = key
-        self._owner = owner
+        self.owner = owner
         self._deadline = deadline
         #: The last position used, and when the lease was asked for or renewed (monotonic seconds).
         self._last = 0
@@ -39,17 +44,19 @@ class LandingLease(Lander):
         """Wait for the lease. Raises Busy at the deadline, and QueueGone."""
         while True:
             self._asked = time.monotonic()
-            last = self._store.landed.acquire_lease(self._key, self._owner, self._seconds)
+            last = self._store.landed.acquire_lease(self._key, self.owner, self._seconds)
             if last is not None:
                 self._last = last
                 self.taken += 1
                 return
             if time.monotonic() > self._deadline:
                 raise Busy("another gateway has been landing messages of this queue for too long")
-            time.sleep(LEASE_RETRY)
+            time.sleep(ASK_AGAIN if self._in_order else LEASE_RETRY)
 
     def take_again(self, lost: LeaseLost) -> None:
         """See Lander."""
+        if self._in_order:
+            raise lost
         self.take()
 
     @property
@@ -60,7 +67,7 @@ class LandingLease(Lander):
     def renew(self) -> bool:
         """Let it last for the landing of one more batch; False if it is lost."""
         asked = time.monotonic()
-        renewed = self._store.landed.renew_lease(self._key, self._owner, self._seconds)
+        renewed = self._store.landed.renew_lease(self._key, self.owner, self._seconds)
         self._asked = asked
         return renewed
 
@@ -70,7 +77,7 @@ class LandingLease(Lander):
 
     def land(self, key: str, messages: Sequence[Message]) -> set[str]:
         """See Lander. Raises LeaseLost."""
-        return self._store.landed.land(key, messages, owner=self._owner)
+        return self._store.landed.land(key, messages, owner=self.owner)
 
     @contextmanager
     def released(self) -> Iterator[None]:
@@ -81,12 +88,13 @@ class LandingLease(Lander):
             # A write whose outcome is unknown may still happen: nobody else lands before the lease is over.
             raise
         except BaseException:
-            self._release()
+            self.release()
             raise
-        self._release()
+        self.release()
 
-    def _release(self) -> None:
-        self._store.landed.release_lease(self._key, self._owner, self._last)
+    def release(self) -> None:
+        """Give it back, with the last position used. Raises StoreError."""
+        self._store.landed.release_lease(self._key, self.owner, self._last)
 
     @property
     def _seconds(self) -> float:

@@ -22,7 +22,7 @@ from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.names import client_project, kind_of
 from gateway.core.seal import NotUnsealed, Seal
 from gateway.observe.metrics import UNOPENED
-from storage.model import Message, Ring
+from storage.model import InGroups, Message, Ring
 
 LOG = logging.getLogger(__name__)
 
@@ -111,6 +111,16 @@ class Sealing:
             if time.monotonic() > deadline:
                 raise Busy(PASSING)
             asked = max(limit, SKIPPING)  # more of the kind that the side-store can't tell from the others
+
+    def in_groups(self, info: QueueInfo, limit: int) -> InGroups:
+        """Like LandedStore.find_in_groups; nothing that comes after a message which can't be unsealed here."""
+        found = info.pool.store.landed.find_in_groups(info.key, limit)
+        deadline = time.monotonic() + SKIPPING_BUDGET
+        while not self._all_unseal(info, found.messages):
+            if time.monotonic() > deadline:
+                raise Busy(PASSING)
+            found = info.pool.store.landed.find_in_groups(info.key, limit, self._seal.ring)
+        return found
 
     def page(self, info: QueueInfo, selection: Selection, after: int) -> list[Message]:
         """The selected ones of the landed messages after a position, unsealed, without those that can't be."""

@@ -6,14 +6,16 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from bridges.base import Batch
 from bridges.errors import BridgeError
 from gateway.core.batches import Batches, GivenBack, Lander
+from gateway.core.burial import SortOut
 from gateway.core.envelopes import EnvelopeReader, is_ours
 from gateway.core.errors import Busy
-from gateway.core.ids import made_at
+from gateway.core.fifo.taking import FifoTaking
+from gateway.core.ids import is_remembered, made_at
 from gateway.core.landing import LANDING_BUDGET, SETTLING, Landing
 from gateway.core.locks import SharedLocks
 from gateway.core.queues.info import QueueInfo
@@ -32,9 +34,6 @@ LOOKS = 3
 #: Seconds after which a claimer that has fetched looks for a lease once more: a lister may have begun later and fetched
 #: before. No lister does that within SETTLING.
 SLOW_FETCH = SETTLING
-
-#: Gets free messages of a queue, and returns those of them that may be claimed.
-SortOut = Callable[[QueueInfo, list[Message]], list[Message]]
 
 
 class Positions:
@@ -113,9 +112,13 @@ class Popper(Claimer):
     """Takes messages for good. What has landed is claimed all the same, and then to be deleted by the caller."""
 
     def take_batch(self, batch: Batch, seen: float) -> bool:
-        """Take a batch off the broker if all of it is ours, or else claim it."""
-        if not all(is_ours(self._info, envelope) for envelope in batch.envelopes):
-            return super().take_batch(batch, seen)
+        """Take a batch off the broker if all of it is ours, or else claim it.
+
+        What may come a second time is claimed, too: it leaves a tombstone when it is deleted.
+        """
+        for envelope in batch.envelopes:
+            if not is_ours(self._info, envelope) or is_remembered(envelope.message_id or ""):
+                return super().take_batch(batch, seen)
         popped = self._batches.consume(self._info, batch)
         self.got += popped
         return bool(popped)  # what fails from here on must not take them along
@@ -143,12 +146,15 @@ class Taking:
         self._sealing = sealing
         self._slow_fetch = slow_fetch
         self._positions = Positions()
+        self._fifo = FifoTaking(landing, sealing)
 
     def claim(self, info: QueueInfo, claim: Claim, limit: int, sort_out: SortOut) -> list[Message]:
         """Claim up to ``limit`` messages: free landed ones first, then from the backlog; oldest first.
 
         When the broker fails, what has been claimed of the landed messages is the answer, unless that is nothing.
         """
+        if info.settings.fifo:
+            return self._in_order(info, claim, limit, sort_out)
         return self._taken(info, Claimer(info, claim, limit, sort_out, self._store, self._batches, self._positions))
 
     def pop(self, info: QueueInfo, claim: Claim, limit: int, sort_out: SortOut) -> list[Message]:
@@ -156,7 +162,17 @@ class Taking:
 
         They have no claim; to lose one of them now is to lose it for good.
         """
+        if info.settings.fifo:
+            return self._in_order(info, claim, limit, sort_out)
         return self._taken(info, Popper(info, claim, limit, sort_out, self._store, self._batches, self._positions))
+
+    def _in_order(self, info: QueueInfo, claim: Claim, limit: int, sort_out: SortOut) -> list[Message]:
+        """What is claimed of a FIFO queue."""
+        try:
+            return self._fifo.take(info, claim, limit, sort_out)
+        except BaseException:
+            self._release_quietly(info, claim.id)
+            raise
 
     def _taken(self, info: QueueInfo, claimer: Claimer) -> list[Message]:
         """What the claimer has got. See claim."""
@@ -200,8 +216,9 @@ class Taking:
             batch = info.fetch(SKIPPING if skipped else wanted)
             if not batch.envelopes:
                 return
-            if skipped or not self._reader.can_unseal(info, batch.envelopes):
-                # What can't be unsealed here is for others: it lands free, and what follows it comes after it.
+            if skipped or not self._reader.can_take(info, batch.envelopes, self._store.now()):
+                # What can't be unsealed here is for others, what is delayed for later: it lands, and what follows it
+                # comes after it.
                 skipped += len(batch.envelopes)
                 self._landing.land_in_turn(info, batch, deadline)
                 if skipped >= SKIPPED:

@@ -60,6 +60,10 @@ OVER_QUOTA = Counter(
     "marconi_over_quota", "Requests refused because of a limit in [quota], by limit: requests, bytes, queues.",
     ["limit"],
 )
+SUPPRESSED = Counter(
+    "marconi_suppressed_duplicates",
+    "Messages that were posted again and not enqueued again, by what they were recognized by: key, dedup_id.", ["by"],
+)
 CONNECTIONS = Gauge(
     "marconi_connections", "Connections that the gateway has open, by pool and peer: broker, side-store.",
     ["pool", "peer"],
@@ -93,6 +97,16 @@ SUBSCRIPTIONS = Gauge(
     "marconi_subscriptions",
     "Subscriptions that are served, by state: unconfirmed, active, failing, resting, paused, disabled, unsubscribed.",
     ["state"], multiprocess_mode="livesum",
+)
+BLOCKED_GROUPS = Gauge(
+    "marconi_fifo_blocked_groups",
+    "Groups of FIFO queues with messages that wait for a claim or a delay to end, as this gateway saw them in the last"
+    " minute.",
+    multiprocess_mode="livesum",
+)
+BLOCKED_SECONDS = Gauge(
+    "marconi_fifo_oldest_blocked_seconds", "How long the first of these groups has been waiting.",
+    multiprocess_mode="livemax",
 )
 FAST_PATH_FALLBACKS = Counter(
     "marconi_fast_path_fallbacks",

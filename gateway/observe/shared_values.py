@@ -30,7 +30,10 @@ _LENGTH = struct.Struct("<I")
 _VALUE = struct.Struct("<d")
 
 #: How the key of a gauge begins: what is open now counts no more when its worker has ended.
-_GAUGE = b'["gauge"'
+_GAUGE = b'["gauge'
+
+#: How the key of a gauge begins of which the largest value counts instead of the sum.
+_MAXIMUM = b'["gauge-max"'
 
 
 class Memory:
@@ -46,13 +49,13 @@ class Memory:
         return Part(self._map, worker * self._size, self._size)
 
     def totals(self, but: int) -> dict[bytes, float]:
-        """The sums over all workers but one, by key."""
-        sums: dict[bytes, float] = {}
+        """The sums over all workers but one, by key; of some gauges the largest value."""
+        totals: dict[bytes, float] = {}
         for worker in range(self._workers):
             if worker != but:
                 for key, _, value in self.part(worker).entries():
-                    sums[key] = sums.get(key, 0.0) + value
-        return sums
+                    totals[key] = _together(key, totals.get(key, 0.0), value)
+        return totals
 
 
 class Part:
@@ -141,7 +144,7 @@ class Shared:
         return value
 
     def of_others(self, key: bytes) -> float:
-        """The sum over the other workers at the last look."""
+        """The total over the other workers at the last look."""
         return self._others.get(key, 0.0)
 
     def write(self, position: int, value: float) -> None:
@@ -150,7 +153,9 @@ class Shared:
 
 
 class Value:
-    """A number with a lock, as prometheus_client's own values; ``get`` returns the sum over all workers.
+    """A number with a lock, as prometheus_client's own values; ``get`` returns the total over all workers.
+
+    That is the sum, or for a gauge in the mode livemax the largest value.
 
     Where the part is full only this worker knows it. Subclasses know the worker.
     """
@@ -161,6 +166,8 @@ class Value:
     def __init__(
         self, typ: str, metric_name: str, name: str, labelnames: Any, labelvalues: Any, help_text: str, **kwargs: Any
     ):
+        if kwargs.get("multiprocess_mode") == "livemax":
+            typ = "gauge-max"
         key = json.dumps([typ, metric_name, name, list(labelnames), list(labelvalues)]).encode()
         # Values begin at multiples of their size, so that another process never sees half of a change.
         self._key = key + b" " * (-(_LENGTH.size + len(key)) % _VALUE.size)
@@ -181,10 +188,15 @@ class Value:
                 self.shared.write(self._position, value)
 
     def get(self) -> float:
-        return self._value + self.shared.of_others(self._key)
+        return _together(self._key, self._value, self.shared.of_others(self._key))
 
     def set_exemplar(self, exemplar: Any) -> None:
         """There are none."""
 
     def get_exemplar(self) -> None:
         """There are none."""
+
+
+def _together(key: bytes, one: float, other: float) -> float:
+    """The values of two workers together."""
+    return max(one, other) if key.startswith(_MAXIMUM) else one + other

@@ -17,7 +17,7 @@ def allow_browsers(app: App, conf: Any) -> None:
         allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=[
             "Client-ID", "X-Auth-Token", "X-Project-ID", "Authorization", "Content-Type", "URL-Signature", "URL-Paths",
-            "URL-Methods", "URL-Expires",
+            "URL-Methods", "URL-Expires", "Idempotency-Key",
         ],
         expose_headers=["X-Openstack-Request-Id", "Location", "Retry-After", "WWW-Authenticate"],
     )

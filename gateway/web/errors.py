@@ -27,8 +27,10 @@ from gateway.core.errors import (
     CoreError,
     Forbidden,
     InvalidInput,
+    KeyReused,
     NotFound,
     QuotaExceeded,
+    StillRunning,
     TooFast,
 )
 from gateway.web.operations import Answer
@@ -72,8 +74,10 @@ STATUSES: dict[type[CoreError], int] = {
     NotFound: 404,
     NotAcceptable: 406,
     Conflict: 409,
+    StillRunning: 409,
     UnsupportedMediaType: 415,
     UnsupportedCoding: 415,
+    KeyReused: 422,
     TooFast: 429,
     Busy: 503,
     Unready: 503,
@@ -132,7 +136,7 @@ PARTLY = " Some messages, or other queues, may have been served: a message poste
 def answer(error: Exception) -> Answer:
     """Status, document and headers for any error."""
     if isinstance(error, CoreError):
-        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooFast) else None
+        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooFast | StillRunning) else None
         if isinstance(error, UnsupportedCoding):  # RFC 7694, 3
             headers = {"Accept-Encoding": "identity"}
         return _answer(STATUSES[type(error)], error.title, error.description, headers)

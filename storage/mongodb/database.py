@@ -12,7 +12,18 @@ from pymongo.errors import PyMongoError
 
 from storage.errors import StoreUnavailable
 from storage.mongodb.direct import DATES, Direct
-from storage.mongodb.documents import CLAIM, EXPIRES, HIDDEN_UNTIL, MOVE, NEVER, POOL, POSITION, QUEUE
+from storage.mongodb.documents import (
+    CLAIM,
+    EXPIRES,
+    HIDDEN_UNTIL,
+    MOVE,
+    NEVER,
+    POOL,
+    POSITION,
+    QUEUE,
+    SCOPE,
+    UNTIL,
+)
 from storage.mongodb.reach import Call, Reach
 from storage.mongodb.uri import check_uri, complaint, describe
 
@@ -53,12 +64,18 @@ QUEUE_INDEXES = (
     ),
 )
 
+RESERVATION_INDEXES = (
+    IndexModel([(SCOPE, ASCENDING), (UNTIL, ASCENDING)], name="scope"),
+    IndexModel([(UNTIL, ASCENDING)], name="expiry", expireAfterSeconds=0),
+)
+
 
 class Database:
     """The collections of a database. A replica set, majority writes, journaled.
 
     ``messages`` has landed messages, leases and tombstones (documents.py); ``queues`` the queues' documents,
-    ``bridged`` marks of queues, ``records`` small documents such as pools, and ``locks`` what gateways have locked.
+    ``bridged`` marks of queues, ``records`` small documents such as pools, ``reservations`` what is recorded for a
+    while, and ``locks`` what gateways have locked.
     """
 
     def __init__(self, uri: str, timeout: float, max_pool_size: int, direct: bool):
@@ -90,6 +107,7 @@ class Database:
         self.bridged = self._database["bridged"]
         self.locks = self._database["locks"]
         self.records = self._database["records"]
+        self.reservations = self._database["reservations"]
         self._reach = Reach(timeout, lambda: self.client.admin.command("ping"), self._prepare)
         self.direct = Direct(self.client, uri, self.name, DURABLE, timeout, lambda: self._reach.left, direct)
         self._prepare_lock = threading.Lock()
@@ -158,6 +176,7 @@ class Database:
             self._read_clock()
             self.messages.create_indexes(list(INDEXES))
             self.queues.create_indexes(list(QUEUE_INDEXES))
+            self.reservations.create_indexes(list(RESERVATION_INDEXES))
             self.locks.create_index([("e", ASCENDING)], name="expiry", expireAfterSeconds=0)
         finally:
             self._prepare_lock.release()

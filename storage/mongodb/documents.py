@@ -34,13 +34,21 @@ BODY = "b"
 #: The ``key`` of an encrypted message, or True if that is unknown. Other messages don't have this field.
 SEALED = "x"
 PROPERTIES = "r"
+GROUP = "g"
+DEDUP_ID = "d"
 
-#: Field of a lease with the keys to which is copied what is appended; it may be missing.
+#: Fields of a lease, which may be missing: the keys to which is copied what is appended, and the last write under the
+#: lease that claimed messages.
 COPIES = "copies"
+DONE = "done"
 
 #: Fields of a queue's document that indexes are made of: the pool that it is in, and its way to another one.
 POOL = "w"
 MOVE = "mv"
+
+#: Fields of a reservation that indexes are made of: its scope, and when it ends.
+SCOPE = "s"
+UNTIL = "e"
 
 #: HIDDEN_UNTIL of a lease.
 LEASE_HELD = -1
@@ -85,6 +93,10 @@ def to_document(q: str, m: Message) -> dict[str, Any]:
         document[SEALED] = m.key or True
     if m.properties is not None:
         document[PROPERTIES] = m.properties
+    if m.group:
+        document[GROUP] = m.group
+    if m.dedup_id:
+        document[DEDUP_ID] = m.dedup_id
     return document
 
 
@@ -94,6 +106,7 @@ def to_message(d: Mapping[str, Any]) -> Message:
     return Message(
         id_of(d), d[POSTED], int(d[EXPIRES]), d[BODY], d[CLIENT], bool(sealed), d[POSITION], d[HIDDEN_UNTIL],
         d.get(CLAIM), d.get(CLAIM_TTL, 0), d[CLAIMS], d.get(PROPERTIES), sealed if isinstance(sealed, str) else "",
+        d.get(GROUP, ""), d.get(DEDUP_ID, ""),
     )
 
 

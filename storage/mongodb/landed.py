@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from bson import DatetimeMS
-from pymongo import ASCENDING, DESCENDING, UpdateOne
+from pymongo import ASCENDING, DESCENDING, ReplaceOne, UpdateOne
 
 from storage.combining import Combiner
 from storage.errors import QueueGone
+from storage.landed import NOTHING
 from storage.model import Claim, Clock, Message, Ring, Stats
 from storage.mongodb.database import Database
 from storage.mongodb.documents import (
@@ -32,7 +33,7 @@ from storage.mongodb.documents import (
     opened_by,
     to_message,
 )
-from storage.mongodb.moving import MongoDBMoving
+from storage.mongodb.grouping import MongoDBGrouping
 
 #: Queues of which is remembered what their lease told.
 QUEUES_REMEMBERED = 10_000
@@ -41,8 +42,8 @@ QUEUES_REMEMBERED = 10_000
 VOLUME_SECONDS = 2.0
 
 
-class MongoDBLanded(MongoDBMoving):
-    """The fourth part of the landed store: what reads, claims, changes and removes messages."""
+class MongoDBLanded(MongoDBGrouping):
+    """The fifth part of the landed store: what reads, claims, changes and removes messages."""
 
     def __init__(self, database: Database, clock: Clock):
         super().__init__(database, clock)
@@ -63,7 +64,7 @@ class MongoDBLanded(MongoDBMoving):
                     limit, sort={HIDDEN_UNTIL: DESCENDING, POSITION: ASCENDING}, hint="visibility",
                 )
                 if documents and documents[0][HIDDEN_UNTIL] > 0:
-                    self._messages.update_many({QUEUE: q, HIDDEN_UNTIL: {"$gt": 0, "$lte": now}}, FREED)
+                    self._put_back(q, now)
                     continue
                 if not (documents and documents[-1][HIDDEN_UNTIL] < 0) and len(documents) < limit:
                     raise QueueGone(q)
@@ -218,22 +219,37 @@ class MongoDBLanded(MongoDBMoving):
                 ordered=False,
             )
 
-    def delete_unclaimed(self, q: str, ids: Sequence[str]) -> int:
+    def delete_unclaimed(self, q: str, ids: Sequence[str], remembered: Mapping[str, int] = NOTHING) -> int:
         return self._delete(
-            keys(q, ids), lambda now: {**LANDED, "$or": [{HIDDEN_UNTIL: {"$lte": now}}, {CLAIM: None}]}
+            q, ids, remembered, lambda now: {**LANDED, "$or": [{HIDDEN_UNTIL: {"$lte": now}}, {CLAIM: None}]}
         )
 
-    def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
+    def delete_claimed(
+        self, q: str, ids: Sequence[str], claims: Sequence[str], remembered: Mapping[str, int] = NOTHING
+    ) -> int:
         return self._delete(
-            keys(q, ids), lambda now: {HIDDEN_UNTIL: {"$gt": now}, CLAIM: {"$in": list(claims)}}
+            q, ids, remembered, lambda now: {HIDDEN_UNTIL: {"$gt": now}, CLAIM: {"$in": list(claims)}}
         )
 
-    def _delete(self, keys_: list[str], condition: Callable[[int], dict[str, Any]]) -> int:
+    def _delete(
+        self, q: str, ids: Sequence[str], remembered: Mapping[str, int], condition: Callable[[int], dict[str, Any]]
+    ) -> int:
+        """Delete messages that meet a condition. Those that are remembered become tombstones, each in one step.
+
+        The driver sends these updates again if their answer is lost, and the server counts them once.
+        """
         with self._calls():
-            one = len(keys_) == 1
-            return self._database.delete(
-                {"_id": keys_[0] if one else {"$in": keys_}, **condition(self.clock.now())}, one
-            )
+            met = condition(self.clock.now())
+            buried = [
+                ReplaceOne({"_id": f"{q}/{id_}", **met}, {QUEUE: q, EXPIRES: DatetimeMS(remembered[id_])})
+                for id_ in dict.fromkeys(ids) if id_ in remembered
+            ] if remembered else []
+            count = self._messages.bulk_write(buried, ordered=False).matched_count if buried else 0
+            rest = keys(q, [id_ for id_ in ids if id_ not in remembered] if buried else ids)
+            if buried and not rest:
+                return count
+            one = len(rest) == 1
+            return count + self._database.delete({"_id": rest[0] if one else {"$in": rest}, **met}, one)
 
     def purge(self, q: str) -> None:
         with self._calls():

@@ -133,7 +133,7 @@ class MongoDBLanding(LandedStore):
             return set()
         documents = [to_document(q, m) for m in messages]
         if owner is not None:
-            existed = self._land_under_lease(q, documents, owner, Way(_documents, LANDED_AT_ONCE, KNOWN))
+            existed = self._land_under_lease(q, documents, owner, Way(documents_of, LANDED_AT_ONCE, KNOWN))
             return {messages[index].id for index in existed}
         with self._calls(), _unstorable():
             if sum([len(m.body) + len(m.properties or b"") for m in messages]) <= DIRECTLY:
@@ -213,7 +213,7 @@ class MongoDBLanding(LandedStore):
             self._messages.insert_many(documents, ordered=False)
             return []
         except BulkWriteError as error:
-            there = _duplicates(error)
+            there = duplicates(error)
         positions = self._positions([documents[index]["_id"] for index in there])
         return [index for index in there if positions.get(documents[index]["_id"]) != documents[index][POSITION]]
 
@@ -232,7 +232,7 @@ class MongoDBLanding(LandedStore):
             try:
                 self._messages.insert_many(documents, ordered=False)
             except BulkWriteError as error:
-                _duplicates(error)
+                duplicates(error)
             landed = self._messages.find({"_id": {"$in": keys(q, expires)}, **LANDED}, projection=["_id"])
             return {id_of(d) for d in landed}
 
@@ -247,7 +247,7 @@ class MongoDBLanding(LandedStore):
         return known
 
 
-def _documents(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def documents_of(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Stages from a lease to documents."""
     return [
         {"$project": {"landing": {"$literal": documents}}},
@@ -282,7 +282,7 @@ def _unstorable() -> Iterator[None]:
         raise Unstorable(f"MongoDB: {type(error).__name__}: {str(error)[:MAX_ERROR]}") from error
 
 
-def _duplicates(error: BulkWriteError) -> list[int]:
+def duplicates(error: BulkWriteError) -> list[int]:
     """Which documents existed. Raises Unstorable, or the error again when it says something else too."""
     failures = error.details["writeErrors"]
     for failure in failures:

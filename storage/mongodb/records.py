@@ -1,4 +1,4 @@
-"""What the catalogue in MongoDB keeps besides queues: locks, records, marks of bridged queues."""
+"""What the catalogue in MongoDB keeps besides queues: locks, records, reservations, marks of bridged queues."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from uuid import uuid4
 
 from bson import DatetimeMS
 from pymongo import ASCENDING
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from storage.catalogue import Catalogue
 from storage.model import Clock, Record, new_version
 from storage.mongodb.database import Database
+from storage.mongodb.documents import SCOPE, UNTIL
+from storage.mongodb.landing import duplicates
 
 #: How long the time at which a lock was released is kept, in milliseconds.
 LOCKS_KNOWN_FOR = 60_000
@@ -20,13 +22,14 @@ LOCKS_KNOWN_FOR = 60_000
 #: Field of a lock: when the server removes its document.
 LOCK_EXPIRES = "e"
 
-#: Fields of a record; ``_id`` is ``<kind>/<name>``.
+#: Fields of a record; ``_id`` is ``<kind>/<name>``. Those of a reservation, whose ``_id`` is its name, are these and
+#: two more (documents.py).
 DATA = "d"
 RECORD_VERSION = "v"
 
 
 class MongoDBRecords(Catalogue):
-    """The first half of the catalogue: the collections ``locks``, ``records`` and ``bridged``."""
+    """The first half of the catalogue: the collections ``locks``, ``records``, ``reservations`` and ``bridged``."""
 
     def __init__(self, database: Database, clock: Clock):
         """``clock``: the side-store itself."""
@@ -34,6 +37,7 @@ class MongoDBRecords(Catalogue):
         self._bridged = database.bridged
         self._locks = database.locks
         self._records = database.records
+        self._reservations = database.reservations
         self._clock = clock
 
     # -- locks --------------------------------------------------------------------------------------------------
@@ -102,6 +106,56 @@ class MongoDBRecords(Catalogue):
     def delete_record(self, kind: str, name: str) -> bool:
         with self._calls():
             return self._records.delete_one({"_id": f"{kind}/{name}"}).deleted_count == 1
+
+    # -- reservations -------------------------------------------------------------------------------------------
+
+    def reserve(self, scope: str, entries: Mapping[str, bytes], expires: int, version: int) -> dict[str, Record]:
+        fields = {SCOPE: scope, RECORD_VERSION: version, UNTIL: DatetimeMS(expires)}
+        missing = [{"_id": name, DATA: data, **fields} for name, data in entries.items()]
+        there: dict[str, Record] = {}
+        with self._calls():
+            while missing:
+                try:
+                    self._reservations.insert_many(missing, ordered=False)
+                    break
+                except BulkWriteError as error:
+                    existing = {missing[index]["_id"]: missing[index] for index in duplicates(error)}
+                for found in list(self._reservations.find({"_id": {"$in": list(existing)}})):
+                    if found[RECORD_VERSION] == version or self._replaced(found, existing[found["_id"]]):
+                        del existing[found["_id"]]
+                    elif int(found[UNTIL]) > self._clock.now():
+                        del existing[found["_id"]]
+                        there[found["_id"]] = Record(found["_id"], bytes(found[DATA]), found[RECORD_VERSION])
+                missing = list(existing.values())  # they have been removed or replaced meanwhile
+        return there
+
+    def _replaced(self, found: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
+        """Put a document into the place of one that has expired, unless somebody was quicker."""
+        return int(found[UNTIL]) <= self._clock.now() and self._reservations.replace_one(
+            {"_id": found["_id"], RECORD_VERSION: found[RECORD_VERSION]}, document
+        ).matched_count == 1
+
+    def change_reserved(self, name: str, version: int, data: bytes, expires: int) -> int | None:
+        changed = new_version()
+        with self._calls():
+            result = self._reservations.update_one(
+                self._reserved(name, version),
+                {"$set": {DATA: data, RECORD_VERSION: changed, UNTIL: DatetimeMS(expires)}},
+            )
+        return changed if result.matched_count else None
+
+    def unreserve(self, name: str, version: int) -> bool:
+        with self._calls():
+            return self._reservations.delete_one(self._reserved(name, version)).deleted_count == 1
+
+    def _reserved(self, name: str, version: int) -> dict[str, Any]:
+        return {"_id": name, RECORD_VERSION: version, UNTIL: {"$gt": DatetimeMS(self._clock.now())}}
+
+    def count_reserved(self, scope: str, most: int) -> int:
+        with self._calls():
+            return self._reservations.count_documents(
+                {SCOPE: scope, UNTIL: {"$gt": DatetimeMS(self._clock.now())}}, limit=most, hint="scope"
+            )
 
     # -- queues that read from an exchange of other applications -------------------------------------------------
 

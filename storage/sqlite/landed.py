@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage.combining import Combiner
 from storage.errors import QueueGone
+from storage.landed import NOTHING
 from storage.model import Claim, Clock, Message, Ring, Stats
 from storage.sqlite.database import Database
-from storage.sqlite.moving import SQLiteMoving
-from storage.sqlite.rows import MESSAGE, to_message
+from storage.sqlite.grouping import SQLiteGrouping, claim_free, put_back
+from storage.sqlite.rows import MESSAGE, MESSAGES, opened_by, to_message
 from storage.sqlite.schema import marks, sql
 
 #: A statement that may read everything checks the time after this many steps of SQLite, which take some milliseconds.
 INSTRUCTIONS = 100_000
 
-#: Condition for messages that a key ring does not decrypt: the ring lacks their key, or ``sealed`` names the ring.
-NOT_BY_RING = (
-    "typeof(sealed) = 'text' AND ((substr(sealed, 1, 1) = 'k' AND substr(sealed, 1, 16) NOT IN ({}))"
-    " OR instr(sealed, ?) > 0)"
-)
-
-
-class SQLiteLanded(SQLiteMoving):
-    """The fourth part of the landed store: what reads, claims, changes and removes messages."""
+class SQLiteLanded(SQLiteGrouping):
+    """The fifth part of the landed store: what reads, claims, changes and removes messages."""
 
     def __init__(self, database: Database, clock: Clock):
         super().__init__(database, clock)
@@ -41,29 +35,20 @@ class SQLiteLanded(SQLiteMoving):
 
     def find_free(self, q: str, limit: int, ring: Ring | None = None) -> tuple[list[Message], bool]:
         now = self.clock.now()
-        opened, values = _opened_by(ring)
+        opened, values = opened_by(ring)
         with self._database.read() as db:
             over = db.execute(
                 sql("SELECT 1 FROM messages WHERE q = ? AND hidden_until > 0 AND hidden_until <= ? LIMIT 1"), (q, now)
             ).fetchone()
         if over:
-            def change(db: sqlite3.Connection) -> None:
-                db.execute(
-                    sql(
-                        "UPDATE messages SET hidden_until = 0, claim = NULL, claim_ttl = 0"
-                        " WHERE q = ? AND hidden_until > 0 AND hidden_until <= ?"
-                    ),
-                    (q, now),
-                )
-
-            self._database.write(change)
+            self._database.write(lambda db: put_back(db, q, now))
         with self._database.read() as db:
             # The lease first: who lands and gives it back between the two is seen that way.
             lease = db.execute("SELECT owner IS NOT NULL AND until > ? FROM leases WHERE q = ?", (now, q)).fetchone()
             rows = db.execute(
                 sql(
-                    f"SELECT {MESSAGE} FROM messages WHERE q = ? AND hidden_until = 0 AND expires > ?"  # nosec B608
-                    f"{opened} ORDER BY position LIMIT ?"
+                    f"SELECT {MESSAGE} FROM {MESSAGES} WHERE q = ? AND hidden_until = 0 AND expires > ?"  # nosec B608
+                    f" AND {opened} ORDER BY position LIMIT ?"
                 ),
                 (q, now, *values, limit),
             )
@@ -73,29 +58,14 @@ class SQLiteLanded(SQLiteMoving):
         return messages, lease is not None and bool(lease[0])
 
     def claim(self, q: str, messages: Sequence[Message], claim: Claim) -> list[Message]:
-        statement = sql(
-            "UPDATE messages SET hidden_until = ?, claim = ?, claim_ttl = ?, claims = claims + 1,"  # nosec B608
-            f" expires = max(expires, ?) WHERE q = ? AND id = ? AND hidden_until = 0 RETURNING {MESSAGE}"
-        )
-
-        def change(db: sqlite3.Connection) -> list[Message]:
-            got = []
-            for message in messages:
-                row = db.execute(
-                    statement, (claim.expires, claim.id, claim.ttl, claim.keep_until, q, message.id)
-                ).fetchone()
-                if row:
-                    got.append(to_message(row))
-            return got
-
-        return self._database.write(change)
+        return self._database.write(lambda db: claim_free(db, q, messages, claim))
 
     def get_claim(self, q: str, claim_id: str) -> list[Message]:
         now = self.clock.now()
         with self._database.read() as db:
             rows = db.execute(
                 sql(
-                    f"SELECT {MESSAGE} FROM messages WHERE claim = ? AND q = ?"  # nosec B608
+                    f"SELECT {MESSAGE} FROM {MESSAGES} WHERE claim = ? AND q = ?"  # nosec B608
                     " AND hidden_until > ? AND expires > ? ORDER BY position"
                 ),
                 (claim_id, q, now, now),
@@ -154,12 +124,12 @@ class SQLiteLanded(SQLiteMoving):
         if not delayed:
             where += " AND (hidden_until <= ? OR claim IS NOT NULL)"
             values.append(now)
-        opened, more = _opened_by(ring)
-        where += opened
+        opened, more = opened_by(ring)
+        where += f" AND {opened}"
         values += more
         with self._database.read() as db:
             rows = db.execute(
-                sql(f"SELECT {MESSAGE} FROM messages WHERE {where} ORDER BY position LIMIT ?"),  # nosec B608
+                sql(f"SELECT {MESSAGE} FROM {MESSAGES} WHERE {where} ORDER BY position LIMIT ?"),  # nosec B608
                 (*values, limit),
             ).fetchall()
         return [[to_message(row) for row in rows]] * len(calls)
@@ -168,7 +138,7 @@ class SQLiteLanded(SQLiteMoving):
         with self._database.read() as db:
             rows = db.execute(
                 sql(
-                    f"SELECT {MESSAGE} FROM messages WHERE q = ? AND expires > ?"  # nosec B608
+                    f"SELECT {MESSAGE} FROM {MESSAGES} WHERE q = ? AND expires > ?"  # nosec B608
                     f" AND id IN ({marks(ids)})"
                 ),
                 (q, self.clock.now(), *ids),
@@ -182,7 +152,7 @@ class SQLiteLanded(SQLiteMoving):
         with self._database.read() as db:
             row = db.execute(
                 sql(
-                    f"SELECT {MESSAGE} FROM messages WHERE q = ? AND expires > ?"  # nosec B608
+                    f"SELECT {MESSAGE} FROM {MESSAGES} WHERE q = ? AND expires > ?"  # nosec B608
                     f" ORDER BY position {order} LIMIT 1"
                 ),
                 (q, self.clock.now()),
@@ -226,27 +196,32 @@ class SQLiteLanded(SQLiteMoving):
 
         self._database.write(change)
 
-    def delete_unclaimed(self, q: str, ids: Sequence[str]) -> int:
-        def change(db: sqlite3.Connection) -> int:
-            return db.execute(
-                sql(
-                    "DELETE FROM messages WHERE q = ? AND (claim IS NULL OR hidden_until <= ?)"  # nosec B608
-                    f" AND id IN ({marks(ids)})"
-                ),
-                (q, self.clock.now(), *ids),
-            ).rowcount
+    def delete_unclaimed(self, q: str, ids: Sequence[str], remembered: Mapping[str, int] = NOTHING) -> int:
+        return self._delete(q, ids, None, remembered)
 
-        return self._database.write(change)
+    def delete_claimed(
+        self, q: str, ids: Sequence[str], claims: Sequence[str], remembered: Mapping[str, int] = NOTHING
+    ) -> int:
+        return self._delete(q, ids, claims, remembered)
 
-    def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
+    def _delete(
+        self, q: str, ids: Sequence[str], claims: Sequence[str] | None, remembered: Mapping[str, int]
+    ) -> int:
+        """Delete what one of the claims holds, or with None what no live claim holds."""
         def change(db: sqlite3.Connection) -> int:
-            return db.execute(
-                sql(
-                    f"DELETE FROM messages WHERE q = ? AND hidden_until > ? AND id IN ({marks(ids)})"  # nosec B608
-                    f" AND +claim IN ({marks(claims)})"
-                ),
-                (q, self.clock.now(), *ids, *claims),
-            ).rowcount
+            values: list[Any] = [self.clock.now(), *(claims or ())]
+            where = "(claim IS NULL OR hidden_until <= ?)"
+            if claims is not None:
+                where = f"hidden_until > ? AND +claim IN ({marks(claims)})"
+            statement = sql(f"DELETE FROM messages WHERE q = ? AND id IN ({marks(ids)}) AND {where}")  # nosec B608
+            if not remembered:
+                return db.execute(statement, (q, *ids, *values)).rowcount
+            deleted = db.execute(f"{statement} RETURNING id", (q, *ids, *values)).fetchall()
+            db.executemany(
+                "INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)",
+                [(q, id_, remembered[id_]) for (id_,) in deleted if id_ in remembered],
+            )
+            return len(deleted)
 
         return self._database.write(change)
 
@@ -257,9 +232,3 @@ class SQLiteLanded(SQLiteMoving):
 
         self._database.write(change)
 
-
-def _opened_by(ring: Ring | None) -> tuple[str, list[str]]:
-    """A condition on the messages that a ring may open, and the condition's values."""
-    if ring is None:
-        return "", []
-    return f" AND NOT ({NOT_BY_RING.format(marks(ring.keys))})", [*ring.keys, f"?{ring.id}"]

@@ -63,15 +63,17 @@ class SQLiteLanding(LandedStore):
         def change(db: sqlite3.Connection) -> set[str]:
             check_alive(db, q)
             if owner is not None:
-                _check_lease(db, q, owner, self.clock.now())
+                check_lease(db, q, owner, self.clock.now())
             return _insert(db, q, messages)
 
         return self._database.write(change)
 
-    def append(self, q: str, messages: Sequence[Message]) -> None:
+    def append(self, q: str, messages: Sequence[Message], again: bool = False) -> None:
         def change(db: sqlite3.Connection) -> None:
-            _copy(db, q, messages, self.clock.now())
-            if not _append(db, q, messages, self.clock.now()):
+            known = _known(db, q, [message.id for message in messages]) if again else ()
+            new = [message for message in messages if message.id not in known]
+            _copy(db, q, new, self.clock.now())
+            if not _append(db, q, new, self.clock.now()):
                 raise QueueGone(q)
 
         self._database.write(change)
@@ -79,7 +81,7 @@ class SQLiteLanding(LandedStore):
     def land_copied(self, q: str, messages: Sequence[Message], owner: str) -> None:
         def change(db: sqlite3.Connection) -> None:
             check_alive(db, q)
-            _check_lease(db, q, owner, self.clock.now())
+            check_lease(db, q, owner, self.clock.now())
             _copy(db, q, [replace(message) for message in messages], self.clock.now())
             _insert(db, q, messages)
 
@@ -100,12 +102,7 @@ class SQLiteLanding(LandedStore):
     def landed_or_deleted(self, q: str, ids: Sequence[str]) -> set[str]:
         with self._database.read() as db:
             check_alive(db, q)
-            rows = db.execute(
-                f"SELECT id FROM messages WHERE q = ? AND id IN ({marks(ids)})"  # nosec B608
-                f" UNION SELECT id FROM tombstones WHERE q = ? AND id IN ({marks(ids)})",
-                (q, *ids, q, *ids),
-            )
-            return {row[0] for row in rows}
+            return _known(db, q, ids)
 
 
 def open_queue(db: sqlite3.Connection, q: str, last: int = 0, copies: Sequence[str] = ()) -> None:
@@ -135,10 +132,20 @@ def check_alive(db: sqlite3.Connection, q: str) -> None:
         raise QueueGone(q)
 
 
-def _check_lease(db: sqlite3.Connection, q: str, owner: str, now: int) -> None:
+def check_lease(db: sqlite3.Connection, q: str, owner: str, now: int) -> None:
     """Raises LeaseLost unless ``owner`` holds the lease at ``now`` (ms)."""
     if not db.execute("SELECT 1 FROM leases WHERE q = ? AND owner = ? AND until > ?", (q, owner, now)).fetchone():
         raise LeaseLost(q)
+
+
+def _known(db: sqlite3.Connection, q: str, ids: Sequence[str]) -> set[str]:
+    """Those of the ids that have landed, or have a tombstone."""
+    rows = db.execute(
+        f"SELECT id FROM messages WHERE q = ? AND id IN ({marks(ids)})"  # nosec B608
+        f" UNION SELECT id FROM tombstones WHERE q = ? AND id IN ({marks(ids)})",
+        (q, *ids, q, *ids),
+    )
+    return {row[0] for row in rows}
 
 
 def _last(db: sqlite3.Connection, q: str) -> int:
@@ -182,4 +189,6 @@ def _insert(db: sqlite3.Connection, q: str, messages: Sequence[Message]) -> set[
              m.key if m.encrypted and m.key else m.encrypted, m.body, m.properties),
         ).rowcount:
             left_out.add(m.id)
+        elif m.group or m.dedup_id:
+            db.execute("INSERT OR REPLACE INTO grouped VALUES (?, ?, ?, ?)", (q, m.id, m.group, m.dedup_id))
     return left_out

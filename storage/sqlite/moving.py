@@ -9,7 +9,7 @@ from contextlib import closing
 from storage.model import MOST_EXPORTED, Message, content_size, within_bytes
 from storage.sqlite.copying import SQLiteCopying
 from storage.sqlite.landing import close_queue, open_queue, remove_queue
-from storage.sqlite.rows import MESSAGE, to_message
+from storage.sqlite.rows import MESSAGE, MESSAGES, to_message
 from storage.sqlite.schema import sql
 
 
@@ -32,7 +32,7 @@ class SQLiteMoving(SQLiteCopying):
     def export(self, q: str, after: int, limit: int, most_bytes: int = MOST_EXPORTED) -> list[Message]:
         with self._database.read() as db, closing(db.execute(
             sql(
-                f"SELECT {MESSAGE} FROM messages WHERE q = ? AND position > ? AND expires > ?"  # nosec B608
+                f"SELECT {MESSAGE} FROM {MESSAGES} WHERE q = ? AND position > ? AND expires > ?"  # nosec B608
                 " ORDER BY position LIMIT ?"
             ),
             (q, after, self.clock.now(), limit),

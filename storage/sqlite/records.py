@@ -1,8 +1,9 @@
-"""What the catalogue in an SQLite file keeps besides queues: locks, records, marks of bridged queues."""
+"""What the catalogue in an SQLite file keeps besides queues: locks, records, reservations, marks of bridged queues."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from uuid import uuid4
 
 from storage.catalogue import Catalogue
@@ -14,7 +15,7 @@ LOCKS_KNOWN_FOR = 60_000
 
 
 class SQLiteRecords(Catalogue):
-    """The first half of the catalogue: the tables ``locks``, ``records`` and ``bridged``."""
+    """The first half of the catalogue: the tables ``locks``, ``records``, ``reservations`` and ``bridged``."""
 
     def __init__(self, database: Database, clock: Clock):
         """``clock``: the side-store itself."""
@@ -24,6 +25,7 @@ class SQLiteRecords(Catalogue):
     def remove_expired(self, db: sqlite3.Connection, now: int) -> None:
         """Remove what is not needed any more; ``now`` in ms."""
         db.execute("DELETE FROM locks WHERE until <= ?", (now - LOCKS_KNOWN_FOR,))
+        db.execute("DELETE FROM reservations WHERE until <= ?", (now,))
 
     # -- locks --------------------------------------------------------------------------------------------------
 
@@ -92,6 +94,68 @@ class SQLiteRecords(Catalogue):
         return bool(self._database.write(
             lambda db: db.execute("DELETE FROM records WHERE kind = ? AND name = ?", (kind, name)).rowcount
         ))
+
+    # -- reservations -------------------------------------------------------------------------------------------
+
+    def reserve(self, scope: str, entries: Mapping[str, bytes], expires: int, version: int) -> dict[str, Record]:
+        def change(db: sqlite3.Connection) -> dict[str, Record]:
+            now = self._clock.now()
+            there: dict[str, Record] = {}
+            for name, data in entries.items():
+                row = db.execute(
+                    "SELECT name, data, version FROM reservations WHERE name = ? AND until > ?", (name, now)
+                ).fetchone()
+                if row:
+                    there[name] = Record(*row)
+                else:
+                    db.execute(
+                        "INSERT OR REPLACE INTO reservations VALUES (?, ?, ?, ?, ?)",
+                        (name, scope, data, version, expires),
+                    )
+            return there
+
+        return self._database.write(change)
+
+    def change_reserved(self, name: str, version: int, data: bytes, expires: int) -> int | None:
+        changed = new_version()
+
+        def change(db: sqlite3.Connection) -> int | None:
+            return changed if db.execute(
+                "UPDATE reservations SET data = ?, version = ?, until = ? WHERE name = ? AND version = ? AND until > ?",
+                (data, changed, expires, name, version, self._clock.now()),
+            ).rowcount else None
+
+        return self._database.write(change)
+
+    def change_all_reserved(self, changes: Mapping[str, tuple[int, bytes]], expires: int) -> None:
+        def change(db: sqlite3.Connection) -> None:
+            now = self._clock.now()
+            db.executemany(
+                "UPDATE reservations SET data = ?, version = ?, until = ? WHERE name = ? AND version = ? AND until > ?",
+                [
+                    (data, new_version(), expires, name, version, now)
+                    for name, (version, data) in changes.items()
+                ],
+            )
+
+        self._database.write(change)
+
+    def unreserve(self, name: str, version: int) -> bool:
+        def change(db: sqlite3.Connection) -> bool:
+            return bool(db.execute(
+                "DELETE FROM reservations WHERE name = ? AND version = ? AND until > ?",
+                (name, version, self._clock.now()),
+            ).rowcount)
+
+        return self._database.write(change)
+
+    def count_reserved(self, scope: str, most: int) -> int:
+        with self._database.read() as db:
+            count: int = db.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM reservations WHERE scope = ? AND until > ? LIMIT ?)",
+                (scope, self._clock.now(), most),
+            ).fetchone()[0]
+        return count
 
     # -- queues that read from an exchange of other applications -------------------------------------------------
 

@@ -7,6 +7,9 @@ Earlier versions insert queues without naming the columns, so the table ``queues
 and moves are in ``placements``, which has a row for a queue that is in another pool than the default one, or moves;
 ``notifying`` has a row for a queue that has had a subscription. A row whose ``incarnation`` is not the queue's says
 nothing: an earlier version has deleted the queue that it was about.
+
+Nor must ``messages`` get any more columns. ``grouped`` has a row for a message with a group or a dedup id. A trigger
+removes it with its message, also when an earlier version deletes that.
 """
 
 from __future__ import annotations
@@ -57,6 +60,12 @@ CREATE INDEX IF NOT EXISTS messages_by_visibility ON messages (q, hidden_until, 
 CREATE INDEX IF NOT EXISTS messages_by_position ON messages (q, position);
 CREATE INDEX IF NOT EXISTS messages_by_claim ON messages (claim) WHERE claim IS NOT NULL;
 CREATE INDEX IF NOT EXISTS messages_by_expiry ON messages (expires);
+CREATE TABLE IF NOT EXISTS grouped (
+    q TEXT, id TEXT, group_name TEXT NOT NULL, dedup_id TEXT NOT NULL, PRIMARY KEY (q, id)
+) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS grouped_till_deleted AFTER DELETE ON messages BEGIN
+    DELETE FROM grouped WHERE q = OLD.q AND id = OLD.id;
+END;
 CREATE TABLE IF NOT EXISTS tombstones (q TEXT, id TEXT, expires INTEGER NOT NULL, PRIMARY KEY (q, id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS tombstones_by_expiry ON tombstones (expires);
 CREATE TABLE IF NOT EXISTS bridged (q TEXT PRIMARY KEY, mark TEXT NOT NULL) WITHOUT ROWID;
@@ -73,6 +82,11 @@ CREATE TABLE IF NOT EXISTS bindings (q TEXT, copy TEXT, PRIMARY KEY (q, copy)) W
 CREATE TABLE IF NOT EXISTS records (
     kind TEXT, name TEXT, data BLOB NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reservations (
+    name TEXT PRIMARY KEY, scope TEXT NOT NULL, data BLOB NOT NULL, version INTEGER NOT NULL, until INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS reservations_by_scope ON reservations (scope, until);
+CREATE INDEX IF NOT EXISTS reservations_by_end ON reservations (until);
 CREATE TABLE IF NOT EXISTS locks (name TEXT PRIMARY KEY, owner TEXT, until INTEGER NOT NULL) WITHOUT ROWID;
 """)
 

@@ -8,6 +8,7 @@ from storage.suite.appending import AppendingTests
 from storage.suite.claiming import ClaimingTests
 from storage.suite.claims import ClaimTests
 from storage.suite.copies import CopyOrderTests, CopyTests
+from storage.suite.grouping import GroupCrowdTests, GroupTests
 from storage.suite.keys import KeyTests
 from storage.suite.landing import LandingTests
 from storage.suite.leases import LeaseTests
@@ -18,6 +19,8 @@ from storage.suite.queues import QueueTests
 from storage.suite.reading import ReadingTests
 from storage.suite.ready import NotifyingTests, ReadyTests
 from storage.suite.records import RecordTests
+from storage.suite.remembering import RememberingTests
+from storage.suite.reservations import ReservationTests
 from storage.suite.support import (
     CROWD,
     HOUR,
@@ -41,7 +44,8 @@ __all__ = [
 
 
 class SideStoreSuite(
-    QueueTests, ListingTests, PoolTests, RecordTests, KeyTests, LeaseTests, LandingTests, AppendingTests, ClaimingTests,
-    ClaimTests, ReadingTests, MovingTests, CopyTests, CopyOrderTests, ReadyTests, NotifyingTests,
+    QueueTests, ListingTests, PoolTests, RecordTests, ReservationTests, KeyTests, LeaseTests, LandingTests,
+    AppendingTests, ClaimingTests, ClaimTests, ReadingTests, MovingTests, CopyTests, CopyOrderTests, ReadyTests,
+    NotifyingTests, GroupTests, GroupCrowdTests, RememberingTests,
 ):
-    """One test for each promise of storage/base.py, catalogue.py, landed.py and copying.py."""
+    """One test for each promise of storage/base.py, catalogue.py, landed.py, grouping.py and copying.py."""

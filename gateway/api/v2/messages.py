@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from gateway.core.errors import NotFound
 from gateway.core.ids import USABLE_ID
 from gateway.core.messages.post import Post
+from gateway.core.once.key import Key
 from gateway.web.context import Context
 from storage.model import Message
 
 
-def post(context: Context, queue: str, *, posts: list[Post], size: int) -> list[str]:
-    """Post messages, from a request of ``size`` bytes; their ids."""
-    return context.core.messages.post(context.project, queue, context.client, posts, size)
+def post(context: Context, queue: str, *, posts: list[Post], size: int, key: Key | None = None) -> list[str]:
+    """Post messages, from a request of ``size`` bytes; their ids. With a ``key`` they are posted once."""
+    return context.core.messages.post(context.project, queue, context.client, posts, size, key)
 
 
 def list_(

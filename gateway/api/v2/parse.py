@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.api.v2 import sharing
+from gateway.api.v2.idempotency import KEY_HEADER, read_key
 from gateway.core.errors import InvalidInput
 from gateway.core.ids import USABLE_ID
 from gateway.core.messages.post import Post
@@ -16,6 +17,9 @@ PATCH_TYPE = "application/openstack-messaging-v2.0-json-patch"
 
 #: Parameters of the list of queues that are not metadata filters.
 LIST_KEYS = frozenset({"limit", "marker", "detailed", "name", "with_count"})
+
+#: Longest group and dedup_id, in characters.
+MAX_LABEL = 128
 
 PURGE_TYPES = ("messages", "subscriptions")
 PURGE_KEYS = frozenset({"resource_types"})
@@ -107,14 +111,18 @@ def _string_list(document: dict[str, Any], key: str, default: list[str], allowed
 
 
 def posts(call: Call) -> dict[str, Any]:
-    """Messages to post, and the bytes of the request. Raises TooFast."""
+    """Messages to post, the bytes of the request, and its Idempotency-Key. Raises TooFast."""
     data = call.body()
     if call.service.byte_rate is not None:
         call.service.byte_rate.take(call.project, len(data))
     messages = body.parse_object(data).get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidInput("'messages' must be a list of messages and not empty", body.TITLE)
-    return {"posts": [_post(message) for message in messages], "size": len(data)}
+    key = call.request.environ.get(KEY_HEADER)
+    return {
+        "posts": [_post(message) for message in messages], "size": len(data),
+        "key": None if key is None else read_key(key, data),
+    }
 
 
 def _post(message: Any) -> Post:
@@ -125,9 +133,22 @@ def _post(message: Any) -> Post:
     properties = message.get("properties")
     if properties is not None and not isinstance(properties, dict):
         raise InvalidInput("'properties' must be an object", body.TITLE)
+    if "group" in message or "dedup_id" in message:
+        group, dedup_id = _label(message, "group"), _label(message, "dedup_id")
+    else:
+        group = dedup_id = None
     return Post(
-        body.encode(message["body"]), body.integer(message, "ttl"), body.integer(message, "delay"), properties
+        body.encode(message["body"]), body.integer(message, "ttl"), body.integer(message, "delay"), properties,
+        group, dedup_id,
     )
+
+
+def _label(message: dict[str, Any], key: str) -> str | None:
+    """A group or dedup_id; None when it is missing or null."""
+    value = message.get(key)
+    if value is None or (isinstance(value, str) and 1 <= len(value) <= MAX_LABEL and value.isprintable()):
+        return value
+    raise InvalidInput(f"{key!r} must be a string of 1 to {MAX_LABEL} printable characters", body.TITLE)
 
 
 def messages_or_page(call: Call) -> dict[str, Any]:

@@ -93,6 +93,16 @@ TRANSPORT_OPTS = (
         "message_delete_with_claim_id", default=_LIMITS.message_delete_with_claim_id,
         help="Require claim_ids in each request that deletes messages by a list of ids.",
     ),
+    cfg.IntOpt(
+        "idempotency_ttl", default=_LIMITS.idempotency_ttl, min=60, max=2**31 - 1,
+        help="Time in seconds for which a post with an Idempotency-Key is remembered. A repetition within this time"
+             " gets the first answer again and enqueues nothing.",
+    ),
+    cfg.IntOpt(
+        "max_idempotency_keys", default=_LIMITS.max_idempotency_keys, min=1, max=2**31 - 1,
+        help="Maximum number of Idempotency-Keys that are remembered for a project. A post with a further key is"
+             " refused (403). It is an approximate limit, because gateways count now and then.",
+    ),
 )
 
 ENCRYPTION_OPTS = (

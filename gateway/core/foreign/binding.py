@@ -53,13 +53,16 @@ Down = tuple[str, str | None]
 SIDE_STORE: Down = ("side-store", None)
 
 
-def bind(bridge: ForeignBridge, queue: str, binding: Binding) -> None:
-    """Bind a queue of ours, which is created if it is missing. Raises NotFound when the exchange is missing."""
+def bind(bridge: ForeignBridge, queue: str, binding: Binding, in_order: bool = False) -> None:
+    """Bind a queue of ours, which is created if it is missing: ``in_order`` as for Bridge.create.
+
+    Raises NotFound when the exchange is missing.
+    """
     try:
         try:
             bridge.bind(queue, binding)
         except QueueMissing:
-            bridge.create(queue)
+            bridge.create(queue, in_order=in_order)
             bridge.bind(queue, binding)
     except ExchangeMissing as error:
         raise NotFound(f"The broker has no exchange {binding.exchange}, which this queue is bridged to") from error

@@ -10,6 +10,7 @@ from gateway.core.messages.popping import Popping
 from gateway.core.messages.posting import Posting
 from gateway.core.messages.reading import Reading
 from gateway.core.messages.seeking import Seeking
+from gateway.core.once.once import Once
 from gateway.core.queues.directory import Directory
 from gateway.core.sealing import Sealing
 
@@ -18,12 +19,13 @@ class Messages:
     """The messages of all queues. Each attribute is a method of the class for its verb."""
 
     def __init__(
-        self, directory: Directory, dead_letters: DeadLetters, limits: Limits, ids: IdMaker, sealing: Sealing
+        self, directory: Directory, dead_letters: DeadLetters, limits: Limits, ids: IdMaker, sealing: Sealing,
+        once: Once,
     ):
         seeking = Seeking(limits)
         reading = Reading(directory, sealing, seeking)
         deleting = Deleting(directory, seeking, limits)
-        self.post = Posting(directory, limits, ids, sealing).post
+        self.post = Posting(directory, limits, ids, sealing, once).post
         self.list = reading.list
         self.get = reading.get
         self.stats = reading.stats

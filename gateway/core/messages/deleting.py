@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from gateway.config.limits import Limits
 from gateway.core.errors import Forbidden, InvalidInput
-from gateway.core.ids import made_at
+from gateway.core.ids import made_at, remembered
 from gateway.core.messages.seeking import SOUGHT_AT_MOST, Seeking
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
@@ -32,7 +32,7 @@ class Deleting:
             if held:
                 raise Forbidden(f"Message {id_} is claimed; give its claim_id to delete it")
             return everything
-        if info.pool.store.landed.delete_claimed(info.key, [id_], [claim_id]):
+        if info.pool.store.landed.delete_claimed(info.key, [id_], [claim_id], remembered([id_], info.pool.store.now)):
             MESSAGES.labels("deleted").inc()
             return True
         # Nothing was deleted: find out why (rarely needed, so not asked before).
@@ -57,8 +57,9 @@ class Deleting:
         Returns those that stay, and whether all of the others were there.
         """
         ids = list(dict.fromkeys(ids))
-        deleted = info.pool.store.landed.delete_claimed(info.key, ids, claim_ids) if claim_ids else 0
-        deleted += info.pool.store.landed.delete_unclaimed(info.key, ids)
+        again = remembered(ids, info.pool.store.now)
+        deleted = info.pool.store.landed.delete_claimed(info.key, ids, claim_ids, again) if claim_ids else 0
+        deleted += info.pool.store.landed.delete_unclaimed(info.key, ids, again)
         held: set[str] = set()
         if deleted < len(ids):
             held = {message.id for message in info.pool.store.landed.get_messages(info.key, ids)}
@@ -78,7 +79,8 @@ class Deleting:
         held = {id_ for id_, message in found.items() if message.claim is not None and message.hidden_until > now}
         doomed = found.keys() - held
         doomed |= self._bury(info, self._seeking.may_wait(info, ids) - found.keys())
-        deleted = info.pool.store.landed.delete_unclaimed(info.key, list(doomed)) if doomed else 0
+        again = remembered([*doomed], info.pool.store.now)
+        deleted = info.pool.store.landed.delete_unclaimed(info.key, list(doomed), again) if doomed else 0
         if deleted < len(doomed):
             held |= {message.id for message in info.pool.store.landed.get_messages(info.key, list(doomed))}
         return deleted, held

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from gateway.config.limits import MIN_CLAIM_TTL
 from gateway.core.dead_letters import DeadLetters
+from gateway.core.ids import remembered
 from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import Sealing
@@ -41,7 +42,8 @@ class Popping:
         claimed = [message.id for message in popped if message.claim is not None]
         if claimed:
             try:
-                deleted = info.pool.store.landed.delete_claimed(info.key, claimed, [claim.id])
+                again = remembered(claimed, info.pool.store.now)
+                deleted = info.pool.store.landed.delete_claimed(info.key, claimed, [claim.id], again)
                 if deleted < len(claimed):
                     popped = [*self._without_lost(info, popped, deleted)]
             except StoreError as error:

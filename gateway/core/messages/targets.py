@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from bridges.base import Envelope
 from bridges.bridging import Bridging, Target
 from bridges.errors import (
     BrokerRefused,
@@ -20,7 +21,6 @@ from gateway.core.errors import Busy, InvalidInput
 from gateway.core.foreign.properties import native_envelope
 from gateway.core.messages.post import Post, check_seconds
 from gateway.core.queues.info import QueueInfo
-from gateway.observe.metrics import MESSAGES
 
 LOG = logging.getLogger(__name__)
 
@@ -31,27 +31,36 @@ class TargetPosting:
     def __init__(self, limits: Limits):
         self._limits = limits
 
-    def post(
-        self, info: QueueInfo, bridging: Bridging, target: Target, ids: Sequence[str], posts: Sequence[Post], now: int
-    ) -> None:
-        """Post messages in order; they carry their ids to the target. ``now``: ms since the epoch.
-
-        Returns when the broker has confirmed all of them. Raises InvalidInput for what can't be posted there, Busy when
-        the target does not take it.
-        """
+    def envelopes(self, info: QueueInfo, bridging: Bridging, posts: Sequence[Post]) -> list[Envelope]:
+        """Messages for the target, without ids. Raises InvalidInput for what can't be posted there."""
         envelopes = []
-        for id_, post in zip(ids, posts, strict=True):
+        for post in posts:
             if post.ttl is not None:
                 check_seconds("ttl", post.ttl, MIN_MESSAGE_TTL, self._limits.max_message_ttl)
             if post.delay:
                 raise InvalidInput("A message for a bridge's target can't be delayed")
+            if post.group is not None or post.dedup_id is not None:
+                raise InvalidInput("A message for a bridge's target can't have a group or a dedup_id")
             try:
                 envelopes.append(native_envelope(post.body, post.properties or {}, bridging.oslo, info.project))
             except ValueError as error:
                 raise InvalidInput(str(error), "Invalid request body") from error
-            envelopes[-1].message_id = id_ if not bridging.oslo else None
-            envelopes[-1].timestamp = now // 1000 if not bridging.oslo else None
             envelopes[-1].ttl = post.ttl * 1000 if post.ttl is not None else None
+        return envelopes
+
+    @staticmethod
+    def publish(
+        info: QueueInfo, bridging: Bridging, target: Target, envelopes: Sequence[Envelope], ids: Sequence[str]
+    ) -> None:
+        """Publish messages in order; they carry their ids to the target.
+
+        Returns when the broker has confirmed all of them. Raises InvalidInput for what can't be posted there, Busy when
+        the target does not take it.
+        """
+        if not bridging.oslo:
+            now = info.pool.store.now() // 1000
+            for envelope, id_ in zip(envelopes, ids, strict=True):
+                envelope.message_id, envelope.timestamp = id_, now
         bridge = info.pool.bridge_at(target.vhost)
         try:
             bridge.publish_to(target.exchange, target.routing_key, envelopes, mandatory=target.mandatory)
@@ -81,7 +90,6 @@ class TargetPosting:
                 f"No queue of the broker takes messages of exchange {target.exchange!r} with routing key"
                 f" {target.routing_key!r}; some of the messages may have been enqueued"
             ) from error
-        MESSAGES.labels("posted").inc(len(posts))
 
 
 def too_large(error: MessageTooLarge) -> InvalidInput:

@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from gateway.core.migration.landed_copies import MovingCopies
+from gateway.core.migration.landed_groups import MovingGroups
 from storage.errors import QueueGone
-from storage.landed import LandedStore
+from storage.landed import NOTHING, LandedStore
 from storage.model import Claim, Message, Ring, Stats
 
 T = TypeVar("T")
 
 
-class MovingLanded(MovingCopies):
+class MovingLanded(MovingGroups):
     """Both places together. Messages land in ``old`` until ``lands_in_new`` says that they land in ``new``."""
 
     # -- keys ---------------------------------------------------------------------------------------------------
@@ -78,13 +78,6 @@ class MovingLanded(MovingCopies):
             there = self._known_in_old(q, [message.id for message in messages])
             rest = [message for message in messages if message.id not in there]
             return there | (self._new.land(q, rest, owner) if rest else set())
-
-    def _known_in_old(self, q: str, ids: Sequence[str]) -> set[str]:
-        """Those of the ids that must not land, because of what the old side-store has of them."""
-        try:
-            return self._old.landed_or_deleted(q, ids)
-        except QueueGone:  # closed; its tombstones have been copied then
-            return {message.id for message in self._old.get_messages(q, ids)}
 
     def tombstone(self, q: str, expires: Mapping[str, int]) -> set[str]:
         """See LandedStore."""
@@ -225,15 +218,19 @@ class MovingLanded(MovingCopies):
             self._old.mark(q, messages)
             self._new.mark(q, messages)
 
-    def delete_unclaimed(self, q: str, ids: Sequence[str]) -> int:
+    def delete_unclaimed(self, q: str, ids: Sequence[str], remembered: Mapping[str, int] = NOTHING) -> int:
         """See LandedStore."""
-        return self._delete(q, ids, lambda store: store.delete_unclaimed(q, ids))
+        return self._delete(q, ids, remembered, lambda store: store.delete_unclaimed(q, ids, remembered))
 
-    def delete_claimed(self, q: str, ids: Sequence[str], claims: Sequence[str]) -> int:
+    def delete_claimed(
+        self, q: str, ids: Sequence[str], claims: Sequence[str], remembered: Mapping[str, int] = NOTHING
+    ) -> int:
         """See LandedStore."""
-        return self._delete(q, ids, lambda store: store.delete_claimed(q, ids, claims))
+        return self._delete(q, ids, remembered, lambda store: store.delete_claimed(q, ids, claims, remembered))
 
-    def _delete(self, q: str, ids: Sequence[str], delete: Callable[[LandedStore], int]) -> int:
+    def _delete(
+        self, q: str, ids: Sequence[str], remembered: Mapping[str, int], delete: Callable[[LandedStore], int]
+    ) -> int:
         """Delete in both; copies of what the old one had are gone before, lest they come back to life."""
         with self._turn():
             in_old = {message.id for message in self._old.get_messages(q, ids)}
@@ -241,7 +238,11 @@ class MovingLanded(MovingCopies):
                 copies = [message for message in self._new.get_messages(q, list(in_old))]
                 if copies:
                     self._new.remove(q, copies)
-            return delete(self._old) + delete(self._new)
+            deleted = delete(self._old)
+            if gone := in_old & remembered.keys():  # it may land in the new one
+                gone -= {message.id for message in self._old.get_messages(q, list(gone))}
+                self._new.tombstone(q, {id_: remembered[id_] for id_ in gone})
+            return deleted + delete(self._new)
 
     def purge(self, q: str) -> None:
         """See LandedStore."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 
+from gateway.core.ids import is_remembered
 from gateway.core.migration.turns import Turns
 from storage.base import SideStore
 from storage.errors import QueueGone
@@ -29,9 +30,22 @@ class MovingCopies(LandedStore):
         return self._turns.taken() if self._lands_in_new() else nullcontext()
 
     def land_copied(self, q: str, messages: Sequence[Message], owner: str) -> None:
-        """See LandedStore: messages that are appended are new, so none of them is in the old side-store."""
+        """See LandedStore: only a message that may be posted a second time can be in the old side-store."""
         with self._turn():
-            (self._new if self._lands_in_new() else self._old).land_copied(q, messages, owner)
+            if not self._lands_in_new():
+                self._old.land_copied(q, messages, owner)
+                return
+            again = [message.id for message in messages if is_remembered(message.id)]
+            known = self._known_in_old(q, again) if again else set()
+            if rest := [message for message in messages if message.id not in known]:
+                self._new.land_copied(q, rest, owner)
+
+    def _known_in_old(self, q: str, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that must not land, because of what the old side-store has of them."""
+        try:
+            return self._old.landed_or_deleted(q, ids)
+        except QueueGone:  # closed; its tombstones have been copied then
+            return {message.id for message in self._old.get_messages(q, ids)}
 
     def bind(self, q: str, copy: str) -> None:
         """See LandedStore: in both, as some may still land in the old one."""

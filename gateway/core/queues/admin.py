@@ -20,7 +20,7 @@ from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.known import KnownQueues
 from gateway.core.queues.listing import QueueLists
 from gateway.core.queues.lock import locked_queue
-from gateway.core.queues.metadata import MetadataRules
+from gateway.core.queues.metadata import FIFO, MetadataRules
 from gateway.core.queues.names import HEALTH_PROJECT, is_topic_project, kind_of, queue_key, titled
 from gateway.core.queues.on_broker import create_on_broker
 from gateway.core.queues.quotas import QueueQuota
@@ -88,6 +88,7 @@ class QueueAdmin:
                 old = orjson.loads(found.metadata) if found else None
                 checked = _not_its_own(project, name, self._known.rules_of(before.pool).check(metadata, old or {}))
                 self._check_bridging(project, name, roles, before.pool, old, checked)
+                _check_fifo(project, name, old, checked)
             data = None if checked is None else orjson.dumps(checked)
             after = before if data is None else self._known.describe(
                 project, name, replace(found or Queue(name, b"{}", 0, key, pool), metadata=data)
@@ -192,6 +193,7 @@ class QueueAdmin:
             pool = self._known.pool_of(found)
             patched = _not_its_own(project, name, self._known.rules_of(pool).patch(old, operations))
             self._check_bridging(project, name, roles, pool, old, patched)
+            _check_fifo(project, name, old, patched)
             if self._store.catalogue.replace_metadata(key, orjson.dumps(patched), found.version):
                 self._known.forget(project, name)
                 after = replace(found, metadata=orjson.dumps(patched))
@@ -235,6 +237,20 @@ def _not_its_own(project: str, name: str, metadata: dict[str, Any]) -> dict[str,
     if metadata.get("_dead_letter_queue") == name and not is_topic_project(project):
         raise InvalidInput("A queue can't be its own _dead_letter_queue", "Invalid metadata")
     return metadata
+
+
+def _check_fifo(project: str, name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> None:
+    """Raises Conflict for a queue that exists and would become a FIFO queue, or none: what is claimed already, or waits
+    in the broker, is not in the order that it would promise. ``old`` is None for a queue that does not exist.
+    """
+    is_fifo = new.get(FIFO) is True
+    if is_fifo and is_topic_project(project):
+        raise InvalidInput(f"A topic has no messages to keep in order ({FIFO})", "Invalid metadata")
+    if old is not None and (old.get(FIFO) is True) != is_fifo:
+        raise Conflict(
+            f"Queue {name} was created {'without' if is_fifo else 'with'} {FIFO}, which can't be changed;"
+            f" {'delete the queue first' if is_fifo else 'repeat it, or delete the queue first'}"
+        )
 
 
 def _await_oblivion(before: QueueInfo, after: QueueInfo) -> None:

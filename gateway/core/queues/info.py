@@ -74,12 +74,16 @@ class QueueInfo:
 
     def fetch(self, limit: int) -> Batch:
         """Up to ``limit`` messages of the backlog; settle or requeue them with ``bridge``."""
+        if self.settings.fifo:
+            return self.bridge.fetch(self.broker, limit, in_order=True)
         return (self.bridge.fetch_foreign if self.reads.is_foreign else self.bridge.fetch)(self.broker, limit)
 
     @property
     def delicate(self) -> tuple[object, ...]:
-        """What must hold in all gateways at once when it changes: where posts go, and whether they are encrypted."""
-        return self.settings.bridging, self.settings.unusable, self.settings.encrypt
+        """What must hold in all gateways at once when it changes: where posts go, whether they are encrypted, and
+        whether groups are kept in order.
+        """
+        return self.settings.bridging, self.settings.unusable, self.settings.encrypt, self.settings.fifo
 
     @property
     def is_delicate(self) -> bool:

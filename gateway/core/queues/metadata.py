@@ -21,6 +21,9 @@ PATCH_PATH = re.compile(r"/metadata/(?:[^/~]|~[01])+\Z", re.DOTALL)
 
 NOTHING: Mapping[str, Any] = {}
 
+#: Key of queues whose groups of messages are handed out in order.
+FIFO = "_fifo"
+
 #: Keys whose values may have become impossible for new queues since they were checked.
 LASTING = frozenset({"_enable_encrypt_messages", "_flavor", "_retry_policy"})
 
@@ -33,6 +36,7 @@ class Settings:
     """A queue's reserved metadata, resolved: what acts. Times in seconds, sizes in bytes.
 
     ``unusable``: why the queue can't be used, such as that it was bridged when the service had another bridge.
+    ``fifo``: messages of a group are handed out in the order of their posts, to one claim at a time.
     """
 
     default_ttl: int
@@ -44,6 +48,7 @@ class Settings:
     encrypt: bool
     bridging: Bridging | None = None
     unusable: str | None = None
+    fifo: bool = False
 
     @property
     def binding(self) -> Binding | None:
@@ -75,6 +80,7 @@ class MetadataRules:
             "_dead_letter_queue_messages_ttl": None,
             "_max_claim_count": None,
             "_enable_encrypt_messages": False,
+            FIFO: False,
         }
         self._checks: dict[str, Callable[[Any], object]] = {
             "_max_messages_post_size": _integer(1, limits.max_messages_post_size),
@@ -86,6 +92,7 @@ class MetadataRules:
             "_enable_encrypt_messages": self._check_encryption,
             "_flavor": self._check_flavor,
             "_retry_policy": RetryPolicy.parse,
+            FIFO: _boolean,
             KEY: parse_bridging,
         }
 
@@ -110,7 +117,10 @@ class MetadataRules:
                 except ValueError as error:
                     raise InvalidInput(f"Metadata {key}: {error}", "Invalid metadata") from error
             kept[key] = value
-        if KEY in kept and self._parse_bridging(kept[KEY]).target is not None:
+        bridging = self._parse_bridging(kept[KEY]) if KEY in kept else None
+        if bridging is not None and kept.get(FIFO):
+            _check_order(bridging)
+        if bridging is not None and bridging.target is not None:
             for key in ("_enable_encrypt_messages", "_default_message_delay"):
                 if kept.get(key):
                     raise InvalidInput(f"Metadata {key}: does not go with a bridge's target", "Invalid metadata")
@@ -147,6 +157,7 @@ class MetadataRules:
             dead_letter_queue=full["_dead_letter_queue"],
             dead_letter_ttl=full["_dead_letter_queue_messages_ttl"],
             encrypt=full["_enable_encrypt_messages"],
+            fifo=full[FIFO] is True,
             bridging=bridging,
             unusable=unusable,
         )
@@ -176,8 +187,7 @@ class MetadataRules:
             raise ValueError(f"there is no flavor {value!r}")
 
     def _check_encryption(self, value: Any) -> None:
-        if not isinstance(value, bool):
-            raise ValueError("must be true or false")
+        _boolean(value)
         if value and not self._can_encrypt:
             raise ValueError("this service has no encryption key; ask its operator to set [encryption] key")
 
@@ -205,6 +215,25 @@ def _integer(lowest: int, highest: int) -> Callable[[Any], None]:
             raise ValueError(f"must be an integer from {lowest} to {highest}")
 
     return check
+
+
+def _boolean(value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+
+
+def _check_order(bridging: Bridging) -> None:
+    """Raises InvalidInput for what a queue that keeps groups in order can't be bridged to."""
+    if bridging.source is not None and bridging.source.queue is not None:
+        raise InvalidInput(
+            f"Metadata {FIFO}: does not go with {KEY}.source.queue, as others may take messages of that queue out of"
+            " order", "Invalid metadata",
+        )
+    if bridging.source is None:
+        raise InvalidInput(
+            f"Metadata {FIFO}: does not go with a {KEY} that has a target alone, as nothing is read from this queue",
+            "Invalid metadata",
+        )
 
 
 def _queue_name(value: Any) -> None:

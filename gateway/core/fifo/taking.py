@@ -1,0 +1,120 @@
+"""Taking from FIFO queues: claims and pops of one process are served together, under the queue's landing lease."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from cachetools import LRUCache
+
+from bridges.errors import BridgeError
+from gateway.core.burial import SortOut
+from gateway.core.errors import Busy
+from gateway.core.fifo.lines import Caller, Line, Lines
+from gateway.core.fifo.round import HeldElsewhere, Outlook, Round
+from gateway.core.fifo.tenure import Tenure
+from gateway.core.landing import LANDING_BUDGET, Landing
+from gateway.core.queues.info import QueueInfo
+from gateway.core.sealing import Sealing
+from storage.errors import LeaseLost, StoreError
+from storage.model import Claim, Message
+
+#: Seconds for which a claim that finds nothing looks again, every so many seconds, if something may come back soon: from
+#: another gateway's hands, or when the messages before it have gone to the dead letters.
+PATIENCE, LOOK_AGAIN = 2.0, 0.05
+
+#: Queues of which a process remembers how it has left them.
+REMEMBERED = 10_000
+
+
+class FifoTaking:
+    """Takes messages of FIFO queues for claimers."""
+
+    def __init__(self, landing: Landing, sealing: Sealing):
+        self._landing = landing
+        self._sealing = sealing
+        self._lines = Lines(self._serve)
+        self._outlooks: LRUCache[str, Outlook] = LRUCache(REMEMBERED)
+        self._mutex = threading.Lock()
+
+    def take(self, info: QueueInfo, claim: Claim, limit: int, sort_out: SortOut) -> list[Message]:
+        """Claim up to ``limit`` messages, in order within each group, none of a group that is claimed already.
+
+        When the broker fails, what has landed is the answer, unless that is nothing. Raises Busy when others keep the
+        queue for too long.
+        """
+        if self._is_idle(info):
+            return []
+        caller = Caller(claim, limit, sort_out, LANDING_BUDGET)
+        until = time.monotonic() + PATIENCE
+        while True:
+            self._lines.join(info, caller)
+            for burial, dead in caller.burials:
+                burial.move(dead)
+            comes_again = caller.come_again or isinstance(caller.error, HeldElsewhere)
+            if comes_again and time.monotonic() < until:
+                if not caller.burials:
+                    time.sleep(LOOK_AGAIN)
+                continue
+            if caller.error is not None:
+                raise caller.error
+            return caller.got
+
+    def _outlook(self, info: QueueInfo) -> Outlook:
+        with self._mutex:
+            outlook = self._outlooks.get(info.key)
+            if outlook is None:
+                outlook = self._outlooks[info.key] = Outlook()
+            return outlook
+
+    def _is_idle(self, info: QueueInfo) -> bool:
+        """Is there nothing in a queue that had nothing when this process looked last? That needs no lease.
+
+        In this order: what another gateway has taken out of the broker meanwhile has landed, or it has the lease.
+        """
+        if not self._outlook(info).is_idle or self._landing.is_landing(info):
+            return False
+        try:
+            if info.reads.has_backlog and info.bridge.depth(info.broker):
+                return False
+        except BridgeError:
+            return False
+        free, leased = info.pool.store.landed.find_free(info.key, 1)
+        return not free and not leased
+
+    def _serve(self, info: QueueInfo, line: Line, callers: Sequence[Caller], until: float) -> None:
+        """See Lines. After a lease that is lost it begins again, with what is in the broker then."""
+        while left := [caller for caller in callers if not caller.is_served]:
+            buried = callers[0].burials
+            try:
+                if line.tenure is None:
+                    line.tenure = self._landing.tenure(info, until)
+                turn = Round(info, line.tenure, self._landing, self._sealing, self._outlook(info), until)
+                try:
+                    turn.serve(left)
+                finally:
+                    buried += turn.buried
+            except LeaseLost:
+                _leave(line)
+                if time.monotonic() > until:
+                    _fail(left, Busy("the right to hand out messages of this queue was lost again and again"))
+            except StoreError as error:
+                _leave(line)
+                _fail(left, error)
+            except Exception as error:
+                _fail(left, error)
+
+
+def _leave(line: Line) -> None:
+    """End a tenure after a failure of the side-store."""
+    tenure: Tenure | None = line.tenure
+    line.tenure = None
+    if tenure is not None:
+        tenure.leave()
+
+
+def _fail(callers: Sequence[Caller], error: Exception) -> None:
+    for caller in callers:
+        if not caller.is_served:
+            caller.serve(error=error)
