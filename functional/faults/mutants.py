@@ -140,6 +140,33 @@ def notify_from_memory() -> None:
     replace(AMQPBridge, "publish", publish_and_remember)
 
 
+def claim_from_backlog() -> None:
+    """Claim in FIFO queues as in ordinary ones: from the broker, and of groups that are claimed (against rule 4)."""
+    from gateway.core.taking import Claimer, Taking
+
+    def claimed(self: Any, info: Any, claim: Any, limit: int, sort_out: Any) -> Any:
+        claimer = Claimer(info, claim, limit, sort_out, self._store, self._batches, self._positions)
+        return self._taken(info, claimer)
+
+    replace(Taking, "_in_order", claimed)
+
+
+def many_consumers() -> None:
+    """Let the broker give messages of a FIFO queue to anybody, while others hold some of them (against rule 4)."""
+    from bridges.amqp.bridge import AMQPBridge
+
+    create, fetch = AMQPBridge.create, AMQPBridge.fetch
+    replace(AMQPBridge, "create", lambda self, queue, in_order=False: create(self, queue))
+    replace(AMQPBridge, "fetch", lambda self, queue, limit, in_order=False: fetch(self, queue, limit))
+
+
+def key_forgotten() -> None:
+    """Publish under new ids what comes again with an idempotency key and may have been enqueued before."""
+    from gateway.core.once import keys
+
+    replace(keys, "_with_new_for_expired", lambda ids, ttls, now, make_ids: make_ids(len(ids)))
+
+
 #: By name; each changes the gateway of the process that calls it.
 MUTANTS: dict[str, Callable[[], None]] = {
     "ack-before-landing": ack_before_landing,
@@ -149,6 +176,9 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "no-settling": no_settling,
     "no-turns": no_turns,
     "no-agreement": no_agreement,
+    "claim-from-backlog": claim_from_backlog,
+    "many-consumers": many_consumers,
+    "key-forgotten": key_forgotten,
     "ack-before-sending": ack_before_sending,
     "notify-from-memory": notify_from_memory,
 }
