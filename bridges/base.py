@@ -76,8 +76,12 @@ class Bridge(ABC):
     cannot_adopt: ClassVar[str] = "the bridge of this service can't reach queues and exchanges of others"
 
     @abstractmethod
-    def create(self, queue: str) -> None:
-        """Create the queue, or adopt the one that is there. Idempotent."""
+    def create(self, queue: str, in_order: bool = False) -> None:
+        """Create the queue, or adopt the one that is there. Idempotent.
+
+        ``in_order``: a queue for ``fetch`` with ``in_order``. Raises BrokerRefused, with what to do about it, if the
+        one that is there can't keep order, or the broker has no such queues.
+        """
 
     @abstractmethod
     def delete(self, queue: str) -> None:
@@ -135,10 +139,17 @@ class Bridge(ABC):
             self.publish(queue, envelopes)
 
     @abstractmethod
-    def fetch(self, queue: str, limit: int) -> Batch:
+    def fetch(self, queue: str, limit: int, in_order: bool = False) -> Batch:
         """Take up to ``limit`` messages that wait, oldest first, without settling them. No queue: none.
 
         Of large ones it may be fewer, one at least, so that their bodies fit into memory.
+
+        ``in_order``, for a queue that was created so: until the batch has ended nobody else is given messages of the
+        queue, be it in this process or in another. If this client dies, its batch comes again, before all others and in
+        order; until the broker knows of its death (``gives_back_after``), nothing comes. The batch has the oldest
+        messages of the queue, without a gap; it may be more than ``limit`` where a broker would give back a part of
+        what waits in another order. While another client has the queue, the batch is empty, after 0.2 s at most. Do not
+        mix it with a fetch that is not ``in_order``, or with a consumer.
         """
 
     @abstractmethod

@@ -22,7 +22,7 @@ class LoopbackBridge(Bridge):
     def describe(self) -> str:
         return "loopback://"
 
-    def create(self, queue: str) -> None:
+    def create(self, queue: str, in_order: bool = False) -> None:
         pass
 
     def delete(self, queue: str) -> None:
@@ -37,7 +37,7 @@ class LoopbackBridge(Bridge):
     def publish(self, queue: str, envelopes: Sequence[Envelope], copied: bool = False) -> None:
         raise NotImplementedError("without a backlog there is nothing to publish to")
 
-    def fetch(self, queue: str, limit: int) -> Batch:
+    def fetch(self, queue: str, limit: int, in_order: bool = False) -> Batch:
         return Batch([])
 
     def settle(self, batch: Batch) -> None:

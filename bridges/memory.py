@@ -50,7 +50,7 @@ class MemoryBridge(Bridge):
         #: Consumers wait for it: something may have come into a queue, or out of their hands.
         self._changed = threading.Condition(self._lock)
 
-    def create(self, queue: str) -> None:
+    def create(self, queue: str, in_order: bool = False) -> None:
         with self._lock:
             self._queues.setdefault(queue, deque())
 
@@ -100,9 +100,11 @@ class MemoryBridge(Bridge):
                     self._queues[name].extend(replace(envelope) for envelope in envelopes)
             self._changed.notify_all()
 
-    def fetch(self, queue: str, limit: int) -> Batch:
+    def fetch(self, queue: str, limit: int, in_order: bool = False) -> Batch:
         with self._lock:
             waiting = self._queues.get(queue, deque())
+            if in_order and self._in_hand[id(waiting)]:
+                limit = 0  # another batch has the queue
             batch = MemoryBatch([waiting.popleft() for _ in range(min(limit, len(waiting)))], waiting)
             self._in_hand[id(waiting)] += len(batch.envelopes)
             return batch

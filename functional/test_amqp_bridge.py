@@ -78,6 +78,11 @@ class AMQPSuite(BridgeSuite):
             yield bridge
 
     @pytest.fixture
+    def other(self, rabbitmq: RabbitMQ) -> Iterator[AMQPBridge]:
+        with opened(rabbitmq.uri, queue_type=self.queue_type) as bridge:
+            yield bridge
+
+    @pytest.fixture
     def queue(self, rabbitmq: RabbitMQ, bridge: AMQPBridge) -> Iterator[str]:
         name = f"marconi.test.{uuid4().hex}"
         bridge.create(name)

@@ -82,6 +82,11 @@ def connect(qpid: Qpid) -> Iterator[Connect]:
 class TestQpid(BridgeSuite):
     """The promises of every bridge."""
 
+    @pytest.fixture
+    def other(self, qpid: Qpid) -> Iterator[AMQPBridge]:
+        with opened(qpid.uri) as bridge:
+            yield bridge
+
 
 # -- messages ---------------------------------------------------------------------------------------------------
 

@@ -120,8 +120,19 @@ class TestRedis(BridgeSuite):
             yield bridge
 
 
+    @pytest.fixture
+    def other(self, redis: Redis) -> Iterator[RedisBridge]:
+        with opened(redis.uri) as bridge:
+            yield bridge
+
+
 class TestUnixSocket(TestRedis):
     """The same by a Unix socket, in another database."""
+
+    @pytest.fixture
+    def other(self, redis: Redis) -> Iterator[RedisBridge]:
+        with opened(f"{redis.socket_uri}?db=3") as bridge:
+            yield bridge
 
     @pytest.fixture
     def bridge(self, redis: Redis) -> Iterator[RedisBridge]:

@@ -32,7 +32,7 @@ class GroupingStore(ABC):
 
     @abstractmethod
     def claim_in_groups(
-        self, q: str, owner: str, wants: Sequence[tuple[Claim, Sequence[Message]]]
+        self, q: str, owner: str, wants: Sequence[tuple[Claim, Sequence[Message]]], release: int | None = None
     ) -> list[list[Message]]:
         """Claim messages that find_in_groups has found since ``owner`` took the lease: the messages of each claim.
 
@@ -40,6 +40,8 @@ class GroupingStore(ABC):
         ``owner`` holds the lease at the moment of the write, and for ``timeout`` seconds more where the write takes a
         while: then this raises LeaseLost, or QueueGone if there is no lease. Each claim must be new. After
         StoreUnavailable it may have been made: release it, and leave the lease to its end.
+
+        ``release``: the last ``seq`` used. The lease is given back in the same write, as by release_lease.
         """
 
 

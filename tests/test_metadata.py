@@ -20,7 +20,8 @@ NAME = "dead-letters"
         ("_default_message_ttl", 60), ("_default_message_ttl", 1209600), ("_default_message_delay", 0),
         ("_default_message_delay", 900), ("_max_messages_post_size", 1), ("_max_messages_post_size", 262144),
         ("_max_claim_count", 1), ("_dead_letter_queue", NAME), ("_dead_letter_queue_messages_ttl", 60),
-        ("_enable_encrypt_messages", True), ("_retry_policy", {}), ("anything", {"else": [1, None, "x"]}),
+        ("_enable_encrypt_messages", True), ("_fifo", True), ("_fifo", False), ("_retry_policy", {}),
+        ("anything", {"else": [1, None, "x"]}),
         ("_retry_policy", {"retry_backoff_function": "geometric", "minimum_delay": 1, "maximum_delay": 11,
                            "retries_with_no_delay": 0, "ignore_subscription_override": False}),
         ("_retry_policy", {"minimum_delay": 20, "maximum_delay": None, "mine": [1]}),
@@ -39,6 +40,7 @@ def test_good_value_is_kept(key: str, value: Any) -> None:
         ("_max_claim_count", 0), ("_max_claim_count", 2**31), ("_dead_letter_queue", ""),
         ("_dead_letter_queue", "a b"), ("_dead_letter_queue", "x" * 65), ("_dead_letter_queue", 1),
         ("_dead_letter_queue_messages_ttl", 0), ("_enable_encrypt_messages", 1), ("_flavor", "gold"), ("_flavor", 1),
+        ("_fifo", 1), ("_fifo", "true"), ("_fifo", []),
         ("_retry_policy", []), ("_retry_policy", {"minimum_delay": 21}), ("_retry_policy", {"minimum_delay": -1}),
         ("_retry_policy", {"minimum_delay": 2, "maximum_delay": 1}), ("_retry_policy", {"minimum_delay": "1"}),
         ("_retry_policy", {"retry_backoff_function": "cubic"}), ("_retry_policy", {"retry_backoff_function": []}),
@@ -109,7 +111,24 @@ def test_defaults_are_shown() -> None:
         "_dead_letter_queue_messages_ttl": None,
         "_max_claim_count": None,
         "_enable_encrypt_messages": False,
+        "_fifo": False,
     }
+
+
+@pytest.mark.parametrize(
+    "bridge", [{"source": {"queue": "theirs"}}, {"source": {"queue": "theirs"}, "target": {"exchange": "x"}},
+               {"target": {"exchange": "x"}}],
+)
+def test_groups_are_not_kept_in_order_where_others_read_or_nothing_is_read(bridge: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"Metadata _fifo: does not go with .*_bridge"):
+        RULES.check({"_fifo": True, "_bridge": bridge})
+    assert RULES.check({"_fifo": False, "_bridge": bridge})
+    exchange = {"source": {"exchange": "theirs", "type": "fanout"}}
+    assert RULES.resolve(RULES.check({"_fifo": True, "_bridge": exchange})).fifo
+
+
+def test_key_of_a_client_that_was_there_before_it_was_reserved_does_not_act() -> None:
+    assert not RULES.resolve({"_fifo": "sometimes"}).fifo
 
 
 def test_operators_limit_holds_for_queues_made_before_it() -> None:

@@ -129,9 +129,9 @@ class AMQPBridge(ForeignBridge):
 
     # -- queues -------------------------------------------------------------------------------------------------
 
-    def create(self, queue: str) -> None:
+    def create(self, queue: str, in_order: bool = False) -> None:
         with translated():
-            self._creation.create(self._fetchers, queue, keep=True)
+            self._creation.create(self._fetchers, queue, keep=True, in_order=in_order)
 
     def delete(self, queue: str) -> None:
         with translated(), self._fetchers.lent() as fetcher:
@@ -197,7 +197,9 @@ class AMQPBridge(ForeignBridge):
                 self._creation.create(self._publishers, queue, keep=False)
             self.publish(queue, envelopes)
 
-    def fetch(self, queue: str, limit: int) -> Batch:
+    def fetch(self, queue: str, limit: int, in_order: bool = False) -> Batch:
+        if in_order:
+            return self._fetching.fetch_in_order(queue, limit)
         return self._fetching.fetch(queue, limit)
 
     def settle(self, batch: Batch) -> None:

@@ -152,6 +152,24 @@ class Fetcher(Connection):
                 self._withdraw_credit(queue)
         return self._fetched(deliveries)
 
+    def fetch_alone(self, queue: str, credit: int, waiting: int) -> list[amqp.Message]:
+        """What waits in a queue of which nobody else is given messages meanwhile, up to ``credit`` messages.
+
+        ``waiting``: how many do, as the broker has said. The consumer stays, with its credit, until ack_alone or
+        give_back. Raises QueueMissing, and what a connection raises.
+        """
+        deliveries: list[amqp.Message] = []
+        try:
+            self._consume(queue, credit, min(credit, waiting), deliveries.append)
+            if not waiting:
+                depth(self, queue)  # while a quorum queue has no leader RabbitMQ says 0; a consumer waits for one
+        except NotFound as error:
+            self.channel_reopened()
+            if self.dialect.is_down(error):
+                raise
+            raise QueueMissing(queue) from error
+        return self._fetched(deliveries)
+
     def look(self, queue: str, limit: int, waiting: int, consume: bool, see: Callable[[amqp.Message], None]) -> None:
         """Show ``see`` what fetch_foreign would take, one by one, and give it back; ``see`` may raise SeenEnough.
 
@@ -254,9 +272,25 @@ class Fetcher(Connection):
         self.channel.basic_ack(self._last_tag, multiple=True)
         self._withdraw_credit(queue)  # what came too late goes back, and the next fetch must find it in its place
 
-    def ack_some(self, queue: str, places: Sequence[int], count: int) -> None:
-        """Acknowledge those at ``places``, from 0 on, of the ``count`` fetched last; the others go back."""
+    def ack_alone(self) -> None:
+        """Acknowledge all that fetch_alone has got, and be no consumer of the queue any more.
+
+        If the consumer still has credit, messages may have come for it: these go back with the channel, in one step.
+        After a cancel another consumer would get those that follow.
+        """
+        owed = self._owed
         self._end_consumer()
+        self.channel.basic_ack(self._last_tag, multiple=True)
+        if owed:
+            self.give_back()
+
+    def ack_some(self, queue: str, places: Sequence[int], count: int, cancel: bool = True) -> None:
+        """Acknowledge those at ``places``, from 0 on, of the ``count`` fetched last; the others go back.
+
+        ``cancel``: end the consumer first, which may have others take its place before the messages are back.
+        """
+        if cancel:
+            self._end_consumer()
         for place in places:  # the broker numbers what it sends over a channel one by one
             self.channel.basic_ack(self._last_tag - count + 1 + place)
         self.restore(queue, count - len(places))

@@ -11,7 +11,9 @@ import amqp
 from cachetools import LRUCache, TTLCache
 
 from bridges.amqp.fetcher import Fetcher
+from bridges.amqp.in_order import ANY_ORDER, Ending
 from bridges.amqp.pool import Pool
+from bridges.amqp.queues import no_order
 from bridges.amqp.refusals import CONNECTION_ERRORS, translated
 from bridges.amqp.wire.decoder import decode
 from bridges.base import Batch, Envelope
@@ -32,12 +34,13 @@ PASSED_OVER_FOR = 5.0
 class AMQPBatch(Batch):
     """A batch that keeps the connection on which its messages are unacknowledged; None once it has ended."""
 
-    __slots__ = ("fetcher", "queue")
+    __slots__ = ("fetcher", "queue", "ending")
 
     def __init__(self, envelopes: list[Envelope], fetcher: Fetcher | None, queue: str):
         super().__init__(envelopes)
         self.fetcher = fetcher
         self.queue = queue
+        self.ending = ANY_ORDER
 
 
 class _QueueLock:
@@ -94,6 +97,19 @@ class Fetching:
         finally:
             lock.mutex.release()
 
+    def fetch_in_order(self, queue: str, limit: int) -> AMQPBatch:
+        """As Bridge.fetch with ``in_order``."""
+
+        def fetch(fetcher: Fetcher, queue: str, limit: int) -> list[amqp.Message]:
+            if fetcher.dialect.in_order is None:
+                raise no_order()
+            return fetcher.dialect.in_order.fetch(fetcher, queue, limit)
+
+        batch = self.fetch_by(fetch, queue, limit, time.monotonic() + self._timeout)
+        if batch.fetcher is not None and batch.fetcher.dialect.in_order is not None:
+            batch.ending = batch.fetcher.dialect.in_order
+        return batch
+
     def fetch_by(
         self, way: Callable[[Fetcher, str, int], list[amqp.Message]], queue: str, limit: int, deadline: float
     ) -> AMQPBatch:
@@ -132,22 +148,24 @@ class Fetching:
 
     def settle(self, batch: Batch) -> None:
         """As Bridge.settle."""
-        self._settle(batch, Fetcher.ack)
+        assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
+        self._settle(batch, lambda fetcher, ending: ending.settle(fetcher, batch.queue))
 
     def settle_others(self, batch: Batch, kept: Sequence[Envelope]) -> None:
         """As Bridge.settle_others."""
+        assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
         still = {id(envelope) for envelope in kept}
         places = [place for place, envelope in enumerate(batch.envelopes) if id(envelope) not in still]
-        self._settle(batch, lambda fetcher, queue: fetcher.ack_some(queue, places, len(batch.envelopes)))
+        count = len(batch.envelopes)
+        self._settle(batch, lambda fetcher, ending: ending.settle_some(fetcher, batch.queue, places, count))
 
-    def _settle(self, batch: Batch, acknowledge: Callable[[Fetcher, str], None]) -> None:
-        assert isinstance(batch, AMQPBatch)  # nosec B101  # for the type checker
+    def _settle(self, batch: AMQPBatch, acknowledge: Callable[[Fetcher, Ending], None]) -> None:
         if batch.fetcher is not None:
             fetcher, batch.fetcher = batch.fetcher, None
             fetcher.until = time.monotonic() + self._timeout
             with translated():
                 try:
-                    acknowledge(fetcher, batch.queue)
+                    acknowledge(fetcher, batch.ending)
                     if self._closing:
                         fetcher.round_trip()  # closing the connection at once may lose the acknowledgement
                 except BaseException:
@@ -162,7 +180,7 @@ class Fetching:
             fetcher, batch.fetcher = batch.fetcher, None
             fetcher.until = time.monotonic() + self._timeout
             try:
-                fetcher.restore(batch.queue, len(batch.envelopes))
+                batch.ending.requeue(fetcher, batch.queue, len(batch.envelopes))
             except CONNECTION_ERRORS:
                 self._fetchers.drop(fetcher)  # with the connection gone the broker does it by itself
             else:

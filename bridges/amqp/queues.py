@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import NotFound, PreconditionFailed, ResourceLocked
 
-from bridges.errors import BridgeUnavailable, SourceUnreadable
+from bridges.errors import BridgeUnavailable, BrokerRefused, SourceUnreadable
 
 if TYPE_CHECKING:
     from bridges.amqp.connection import Connection
@@ -18,13 +18,20 @@ if TYPE_CHECKING:
 
 def depth(connection: Connection, queue: str) -> int | None:
     """Messages that wait in the queue, as the broker counts them (see Dialect), or None when there is no such queue."""
+    found = counts(connection, queue)
+    return found and found[0]
+
+
+def counts(connection: Connection, queue: str) -> tuple[int, int] | None:
+    """Messages that wait in the queue, and its consumers, as the broker counts them; None when there is no queue."""
     try:
-        return connection.channel.queue_declare(queue, passive=True).message_count
+        found = connection.channel.queue_declare(queue, passive=True)
     except NotFound as error:
         connection.channel_reopened()
         if connection.dialect.is_down(error):
             raise
         return None
+    return found.message_count, found.consumer_count
 
 
 def declare(connection: Connection, queue: str, arguments: dict[str, Any]) -> bool:
@@ -83,6 +90,14 @@ def locked(queue: str) -> SourceUnreadable:
     return SourceUnreadable(f"queue {queue} belongs to another connection alone (exclusive)")
 
 
+def no_order() -> BrokerRefused:
+    """The error for a broker that has no queues for fetches in order."""
+    return BrokerRefused(
+        "the gateway knows no way to keep the order of messages on a broker of this kind: FIFO queues need RabbitMQ,"
+        " Qpid Broker-J or Redis"
+    )
+
+
 class QueueCreation:
     """Creates the gateway's own queues, one at a time.
 
@@ -95,10 +110,10 @@ class QueueCreation:
         self._timeout = timeout
         self._lock = threading.Lock()
 
-    def create(self, pool: Pool[Any], queue: str, *, keep: bool) -> None:
+    def create(self, pool: Pool[Any], queue: str, *, keep: bool, in_order: bool = False) -> None:
         """Create a queue, or adopt the one that is there, on a connection of ``pool``, which is kept or not.
 
-        Raises BridgeUnavailable, and what a connection raises.
+        ``in_order``: as in Bridge.create. Raises BridgeUnavailable, BrokerRefused, and what a connection raises.
         """
         deadline = time.monotonic() + self._timeout
         if not self._lock.acquire(timeout=self._timeout):
@@ -106,7 +121,7 @@ class QueueCreation:
         try:
             connection = pool.take(deadline)
             try:
-                self._create(connection, queue)
+                self._create(connection, queue, in_order)
             except BaseException:
                 pool.drop(connection)
                 raise
@@ -117,9 +132,16 @@ class QueueCreation:
         finally:
             self._lock.release()
 
-    def _create(self, connection: Connection, queue: str) -> None:
-        if depth(connection, queue) is not None:
-            return  # adopted as it is: to declare it with other arguments would fail
-        created = declare(connection, queue, connection.dialect.queue_arguments(self._queue_type))
-        if not created and depth(connection, queue) is None:  # not even created by somebody else just now
-            raise BridgeUnavailable(f"the broker refuses to make queue {queue}")
+    def _create(self, connection: Connection, queue: str, in_order: bool) -> None:
+        dialect = connection.dialect
+        if in_order and dialect.in_order is None:
+            raise no_order()
+        arguments = dialect.queue_arguments(self._queue_type, in_order)
+        if depth(connection, queue) is None:
+            if declare(connection, queue, arguments):
+                return
+            if depth(connection, queue) is None:  # not even created by somebody else just now
+                raise BridgeUnavailable(f"the broker refuses to make queue {queue}")
+        # It is adopted as it is: to declare it with other arguments would fail.
+        if in_order:
+            dialect.check_in_order(connection, queue, arguments)

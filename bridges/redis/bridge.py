@@ -71,7 +71,7 @@ class RedisBridge(Bridge):
     def _key(self, queue: str) -> str:
         return f"{self._prefix}{queue}"
 
-    def create(self, queue: str) -> None:
+    def create(self, queue: str, in_order: bool = False) -> None:  # any stream can be fetched in order
         self._streams.create(self._key(queue))
 
     def delete(self, queue: str) -> None:
@@ -100,8 +100,8 @@ class RedisBridge(Bridge):
     def publish_copies(self, queue: str, envelopes: Sequence[Envelope]) -> None:
         self._publishing.publish(queue, self._key(queue), envelopes, copied=True, kept=False)
 
-    def fetch(self, queue: str, limit: int) -> Batch:
-        return self._fetching.fetch(self._key(queue), limit)
+    def fetch(self, queue: str, limit: int, in_order: bool = False) -> Batch:
+        return self._fetching.fetch(self._key(queue), limit, in_order)
 
     def settle(self, batch: Batch) -> None:
         self._fetching.settle(batch)

@@ -18,7 +18,7 @@ from bridges.redis.entries import envelope_of
 from bridges.redis.owed import End, Owed
 from bridges.redis.pool import Pool
 from bridges.redis.refusals import translated
-from bridges.redis.scripts import FETCH, GROUP, HOLDER
+from bridges.redis.scripts import BACK, FETCH, GROUP, HOLDER
 
 LOG = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Fetching:
         self._token = secrets.token_hex(8)
         self._count = itertools.count()
 
-    def fetch(self, key: str, limit: int) -> RedisBatch:
+    def fetch(self, key: str, limit: int, in_order: bool = False) -> RedisBatch:
         """As Bridge.fetch, from a stream."""
         deadline = time.monotonic() + self._timeout
         limit = min(limit, self._prefetch)
@@ -73,7 +73,8 @@ class Fetching:
                 more, rows = 1, list[Any]()
                 while more and not rows:
                     more, rows = link.run(
-                        FETCH, key, GROUP, name, limit, int(self._lease * 1000), FETCH_BYTES, REMOVED_AT_ONCE
+                        FETCH, key, GROUP, name, limit, int(self._lease * 1000), FETCH_BYTES, REMOVED_AT_ONCE,
+                        BACK if in_order else "",
                     )
             except ResponseError:
                 raise

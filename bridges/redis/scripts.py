@@ -43,8 +43,8 @@ local function expired(entry)
 end
 """
 
-#: What those that take entries share: they remove an entry of a group for good, know its bytes, and remove batches that
-#: hold nothing any more.
+#: What those that take entries share: they remove an entry of a group for good, know its bytes, whether anybody but
+#: the consumer ``back`` holds something whose lease is not over, and remove batches that hold nothing any more.
 TAKING = EXPIRED + """
 local function remove(key, group, entry)
   redis.call('XDEL', key, entry[1])
@@ -56,6 +56,17 @@ local function size(entry)
     bytes = bytes + #entry[2][i]
   end
   return bytes
+end
+local function is_held(key, group, lease, back)
+  local summary = redis.pcall('XPENDING', key, group)
+  for _, row in ipairs(not summary.err and summary[4] or {}) do
+    for _, entry in ipairs(row[1] ~= back and redis.call('XPENDING', key, group, '-', '+', row[2], row[1]) or {}) do
+      if entry[3] < lease then
+        return true
+      end
+    end
+  end
+  return false
 end
 local function dismiss(key, group, owners)
   for owner in pairs(owners) do
@@ -69,12 +80,13 @@ end
 #: Takes the oldest entries: first those given back, and those held for longer than the lease, then new ones.
 #:
 #: KEYS: stream. ARGV: group, name of the batch, largest number of entries, lease (ms), bytes after which no more are
-#: taken, and the largest number of expired ones to remove. Returns 1 if it has stopped because of that number, and for
-#: each entry its id, how often it was delivered before, and its fields.
+#: taken, the largest number of expired ones to remove, and the consumer of what was given back if it must not take
+#: anything while others hold something; else nothing. Returns 1 if it has stopped because of the number of expired
+#: ones, and for each entry its id, how often it was delivered before, and its fields.
 FETCH = Script(TAKING + """
 local key, group, batch = KEYS[1], ARGV[1], ARGV[2]
 local limit, lease, room, removals = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
-if redis.call('XLEN', key) == 0 then
+if redis.call('XLEN', key) == 0 or ARGV[7] ~= '' and is_held(key, group, tonumber(lease), ARGV[7]) then
   return {0, {}}
 end
 local taken, owners = {}, {}

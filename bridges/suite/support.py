@@ -38,10 +38,10 @@ def bodies(found: list[Envelope]) -> list[str]:
     return [envelope.body.decode() for envelope in found]
 
 
-def drain(bridge: Bridge, queue: str, limit: int = 10) -> list[Envelope]:
+def drain(bridge: Bridge, queue: str, limit: int = 10, in_order: bool = False) -> list[Envelope]:
     """Take all that waits, settled."""
     taken: list[Envelope] = []
-    while (batch := bridge.fetch(queue, limit)).envelopes:
+    while (batch := bridge.fetch(queue, limit, in_order)).envelopes:
         taken += batch.envelopes
         bridge.settle(batch)
     return taken

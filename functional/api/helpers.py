@@ -29,6 +29,7 @@ RESERVED_DEFAULTS = {
     "_dead_letter_queue_messages_ttl": None,
     "_max_claim_count": None,
     "_enable_encrypt_messages": False,
+    "_fifo": False,
 }
 
 #: zaqarclient raises on any other key in a message.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bridges.base import Batch, Bridge, Envelope
 from bridges.errors import BridgeError
-from gateway.core.envelopes import EnvelopeReader, is_ours
+from gateway.core.envelopes import EnvelopeReader, is_fence, is_ours
 from gateway.core.foreign.bodies import Poison
 from gateway.core.ids import IdMaker
 from gateway.core.poison import Aside, PoisonQueues, land_storable
@@ -104,6 +104,8 @@ class Batches:
         landing: dict[str, tuple[Message, Envelope]] = {}
         poison: list[Aside] = []
         for envelope in envelopes:
+            if info.settings.fifo and is_fence(envelope):
+                continue
             try:
                 message = self._reader.message(info, envelope, now)
             except Poison as error:

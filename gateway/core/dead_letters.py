@@ -104,6 +104,7 @@ class DeadLetters:
             if target.settings.bridging is not None:
                 raise Busy("the dead-letter queue has just been bridged; try again") from None
             target.pool.publishing.publish(target, letters)
+        # No tombstones: a dead-letter queue may have one itself, by which the letter comes back under its id.
         info.pool.store.landed.delete_claimed(info.key, [message.id for message in ours], [hold.id])
         MESSAGES.labels("dead-lettered").inc(len(ours))
 

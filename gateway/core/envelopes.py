@@ -35,6 +35,9 @@ DEDUP_HEADER = "marconi-dedup-id"
 #: broker: in the side-store it would be in front of those that were posted before it.
 HIDDEN_HEADER = "marconi-hidden-until"
 
+#: AMQP header of what is no message: it only shows that what was in front of it has been taken out of the broker.
+FENCE_HEADER = "marconi-fence"
+
 #: Most characters of a group and of a dedup id.
 LONGEST_LABEL = 128
 
@@ -71,6 +74,16 @@ def envelope_of(message: Message) -> Envelope:
 def is_ours(info: QueueInfo, envelope: Envelope) -> bool:
     """Has a gateway posted this message? On bridged queues a header of ours says nothing: it may be anybody's."""
     return info.settings.bridging is None and CLIENT_HEADER in envelope.headers
+
+
+def fence(name: str, ttl: int) -> Envelope:
+    """What shows that all that was published before it has been taken out. It lives ``ttl`` milliseconds."""
+    return Envelope(b"null", name, ttl, headers={CLIENT_HEADER: "", FENCE_HEADER: name})
+
+
+def is_fence(envelope: Envelope) -> bool:
+    """Is it no message?"""
+    return FENCE_HEADER in envelope.headers
 
 
 def is_label(text: object) -> bool:

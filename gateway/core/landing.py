@@ -1,9 +1,12 @@
 """Landing: messages leave the broker and are recorded in the side-store, each once and in order.
 
-In FIFO queues all messages land free, under the queue's lease; gateway.core.fifo tells why. In others two parties land. A *claimer* lands what it claims in the same write; any number of them work at once. A *lister* lands
-messages free, and needs positions that only grow, so it holds the queue's lease meanwhile. So that no claimer is
-handed a message that comes after one that a lister is just landing (rule 4), the two keep out of each other's way:
-inside a process by a lock, between processes by the lease, which a claimer sees in the query it makes anyway.
+In FIFO queues all messages land free, under the queue's lease; gateway.core.fifo tells why.
+
+In others two parties land. A *claimer* lands what it claims in the same write; any number of them work at once. A
+*lister* lands messages free, and needs positions that only grow, so it holds the queue's lease meanwhile. So that no
+claimer is handed a message that comes after one that a lister is just landing (rule 4), the two keep out of each
+other's way: inside a process by a lock, between processes by the lease, which a claimer sees in the query it makes
+anyway.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class LandingLease(Lander):
         self.owner = owner
         self._deadline = deadline
         #: The last position used, and when the lease was asked for or renewed (monotonic seconds).
-        self._last = 0
+        self.last = 0
         self._asked = 0.0
         #: How often it was taken: more than once if it was lost in between.
         self.taken = 0
@@ -46,7 +46,7 @@ class LandingLease(Lander):
             self._asked = time.monotonic()
             last = self._store.landed.acquire_lease(self._key, self.owner, self._seconds)
             if last is not None:
-                self._last = last
+                self.last = last
                 self.taken += 1
                 return
             if time.monotonic() > self._deadline:
@@ -73,7 +73,7 @@ class LandingLease(Lander):
 
     def number(self, messages: Sequence[Message]) -> None:
         """See Lander."""
-        self._last = number(messages, self._last, self._store.now())
+        self.last = number(messages, self.last, self._store.now())
 
     def land(self, key: str, messages: Sequence[Message]) -> set[str]:
         """See Lander. Raises LeaseLost."""
@@ -94,7 +94,7 @@ class LandingLease(Lander):
 
     def release(self) -> None:
         """Give it back, with the last position used. Raises StoreError."""
-        self._store.landed.release_lease(self._key, self.owner, self._last)
+        self._store.landed.release_lease(self._key, self.owner, self.last)
 
     @property
     def _seconds(self) -> float:

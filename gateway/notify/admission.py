@@ -29,17 +29,20 @@ class Admission:
 
     def arrived(self, delivery: Delivery, consumer: Consumer) -> None:
         """The broker has handed out a message."""
-        outlet = self._outlet
+        outlet, now = self._outlet, self._works.now()
         try:
-            message = outlet.intake.pool.reader.message(outlet.source.info, delivery.envelope, self._works.now())
+            message = outlet.intake.pool.reader.message(outlet.source.info, delivery.envelope, now)
         except Poison as error:  # a native producer's; the source's own copy of it is put aside for the operator
             LOG.warning("subscription %s: a message is dropped: %s", outlet.subscription.name, error)
             outlet.fates.dropped()
             consumer.settle(delivery)
             return
-        self.admit(Item(
-            message, message.expires, properties=message.properties, delivery=delivery, consumer=consumer,
-        ))
+        item = Item(message, message.expires, properties=message.properties, delivery=delivery, consumer=consumer)
+        if message.hidden_until:  # of a FIFO queue, where delayed messages go through the broker
+            wait = (message.hidden_until - now) / 1000
+            outlet.start(outlet.fates.put_off(outlet.subscription, item, wait, counts=False))
+            return
+        self.admit(item)
 
     def admit(self, item: Item) -> None:
         """A message has come from the broker or the side-store."""

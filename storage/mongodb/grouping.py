@@ -25,6 +25,7 @@ from storage.mongodb.documents import (
     FREED,
     GROUP,
     HIDDEN_UNTIL,
+    LEASE_FREE,
     LEASE_HELD,
     POSITION,
     POSTED,
@@ -38,11 +39,14 @@ from storage.mongodb.moving import MongoDBMoving
 #: Fields that are read of hidden messages.
 HIDDEN = (GROUP, POSITION, HIDDEN_UNTIL, CLAIM, CLAIM_TTL, POSTED, EXPIRES)
 
+#: Hidden messages that are read at once.
+AT_ONCE = 10_000
+
 #: Least number of messages that are read at once when those read before were not enough.
 MORE = 100
 
-#: What a claim does to a document, ``$$new`` being its part of the claim: if it is free it is claimed. In the document
-#: of the lease it only notes which write this was. All others stay as they are.
+#: What a claim does to a document, ``$$new`` being its part of the claim: if it is free it is claimed. The
+#: document of the lease notes which write this was. All others stay as they are.
 CLAIM_FREE: Sequence[Mapping[str, Any]] = [{"$replaceWith": {"$switch": {
     "branches": [
         {
@@ -51,7 +55,10 @@ CLAIM_FREE: Sequence[Mapping[str, Any]] = [{"$replaceWith": {"$switch": {
                 CLAIMS: {"$add": [f"${CLAIMS}", 1]}, EXPIRES: {"$max": [f"${EXPIRES}", f"$$new.{EXPIRES}"]},
             }]},
         },
-        {"case": {"$eq": [{"$type": f"$$new.{DONE}"}, "string"]}, "then": {"$mergeObjects": ["$$ROOT", "$$new"]}},
+        {
+            "case": {"$eq": [{"$type": f"$$new.{DONE}"}, "string"]},
+            "then": {"$mergeObjects": ["$$ROOT", "$$new", {"last": {"$max": ["$last", "$$new.last"]}}]},
+        },
     ],
     "default": "$$ROOT",
 }}}]
@@ -78,7 +85,9 @@ class MongoDBGrouping(MongoDBMoving):
                 held = Held(stops)
                 over = False
                 # First what is hidden: what becomes free between the two reads is left out.
-                for d in self._snapshot.find({QUEUE: q, HIDDEN_UNTIL: {"$gt": 0}}, HIDDEN, hint="visibility"):
+                for d in self._snapshot.find(
+                    {QUEUE: q, HIDDEN_UNTIL: {"$gt": 0}}, HIDDEN, hint="visibility", batch_size=AT_ONCE
+                ):
                     over = over or d[HIDDEN_UNTIL] <= now
                     if int(d[EXPIRES]) > now:
                         held.add(
@@ -118,7 +127,7 @@ class MongoDBGrouping(MongoDBMoving):
         return found[:limit]
 
     def claim_in_groups(
-        self, q: str, owner: str, wants: Sequence[tuple[Claim, Sequence[Message]]]
+        self, q: str, owner: str, wants: Sequence[tuple[Claim, Sequence[Message]]], release: int | None = None
     ) -> list[list[Message]]:
         """See GroupingStore. As when messages land under the lease, one command finds the lease and writes."""
         changes: list[dict[str, Any]] = [
@@ -128,10 +137,12 @@ class MongoDBGrouping(MongoDBMoving):
             }
             for claim, messages in wants for message in messages
         ]
-        if not changes:
+        if not changes and release is None:
             return [[] for _ in wants]
         done = uuid4().hex
-        changes.append({"_id": lease_key(q), DONE: done})
+        changes.append({"_id": lease_key(q), DONE: done})  # written after the others
+        if release is not None:
+            changes[-1] |= {HIDDEN_UNTIL: LEASE_FREE, "until": 0, "last": release}
         with self._calls():
             failure: AutoReconnect | None = None
             try:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from bson import DatetimeMS
-from pymongo import ASCENDING
+from pymongo import ASCENDING, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from storage.catalogue import Catalogue
@@ -143,6 +143,18 @@ class MongoDBRecords(Catalogue):
                 {"$set": {DATA: data, RECORD_VERSION: changed, UNTIL: DatetimeMS(expires)}},
             )
         return changed if result.matched_count else None
+
+    def change_all_reserved(self, changes: Mapping[str, tuple[int, bytes]], expires: int) -> None:
+        updates = [
+            UpdateOne(
+                self._reserved(name, version),
+                {"$set": {DATA: data, RECORD_VERSION: new_version(), UNTIL: DatetimeMS(expires)}},
+            )
+            for name, (version, data) in changes.items()
+        ]
+        if updates:
+            with self._calls():
+                self._reservations.bulk_write(updates, ordered=False)
 
     def unreserve(self, name: str, version: int) -> bool:
         with self._calls():

@@ -8,10 +8,13 @@ from contextlib import closing
 
 from storage.grouping import Held
 from storage.model import Claim, InGroups, Message, Ring
-from storage.sqlite.landing import check_alive, check_lease
+from storage.sqlite.landing import check_alive, check_lease, release_lease
 from storage.sqlite.moving import SQLiteMoving
 from storage.sqlite.rows import MESSAGE, MESSAGES, OWN, to_message
 from storage.sqlite.schema import marks, sql
+
+#: Groups that the statement itself leaves out. It has room for 32766 values.
+SKIPPED_BY_SQL = 10_000
 
 HIDDEN = sql(
     "SELECT coalesce(group_name, ''), position, hidden_until, claim_ttl, posted, claim IS NOT NULL, expires"  # nosec B608
@@ -44,12 +47,15 @@ class SQLiteGrouping(SQLiteMoving):
             self._database.write(lambda db, now=now: put_back(db, q, now))  # type: ignore[misc]
 
     def claim_in_groups(
-        self, q: str, owner: str, wants: Sequence[tuple[Claim, Sequence[Message]]]
+        self, q: str, owner: str, wants: Sequence[tuple[Claim, Sequence[Message]]], release: int | None = None
     ) -> list[list[Message]]:
         def change(db: sqlite3.Connection) -> list[list[Message]]:
             check_alive(db, q)
             check_lease(db, q, owner, self.clock.now())
-            return [claim_free(db, q, messages, claim) for claim, messages in wants]
+            claimed = [claim_free(db, q, messages, claim) for claim, messages in wants]
+            if release is not None:
+                release_lease(db, q, owner, release)
+            return claimed
 
         return self._database.write(change)
 
@@ -78,13 +84,14 @@ def claim_free(db: sqlite3.Connection, q: str, messages: Sequence[Message], clai
 def _free(db: sqlite3.Connection, q: str, limit: int, ring: Ring | None, held: Held, now: int) -> list[Message]:
     """Free messages that groups don't hold up. Adds to ``held`` what the ring leaves out."""
     found: list[str] = []
+    stopped = held.stopped_after(0)[:SKIPPED_BY_SQL]
     # Only those that are found are read with their bodies.
     with closing(db.execute(
         sql(
-            f"SELECT id, position, coalesce(group_name, ''), sealed FROM {MESSAGES}"  # nosec B608
-            " WHERE q = ? AND hidden_until = 0 AND expires > ? ORDER BY position"
+            f"SELECT id, position, coalesce(group_name, '') AS name, sealed FROM {MESSAGES}"  # nosec B608
+            f" WHERE q = ? AND hidden_until = 0 AND expires > ? AND name NOT IN ({marks(stopped)}) ORDER BY position"
         ),
-        (q, now),
+        (q, now, *stopped),
     )) as rows:
         for id_, seq, group, sealed in rows:
             if len(found) >= limit:
@@ -94,7 +101,7 @@ def _free(db: sqlite3.Connection, q: str, limit: int, ring: Ring | None, held: H
             elif not held.stops_at(group, seq):
                 found.append(id_)
     read = db.execute(
-        sql(f"SELECT {MESSAGE} FROM {MESSAGES} WHERE q = ? AND id IN ({marks(found)}) ORDER BY position"),  # nosec B608
-        (q, *found),
+        sql(f"SELECT {MESSAGE} FROM {MESSAGES} WHERE q = ? AND id IN ({marks(found)})"), (q, *found)  # nosec B608
     )
-    return [message for row in read if (message := to_message(row)).hidden_until == 0]
+    # Sorted here: in SQL it might go through the whole queue to find them in order.
+    return sorted((m for m in map(to_message, read) if m.hidden_until == 0), key=lambda m: m.seq)

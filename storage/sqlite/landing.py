@@ -49,13 +49,7 @@ class SQLiteLanding(LandedStore):
         return self._database.write(change)
 
     def release_lease(self, q: str, owner: str, last: int) -> None:
-        def change(db: sqlite3.Connection) -> None:
-            db.execute(
-                "UPDATE leases SET owner = NULL, until = 0, last = max(last, ?) WHERE q = ? AND owner = ?",
-                (last, q, owner),
-            )
-
-        self._database.write(change)
+        self._database.write(lambda db: release_lease(db, q, owner, last))
 
     def land(
         self, q: str, messages: Sequence[Message], owner: str | None = None, seen: float | None = None
@@ -136,6 +130,13 @@ def check_lease(db: sqlite3.Connection, q: str, owner: str, now: int) -> None:
     """Raises LeaseLost unless ``owner`` holds the lease at ``now`` (ms)."""
     if not db.execute("SELECT 1 FROM leases WHERE q = ? AND owner = ? AND until > ?", (q, owner, now)).fetchone():
         raise LeaseLost(q)
+
+
+def release_lease(db: sqlite3.Connection, q: str, owner: str, last: int) -> None:
+    """Give the lease back, if ``owner`` still holds it, and record the last position used."""
+    db.execute(
+        "UPDATE leases SET owner = NULL, until = 0, last = max(last, ?) WHERE q = ? AND owner = ?", (last, q, owner)
+    )
 
 
 def _known(db: sqlite3.Connection, q: str, ids: Sequence[str]) -> set[str]:

@@ -311,6 +311,19 @@ class GroupTests(SuiteFixtures):
         store.landed.release_lease(q, "us", 0)
         assert store.landed.acquire_lease(q, "them", 60) is not None
 
+    def test_claim_in_groups_may_give_the_lease_back(self, store: SideStore, q: str) -> None:
+        add_groups(store, q, "a1")
+        last = store.landed.acquire_lease(q, "us", LEASED) or 0
+        messages = store.landed.find_in_groups(q, 10).messages
+        (got,) = store.landed.claim_in_groups(q, "us", [(new_claim(store), messages)], last + 7)
+        assert ids_of(got) == ["a1"]
+        assert store.landed.acquire_lease(q, "them", LEASED) == last + 7
+        assert store.landed.claim_in_groups(q, "them", [], 5) == []
+        assert store.landed.acquire_lease(q, "us", LEASED) == last + 7, "it never goes back"
+        with pytest.raises(LeaseLost):
+            store.landed.claim_in_groups(q, "them", [(new_claim(store, "late"), messages)], last + 9)
+        assert store.landed.renew_lease(q, "us", LEASED) is True
+
     def test_nothing_is_claimed_in_groups_without_the_lease(self, store: SideStore, q: str, clock: Clock) -> None:
         add_groups(store, q, "a1", expires=clock.time + 9 * HOUR)
         messages = store.landed.find_in_groups(q, 10).messages
@@ -440,8 +453,7 @@ class Crowd:
         if landed.acquire_lease(self._q, owner, LEASED) is None:
             return []
         messages = landed.find_in_groups(self._q, 3).messages
-        (got,) = landed.claim_in_groups(self._q, owner, [(claim, messages)])
-        landed.release_lease(self._q, owner, 0)
+        (got,) = landed.claim_in_groups(self._q, owner, [(claim, messages)], 0)
         return got
 
     def _begin(self, worker: int, messages: list[Message]) -> None:

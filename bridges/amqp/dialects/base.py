@@ -18,11 +18,16 @@ from bridges.errors import BrokerRefused
 if TYPE_CHECKING:
     from bridges.amqp.connection import Connection
     from bridges.amqp.fetcher import Fetcher
+    from bridges.amqp.in_order import InOrder
 
 #: Matches the text for a queue that exists but can't be reached now. The broker answers "not found" for these, too.
 _DOWN = re.compile(
     r"down or inaccessible|stopped by supervisor|has crashed|timeout|timed out|no leader|not available", re.IGNORECASE
 )
+
+
+#: Argument of a queue that hands its messages to one of its consumers alone.
+SINGLE_CONSUMER = "x-single-active-consumer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,9 @@ class Dialect(ABC):
     #: The broker cancels the consumers of a queue that is deleted, and says so.
     tells_of_deletion: ClassVar[bool] = False
 
+    #: How messages are fetched in order; None if no way is known.
+    in_order: ClassVar[InOrder | None] = None
+
     #: Arguments of a consumer that is shown messages and takes none; None if the broker has no such consumers.
     browsing: ClassVar[Mapping[str, Any] | None] = None
 
@@ -87,8 +95,17 @@ class Dialect(ABC):
     # -- queues and exchanges -----------------------------------------------------------------------------------
 
     @abstractmethod
-    def queue_arguments(self, queue_type: str) -> dict[str, Any]:
-        """Arguments with which the gateway declares queues of its own; ``queue_type``: quorum or classic."""
+    def queue_arguments(self, queue_type: str, in_order: bool = False) -> dict[str, Any]:
+        """Arguments with which the gateway declares queues of its own; ``queue_type``: quorum or classic.
+
+        ``in_order``: for a queue whose messages are fetched in order.
+        """
+
+    def check_in_order(self, connection: Connection, queue: str, arguments: Mapping[str, Any]) -> None:
+        """Raises BrokerRefused if messages of a queue that is there can't be fetched in order; and what a connection
+        raises. ``arguments``: those with which it would be declared.
+        """
+        return  # a broker that has a way for any queue
 
     def native_exchange(self, queue: str) -> str:
         """Name of the exchange by which native producers reach a queue of the gateway and its copies."""

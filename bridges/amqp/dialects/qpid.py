@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from amqp.exceptions import AccessRefused, NotAllowed, NotFound, ResourceLocked
 
 from bridges.amqp import queues
-from bridges.amqp.dialects.base import Dialect
+from bridges.amqp.dialects.base import SINGLE_CONSUMER, Dialect
+from bridges.amqp.in_order import ByLock
 from bridges.amqp.naming import beside
 from bridges.base import Envelope
 from bridges.bridging import Binding
@@ -55,6 +56,7 @@ class Qpid(Dialect):
     cancel_tells_all = True
     gives_back_at_once = True
     browsing = {"x-filter-no-consume": True}
+    in_order = ByLock()
 
     def outgoing(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
         if all(envelope.ttl is None for envelope in envelopes):
@@ -79,8 +81,10 @@ class Qpid(Dialect):
     def deliveries(self, headers: Mapping[str, Any]) -> int:
         return 0  # it counts them and does not tell
 
-    def queue_arguments(self, queue_type: str) -> dict[str, Any]:
-        return {}  # there is one type of queues for this purpose
+    def queue_arguments(self, queue_type: str, in_order: bool = False) -> dict[str, Any]:
+        # There is one type of queues. Order does not need the argument (in_order.py): it keeps consumers of others from
+        # having messages of the queue at the same time.
+        return {SINGLE_CONSUMER: True} if in_order else {}
 
     def native_exchange(self, queue: str) -> str:
         return beside(queue, "in")

@@ -15,9 +15,10 @@ import amqp
 from amqp.exceptions import AccessRefused, AMQPNotImplementedError, NotFound, PreconditionFailed, ResourceLocked
 
 from bridges.amqp import queues
-from bridges.amqp.dialects.base import Dialect
+from bridges.amqp.dialects.base import SINGLE_CONSUMER, Dialect
+from bridges.amqp.in_order import BySingleConsumer
 from bridges.bridging import Binding
-from bridges.errors import QueueMissing, SourceUnreadable
+from bridges.errors import BrokerRefused, QueueMissing, SourceUnreadable
 
 if TYPE_CHECKING:
     from bridges.amqp.connection import Connection
@@ -61,6 +62,7 @@ class RabbitMQ(Dialect):
 
     prefetch_is_shared = False
     tells_of_deletion = True
+    in_order = BySingleConsumer()
     # RabbitMQ 4.3 counts acquisitions besides, streams give a place.
     delivery_headers = frozenset({DELIVERY_COUNT, "x-acquired-count", "x-stream-offset"})
 
@@ -68,11 +70,40 @@ class RabbitMQ(Dialect):
         count = headers.get(DELIVERY_COUNT)
         return count if isinstance(count, int) else 0  # a classic queue passes anybody's header on
 
-    def queue_arguments(self, queue_type: str) -> dict[str, Any]:
+    def queue_arguments(self, queue_type: str, in_order: bool = False) -> dict[str, Any]:
         arguments: dict[str, Any] = {TYPE: queue_type}
         if queue_type == "quorum":
             arguments["x-delivery-limit"] = DELIVERY_LIMIT
+        if in_order:
+            arguments[SINGLE_CONSUMER] = True
         return arguments
+
+    def check_in_order(self, connection: Connection, queue: str, arguments: Mapping[str, Any]) -> None:
+        """As in Dialect. Arguments that differ are taken over from the queue until all are the same, or it is the one
+        that order needs.
+        """
+        lifetime, tried = {"durable": True, "auto_delete": False, "exclusive": False}, dict(arguments)
+        for _ in range(MAX_ARGUMENTS):
+            try:
+                connection.channel.queue_declare(queue, arguments=tried, **lifetime)
+            except PreconditionFailed as error:
+                connection.channel_reopened()
+                difference = DIFFERENCE.search(str(error))
+            else:
+                return
+            if difference is None or (name := difference["name"]) == SINGLE_CONSUMER:
+                break
+            value = difference["value"]
+            if name in LIFETIMES and value is not None:
+                lifetime[name] = value == "true"
+            elif value is not None:
+                tried[name] = _typed(value, difference["type"])
+            elif tried.pop(name, None) is None:
+                break
+        raise BrokerRefused(
+            f"queue {queue} is there already and may have several consumers at a time, so its messages can't be kept in"
+            f" order: delete it, or declare it again with {SINGLE_CONSUMER}"
+        )
 
     def may_consume(self, fetcher: Fetcher, queue: str) -> bool | None:
         """As in Dialect. A refusal in words that are not known is a no: gets end nobody's queue."""

@@ -31,7 +31,7 @@ class Unknown(Dialect):
     def deliveries(self, headers: Mapping[str, Any]) -> int:
         return 0  # a header of whatever name may be the producer's
 
-    def queue_arguments(self, queue_type: str) -> dict[str, Any]:
+    def queue_arguments(self, queue_type: str, in_order: bool = False) -> dict[str, Any]:
         return {}  # an argument that the broker does not know may be refused
 
     def may_consume(self, fetcher: Fetcher, queue: str) -> bool | None:

@@ -126,7 +126,7 @@ class Lines:
 
     def _hand_over(self, line: Line, key: str) -> None:
         with self._mutex:
-            if line.waiting and line.tenure is not None and line.tenure.lasts < TENURE:
+            if line.waiting and line.tenure is not None and not line.tenure.is_over and line.tenure.lasts < TENURE:
                 _promote(line)
                 return
         tenure, line.tenure = line.tenure, None  # this thread still leads

@@ -11,13 +11,13 @@ from bridges.errors import BridgeError
 from gateway.core.burial import Burial
 from gateway.core.errors import Busy
 from gateway.core.fifo.blocked import BLOCKED
-from gateway.core.fifo.lines import Caller
+from gateway.core.fifo.lines import Caller, Line
 from gateway.core.fifo.sharing import looked_at, not_after, share_out
 from gateway.core.fifo.tenure import Tenure
 from gateway.core.landing import LANDING_BATCH, Landing
 from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import Sealing
-from storage.model import Message
+from storage.model import Claim, Message
 
 LOG = logging.getLogger(__name__)
 
@@ -65,11 +65,16 @@ class Found:
 
 
 class Round:
-    """Serves callers of one queue under a tenure, until ``until`` (monotonic seconds)."""
+    """Serves callers of one queue under a tenure, until ``until`` (monotonic seconds).
+
+    If nobody else waits in the ``line`` the last claim ends the tenure.
+    """
 
     def __init__(
-        self, info: QueueInfo, tenure: Tenure, landing: Landing, sealing: Sealing, outlook: Outlook, until: float
+        self, info: QueueInfo, line: Line, tenure: Tenure, landing: Landing, sealing: Sealing, outlook: Outlook,
+        until: float,
     ):
+        self._line = line
         #: What has been claimed to be buried when the tenure is over, with the messages.
         self.buried: list[tuple[Burial, list[Message]]] = []
         self._info = info
@@ -80,14 +85,14 @@ class Round:
         self._until = until
         self._landed = 0
         self._has_ended = not info.reads.has_backlog
-        self._is_held = False
+        self._is_held = self._missed = False
         self._failure: BridgeError | None = None
 
     def serve(self, callers: Sequence[Caller]) -> None:
         """Serve all callers. Raises LeaseLost; those that have their messages are served then."""
         left = list(callers)
         found = None
-        while left and time.monotonic() < self._until:
+        while left and time.monotonic() < self._until and not self._tenure.is_over:
             found = self._find(left)
             shares = share_out(found.messages, [caller.limit for caller in left])
             wants = [(caller, share) for caller, share in zip(left, shares, strict=True) if share]
@@ -95,19 +100,30 @@ class Round:
             claims += [(burial.hold, burial.dead) for burial in found.burials]
             if not claims:
                 break
-            with self._tenure.writing():
-                taken = self._info.pool.store.landed.claim_in_groups(self._info.key, self._tenure.owner, claims)
+            taken = self._claim(claims, is_last=found.is_all or len(wants) == len(left))
             for (caller, _), got in zip(wants, taken, strict=False):
                 if got:
                     caller.serve(got)
             self.buried += zip(found.burials, taken[len(wants):], strict=True)
             left = [caller for caller in left if not caller.is_served]
-            if found.is_all and all(taken):
+            self._missed = not all(taken)
+            if found.is_all and not self._missed:
                 break
         self._outlook.is_short = self._failure is None and (found is None or found.is_all)
         self._outlook.is_idle = found is not None and not (found.messages or found.burials or found.blocked)
         for caller in left:
             self._refuse(caller)
+
+    def _claim(self, claims: Sequence[tuple[Claim, Sequence[Message]]], is_last: bool) -> list[list[Message]]:
+        """Claim messages; see GroupingStore. ``is_last``: nothing else is to be done for these callers."""
+        tenure = self._tenure
+        ends = is_last and not self._line.waiting
+        with tenure.writing():
+            taken: list[list[Message]] = self._info.pool.store.landed.claim_in_groups(
+                self._info.key, tenure.owner, claims, tenure.lease.last if ends else None
+            )
+        tenure.is_over = ends
+        return taken
 
     def _refuse(self, caller: Caller) -> None:
         """Say why there is nothing for a caller."""
@@ -118,7 +134,8 @@ class Round:
         elif time.monotonic() >= self._until:
             caller.serve(error=Busy("messages of this queue are being landed for others; try again"))
         else:
-            caller.serve(come_again=bool(self.buried))  # what comes after those that are buried may be had soon
+            # What comes after those that are buried may be had soon; or what was found has been deleted meanwhile.
+            caller.serve(come_again=bool(self.buried) or self._missed)
 
     def _find(self, callers: Sequence[Caller]) -> Found:
         """What may be claimed; lands more of the backlog if that is not enough."""

@@ -10,7 +10,6 @@ from cachetools import LRUCache
 
 from bridges.errors import BridgeError
 from gateway.core.burial import SortOut
-from gateway.core.errors import Busy
 from gateway.core.fifo.lines import Caller, Line, Lines
 from gateway.core.fifo.round import HeldElsewhere, Outlook, Round
 from gateway.core.fifo.tenure import Tenure
@@ -20,8 +19,8 @@ from gateway.core.sealing import Sealing
 from storage.errors import LeaseLost, StoreError
 from storage.model import Claim, Message
 
-#: Seconds for which a claim that finds nothing looks again, every so many seconds, if something may come back soon: from
-#: another gateway's hands, or when the messages before it have gone to the dead letters.
+#: Seconds for which a claim that finds nothing looks again if something may come back soon: from another gateway's
+#: hands, or when the messages before it have gone to the dead letters; and seconds between two looks.
 PATIENCE, LOOK_AGAIN = 2.0, 0.05
 
 #: Queues of which a process remembers how it has left them.
@@ -90,15 +89,13 @@ class FifoTaking:
             try:
                 if line.tenure is None:
                     line.tenure = self._landing.tenure(info, until)
-                turn = Round(info, line.tenure, self._landing, self._sealing, self._outlook(info), until)
+                turn = Round(info, line, line.tenure, self._landing, self._sealing, self._outlook(info), until)
                 try:
                     turn.serve(left)
                 finally:
                     buried += turn.buried
-            except LeaseLost:
+            except LeaseLost:  # when the time is over a round refuses those who are left
                 _leave(line)
-                if time.monotonic() > until:
-                    _fail(left, Busy("the right to hand out messages of this queue was lost again and again"))
             except StoreError as error:
                 _leave(line)
                 _fail(left, error)

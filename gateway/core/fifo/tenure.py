@@ -31,6 +31,8 @@ class Tenure:
         self._lock = lock
         self._begun = time.monotonic()
         self._is_writing = False
+        #: Has the lease been given back already?
+        self.is_over = False
 
     @property
     def owner(self) -> str:
@@ -63,7 +65,8 @@ class Tenure:
     def end(self) -> None:
         """Give both back. Raises nothing: a lease that can't be given back ends by itself."""
         try:
-            self.lease.release()
+            if not self.is_over:
+                self.lease.release()
         except StoreError as error:
             LOG.warning("a landing lease stays until its time is over: %s", error)
         finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +53,8 @@ Down = tuple[str, str | None]
 SIDE_STORE: Down = ("side-store", None)
 
 
-def bind(bridge: ForeignBridge, queue: str, binding: Binding, in_order: bool = False) -> None:
-    """Bind a queue of ours, which is created if it is missing: ``in_order`` as for Bridge.create.
+def bind(bridge: ForeignBridge, queue: str, binding: Binding, ordering: Mapping[str, bool]) -> None:
+    """Bind a queue of ours, which is created if it is missing. ``ordering``: see QueueInfo.
 
     Raises NotFound when the exchange is missing.
     """
@@ -62,7 +62,7 @@ def bind(bridge: ForeignBridge, queue: str, binding: Binding, in_order: bool = F
         try:
             bridge.bind(queue, binding)
         except QueueMissing:
-            bridge.create(queue, in_order=in_order)
+            bridge.create(queue, **ordering)
             bridge.bind(queue, binding)
     except ExchangeMissing as error:
         raise NotFound(f"The broker has no exchange {binding.exchange}, which this queue is bridged to") from error

@@ -40,11 +40,12 @@ class MovingBridge(Bridge):
         self._is_emptied = is_emptied
         self.timeout = max(bridge.timeout for bridge in self._both)
 
-    def create(self, queue: str) -> None:
+    def create(self, queue: str, in_order: bool = False) -> None:
         """See Bridge."""
-        self._new.create(queue)
+        how = {"in_order": True} if in_order else {}
+        self._new.create(queue, **how)
         if not self._is_switched():
-            self._old.create(queue)
+            self._old.create(queue, **how)
 
     def add_copy(self, queue: str, copy: str, create: bool = True) -> None:
         """See Bridge."""
@@ -79,8 +80,10 @@ class MovingBridge(Bridge):
         """See Bridge."""
         self._both[0].deposit(queue, envelopes)
 
-    def fetch(self, queue: str, limit: int) -> Batch:
+    def fetch(self, queue: str, limit: int, in_order: bool = False) -> Batch:
         """See Bridge."""
+        if in_order:
+            return self._fetch_in_order(queue, limit)
         if len(self._both) == 1:
             return self._fetched(self._both[0], queue, limit)
         if not self._is_emptied:
@@ -101,6 +104,22 @@ class MovingBridge(Bridge):
         self._give_back(younger)
         return older
 
+    def _fetch_in_order(self, queue: str, limit: int) -> MovingBatch:
+        """As fetch, of a FIFO queue: an empty batch of the old one may mean that another gateway has what is in front.
+
+        So nothing is taken from the new one until the mover has seen for certain that the old one is empty. From then
+        on only posts whose confirm was late come into the old one.
+        """
+        *before, last = self._both
+        if before and (not self._is_emptied or self._old.depth(queue)):
+            return self._fetched(self._old, queue, limit, in_order=True)
+        younger = self._fetched(last, queue, limit, in_order=True)
+        if before and younger.envelopes and self._old.depth(queue):
+            # It has come since, and perhaps it was answered before what we have here was posted.
+            self.requeue(younger)
+            return self._fetched(self._old, queue, limit, in_order=True)
+        return younger
+
     def _came_meanwhile(self, queue: str, limit: int) -> MovingBatch | None:
         """What has come into the old one, or has come back there; None if there is nothing."""
         if self._is_emptied and not self._old.depth(queue):
@@ -113,8 +132,8 @@ class MovingBridge(Bridge):
             self.requeue(batch)
 
     @staticmethod
-    def _fetched(bridge: Any, queue: str, limit: int) -> MovingBatch:
-        return MovingBatch(bridge, bridge.fetch(queue, limit))
+    def _fetched(bridge: Any, queue: str, limit: int, **how: bool) -> MovingBatch:
+        return MovingBatch(bridge, bridge.fetch(queue, limit, **how))
 
     def settle(self, batch: Batch) -> None:
         """See Bridge."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from gateway.core.demand import Count
 from gateway.core.errors import Busy
+from gateway.core.migration.fences import is_certainly_empty
 from gateway.core.migration.landed_mover import LandedMover, last_position
 from gateway.core.migration.move import DRAINING, LANDED, SETTLING, SWITCHING, WAITING, Move
 from gateway.core.migration.subscriptions import MovingSubscriptions
@@ -149,7 +150,7 @@ class Phases:
             if not target.bridge.has_backlog:
                 self._record.change(now, now.changed(phase=DRAINING, moved=move.moved))
                 return
-            target.bridge.create(info.broker)
+            target.bridge.create(info.broker, **info.ordering)
             self._subscriptions.bind(info, target)
             try:
                 self._record.change(now, now.changed(phase=SWITCHING, switch=self._agreed(), moved=move.moved))
@@ -190,7 +191,7 @@ class Phases:
                 count, is_empty = self._land(own)
                 landed += count
             move = self._record.progress(move, landed)
-            if is_late and is_empty and not landed:
+            if is_late and is_empty and not landed and (not own.settings.fifo or is_certainly_empty(own)):
                 break
             if not landed:
                 self._record.wait(LOOKS)

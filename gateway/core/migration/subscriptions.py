@@ -180,6 +180,7 @@ class MovingSubscriptions:
             return []
         old: Any = source.bridge
         fed = {each.id for each in self._fed(target) if not each.target}
+        info = replace(info, settings=replace(info.settings, fifo=False))  # delivery queues are in no order
         return [
             replace(info, bridge=old, broker=each.copy, key=each.key) for each in self._in(target) if each.id in fed
         ]

@@ -125,7 +125,7 @@ class Directory:
             with locked_queue(self._store, key):
                 found = self._store.catalogue.get_queue(key)
                 if found is not None and found.key == info.key:
-                    bind(info.bridge, info.broker, binding, info.settings.fifo)
+                    bind(info.bridge, info.broker, binding, info.ordering)
                     return True
         self._known.forget(info.project, info.name)
         return False

@@ -75,8 +75,13 @@ class QueueInfo:
     def fetch(self, limit: int) -> Batch:
         """Up to ``limit`` messages of the backlog; settle or requeue them with ``bridge``."""
         if self.settings.fifo:
-            return self.bridge.fetch(self.broker, limit, in_order=True)
+            return self.bridge.fetch(self.broker, limit, **self.ordering)
         return (self.bridge.fetch_foreign if self.reads.is_foreign else self.bridge.fetch)(self.broker, limit)
+
+    @property
+    def ordering(self) -> dict[str, bool]:
+        """Arguments of Bridge.create and Bridge.fetch that say whether messages are handed out in order."""
+        return {"in_order": True} if self.settings.fifo else {}
 
     @property
     def delicate(self) -> tuple[object, ...]:

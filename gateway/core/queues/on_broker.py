@@ -21,7 +21,7 @@ def create_on_broker(info: QueueInfo) -> None:
         nobody = delivery_name(info.project, info.name, "none")
         info.bridge.add_copy(info.broker, nobody, create=False)
     elif info.reads is Reads.OWN_QUEUE:
-        info.pool.bridge.create(info.broker, in_order=info.settings.fifo)
+        info.pool.bridge.create(info.broker, **info.ordering)
 
 
 def _create_source(info: QueueInfo, source: Source) -> None:
@@ -33,6 +33,6 @@ def _create_source(info: QueueInfo, source: Source) -> None:
         info.bridge.check_exchange(source.binding)
     except SourceUnreadable as error:
         raise InvalidInput(f"Metadata {KEY}: {error}", "Invalid metadata") from error
-    info.bridge.create(info.broker, in_order=info.settings.fifo)
+    info.bridge.create(info.broker, **info.ordering)
     with suppress(NotFound):  # the exchange may come later
-        bind(info.bridge, info.broker, source.binding, info.settings.fifo)
+        bind(info.bridge, info.broker, source.binding, info.ordering)
