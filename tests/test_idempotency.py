@@ -473,11 +473,11 @@ class TestDedupId:
     def test_other_messages_of_the_request_are_enqueued_in_order(
         self, core: Core, bridge: MemoryBridge, fifo: QueueInfo
     ) -> None:
-        (b,) = post(core, fifo, "b", dedup_id="b")
-        posts = [Post(b"a", dedup_id="a"), Post(b"B", dedup_id="b"), Post(b"c"), Post(b"A", dedup_id="a"), Post(b"d")]
+        (b,) = post(core, fifo, "1", dedup_id="b")
+        posts = [Post(b"2", dedup_id="a"), Post(b"0", dedup_id="b"), Post(b"3"), Post(b"0", dedup_id="a"), Post(b"4")]
         ids = core.messages.post(fifo.project, fifo.name, "client", posts, 100)
         assert ids[1] == b and ids[0] == ids[3] and len(set(ids)) == 4
-        assert bodies(claim(core, fifo)) == ["b", "a", "c", "d"]
+        assert bodies(claim(core, fifo)) == ["1", "2", "3", "4"]
 
     def test_queues_have_dedup_ids_of_their_own(self, core: Core, fifo: QueueInfo) -> None:
         core.queues.create("project", "other", {"_fifo": True})

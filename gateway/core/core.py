@@ -127,7 +127,7 @@ class Core:
         self.directory = Directory(queue_store, self._known, self.queues, self._binder)
         dead_letters = DeadLetters(self.directory, self.ids)
         self.claims = Claims(self.directory, dead_letters, self._sealing, limits)
-        once = Once(queue_store.catalogue, queue_store.now, self.ids, limits)
+        once = Once(queue_store.catalogue, self.now, self.ids, limits)
         self.messages = Messages(self.directory, dead_letters, limits, self.ids, self._sealing, once)
         self._subscribe(queue_store, notifications, sign, Trusts(queue_store.catalogue, delete_trust))
         self._workers = Workers(queue_store, self.all_pools, records, self._known, self.copies)

@@ -112,8 +112,9 @@ OPERATIONS: tuple[Operation, ...] = (
     _writes(
         name="messages:create", method="POST", path=_MESSAGES, relation="rel/post_messages", body=True,
         summary="Post messages.",
-        description="201: posted, in this order; each with `body` and optionally `ttl` and `delay`. `resources` names"
-                    " all messages, `Location` as many as one `GET` takes",
+        description="201: posted, in this order; each with `body` and optionally `ttl` and `delay`, in a queue with"
+                    " `_fifo` also `group` and `dedup_id`. `resources` names all messages, `Location` as many as one"
+                    " `GET` takes. With an `Idempotency-Key` a request that is sent again gets the same answer",
         parse=parse.posts, handler=messages.post, render=render.posted,
     ),
     _writes(

@@ -160,6 +160,10 @@ def _fill(shown: dict[str, Any], item: Message, now: int, checksum: bool) -> Non
     shown["body"] = orjson.Fragment(item.body)
     if item.properties is not None:
         shown["properties"] = orjson.Fragment(item.properties)
+    if item.group:
+        shown["group"] = item.group
+    if item.dedup_id:
+        shown["dedup_id"] = item.dedup_id
     if checksum:
         shown["checksum"] = md5(item.body)
 
