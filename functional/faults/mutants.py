@@ -25,8 +25,8 @@ def ack_before_landing() -> None:
 
     fetch, settle = AMQPBridge.fetch, AMQPBridge.settle
 
-    def fetch_and_acknowledge(self: Any, *arguments: Any, **named: Any) -> Any:
-        batch = fetch(self, *arguments, **named)
+    def fetch_and_acknowledge(self: Any, queue: str, limit: int, in_order: bool = False) -> Any:
+        batch = fetch(self, queue, limit, in_order)
         settle(self, batch)
         return batch
 
