@@ -235,7 +235,7 @@ class _Check:
         met: set[str] = set()
         for call in calls:
             for seen in call.seen:
-                story = self._told.stories.get((queue, seen.producer, seen.number))
+                story = self._told.story_of(queue, seen)
                 if story is None or story.group is not None or not story.safe or seen.id in met:
                     continue
                 met.add(seen.id)

@@ -45,7 +45,7 @@ def _handouts(told: Told) -> dict[tuple[str, str], list[Handout]]:
             continue
         parts: dict[tuple[str, str], list[Story]] = defaultdict(list)
         for seen in call.seen:
-            story = told.stories.get((call.queue, seen.producer, seen.number))
+            story = told.story_of(call.queue, seen)
             if story is not None and story.group is not None:
                 parts[call.queue, story.group].append(story)
         for key, stories in parts.items():
@@ -124,7 +124,7 @@ def _listed_in_order(told: Told, walk: str, calls: Sequence[Call]) -> None:
     met: set[str] = set()
     for call in calls:
         for seen in call.seen:
-            story = told.stories.get((call.queue, seen.producer, seen.number))
+            story = told.story_of(call.queue, seen)
             if story is None or story.group is None or seen.id in met:
                 continue
             met.add(seen.id)

@@ -187,9 +187,14 @@ class Told:
             return
         if self._is_its_id(story, seen.id, call):
             self.by_id.setdefault((call.queue, seen.id), story)
-        story.shown.append((call, seen))
+            story.shown.append((call, seen))
 
     # -- what follows from it -----------------------------------------------------------------------------------
+
+    def story_of(self, queue: str, seen: Seen) -> Story | None:
+        """The message that was shown; None if nobody posted it, or if it is known under another id."""
+        story = self.stories.get((queue, seen.producer, seen.number))
+        return story if story is not None and story.id == seen.id else None
 
     def holds(self, story: Story, deletes: Iterable[Call], late_renewals: bool = False) -> Iterator[Hold]:
         """When claims have held a message for certain, unless these calls have deleted it.
