@@ -56,6 +56,7 @@ setup(
             "pika>=1.3",
             "psutil>=5.9",
             "pytest>=8",
+            "pytest-rerunfailures>=16",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
             "python-memcached>=1.59",

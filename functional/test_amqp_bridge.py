@@ -17,7 +17,7 @@ from pika.spec import BasicProperties
 from bridges.amqp import AMQPBridge, fetcher, fetching, vhosts
 from bridges.amqp.dialects.rabbitmq import RabbitMQ as Dialect
 from bridges.base import Envelope
-from bridges.errors import BridgeUnavailable, BrokerBlocked, OutcomeUnknown, QueueMissing
+from bridges.errors import BridgeUnavailable, BrokerBlocked, BrokerRefused, OutcomeUnknown, QueueMissing
 from bridges.suite import BridgeSuite, bodies, consuming, drain, envelopes, together
 from functional.services.ports import free_port
 from functional.services.rabbitmq import RabbitMQ
@@ -62,6 +62,13 @@ def made(bridge: AMQPBridge) -> Iterator[str]:
     bridge.delete(name)
 
 
+def break_off(bridge: AMQPBridge, batch: Any) -> None:
+    """The connection of a batch is gone, without a word."""
+    fetcher, batch.fetcher = batch.fetcher, None
+    fetcher._amqp.transport.sock.shutdown(socket.SHUT_RDWR)
+    bridge._fetchers.drop(fetcher)
+
+
 def without_count(headers: Mapping[str, Any]) -> dict[str, Any]:
     """What the producer has set: quorum queues add how often they have delivered a message."""
     return {name: value for name, value in headers.items() if name not in Dialect.delivery_headers}
@@ -89,6 +96,9 @@ class AMQPSuite(BridgeSuite):
         yield name
         with rabbitmq.connect() as connection:  # a test may have closed the bridge
             connection.channel().queue_delete(name)
+
+    def lose(self, bridge: AMQPBridge, batch: Any) -> None:
+        break_off(bridge, batch)
 
     def test_consumer_stays_while_its_messages_are_in_hand(
         self, rabbitmq: RabbitMQ, bridge: AMQPBridge, queue: str
@@ -260,6 +270,55 @@ class AMQPSuite(BridgeSuite):
         assert bodies(drain(bridge, queue)) == ["c", "d"]
 
 
+    def test_no_consumer_is_left_of_a_fetch_in_order(self, rabbitmq: RabbitMQ, bridge: AMQPBridge, fifo: str) -> None:
+        """It would have the queue, unseen, as soon as something comes."""
+        with rabbitmq.connect() as connection:
+            channel = connection.channel()
+
+            def consumers() -> int:
+                return int(channel.queue_declare(fifo, passive=True).method.consumer_count)
+
+            assert bridge.fetch(fifo, 10, in_order=True).envelopes == []
+            wait_until(lambda: consumers() == 0, SETTLED, "the consumer to go")
+            bridge.publish(fifo, envelopes("a", "b", "c"))
+            for end in (bridge.requeue, lambda batch: bridge.settle_others(batch, batch.envelopes[1:]), bridge.settle):
+                batch = bridge.fetch(fifo, 10, in_order=True)
+                bridge.publish(fifo, envelopes("late"))
+                assert consumers() == 1
+                end(batch)
+                wait_until(lambda: consumers() == 0, SETTLED, "the consumer to go")
+
+    def test_messages_of_native_producers_come_in_order(
+        self, bridge: AMQPBridge, other: AMQPBridge, fifo: str, pika_connection: Connect
+    ) -> None:
+        channel = pika_connection().channel()
+        channel.confirm_delivery()
+        for number in range(6):
+            if number % 2:
+                bridge.publish(fifo, envelopes(str(number)))
+            else:
+                channel.basic_publish("", fifo, str(number).encode(), mandatory=True)
+            if number == 3:
+                bridge.requeue(bridge.fetch(fifo, 2, in_order=True))
+        assert bodies(drain(other, fifo, 2, in_order=True)) == list("012345")
+
+    def test_native_consumer_that_has_the_queue_keeps_the_gateway_out(
+        self, bridge: AMQPBridge, fifo: str, pika_connection: Connect
+    ) -> None:
+        bridge.publish(fifo, envelopes("a", "b"))
+        connection = pika_connection()
+        channel = connection.channel()
+        channel.basic_qos(prefetch_count=1)
+        got: list[bytes] = []
+        channel.basic_consume(fifo, lambda channel, method, properties, body: got.append(body))
+        while not got:
+            connection.process_data_events(SHORT_TIMEOUT)
+        assert bridge.fetch(fifo, 10, in_order=True).envelopes == []
+        connection.close()
+        again = wait_until(lambda: drain(bridge, fifo, in_order=True), SETTLED, "the messages to be back")
+        assert bodies(again) == ["a", "b"]
+
+
 class TestQuorumQueues(AMQPSuite):
     queue_type = "quorum"
 
@@ -286,6 +345,32 @@ class TestAdoption:
             bridge.create(name)
             bridge.publish(name, envelopes("a"))
             assert bodies(drain(bridge, name)) == ["a"]
+            bridge.delete(name)
+
+    @pytest.mark.parametrize("in_order", [False, True])
+    @pytest.mark.parametrize("single", [{}, {"x-single-active-consumer": False}, {"x-single-active-consumer": True}])
+    @pytest.mark.parametrize(
+        ("durable", "arguments"),
+        [(True, {"x-queue-type": "quorum"}), (True, {"x-queue-type": "classic", "x-max-length": 100}), (False, {})],
+        ids=["quorum", "limited", "transient"],
+    )
+    def test_queue_that_may_have_several_consumers_is_not_adopted_for_order(
+        self, rabbitmq: RabbitMQ, pika_connection: Connect, durable: bool, arguments: dict[str, Any],
+        single: dict[str, bool], in_order: bool,
+    ) -> None:
+        name = f"marconi.test.{uuid4().hex}"
+        channel = pika_connection().channel()
+        channel.queue_declare(name, durable=durable, arguments=arguments | single)
+        with opened(rabbitmq.uri, queue_type="quorum") as bridge:
+            if in_order and not any(single.values()):
+                with pytest.raises(BrokerRefused, match="delete it, or declare it again with x-single-active-consumer"):
+                    bridge.create(name, in_order=True)
+                bridge.create(name)
+            else:
+                bridge.create(name, in_order)
+                bridge.publish(name, envelopes("a", "b"))
+                if in_order:
+                    assert bodies(drain(bridge, name, in_order=True)) == ["a", "b"]
             bridge.delete(name)
 
     def test_of_two_bridges_that_create_differently_both_work(self, rabbitmq: RabbitMQ) -> None:

@@ -212,6 +212,10 @@ class TestIndexes:
         assert queues["name"]["unique"] is True
         assert [key for key, _ in queues["pools"]["key"]] == ["w", "_id"]
         assert [key for key, _ in queues["moves"]["key"]] == ["_id", "n"]
+        with watched.connect() as client:
+            reservations = client[watched.name].reservations.index_information()
+        assert [key for key, _ in reservations["scope"]["key"]] == ["s", "e"]
+        assert reservations["expiry"]["key"] == [("e", 1)] and reservations["expiry"]["expireAfterSeconds"] == 0
 
     def test_indexes_of_pools_and_moves_have_other_queues_alone(self, watched: Watched) -> None:
         """Most queues are in the default pool and stay there: they cost these indexes nothing."""
@@ -242,9 +246,13 @@ class TestIndexes:
             (lambda store: store.catalogue.list_in_pool("pool-1", "p/a", 10), "pools"),
             (lambda store: store.catalogue.list_in_pool(DEFAULT_POOL, "p/a", 10), "_id_"),
             (lambda store: store.catalogue.list_records("pool", "", 10), "_id_"),
+            (lambda store: store.landed.find_in_groups("p/q", 10), "visibility"),
+            (lambda store: store.landed.find_in_groups("p/q", 10, stops={"": 1000, "group": 0}), "visibility"),
+            (lambda store: store.catalogue.count_reserved("p", 10), "scope"),
         ],
         ids=[
             "free", "list", "list-all", "newest", "export", "tombstones", "moving", "pool", "default-pool", "records",
+            "in-groups", "in-some-groups", "reserved",
         ],
     )
     def test_ordered_reads_come_sorted_from_their_index(
@@ -268,6 +276,10 @@ class TestIndexes:
             lambda store: store.landed.delete_claimed("p/q", ["m0", "m1"], ["none"]),
             lambda store: store.landed.delete_unclaimed("p/q", ["none"]),
             lambda store: store.landed.delete_unclaimed("p/q", ["none", "nor this"]),
+            lambda store: store.landed.delete_unclaimed("p/q", ["none"], {"none": 1}),
+            lambda store: store.landed.delete_claimed("p/q", ["none", "nor this"], ["none"], {"none": 1}),
+            lambda store: store.catalogue.change_reserved("none", 1, b"", 1),
+            lambda store: store.catalogue.unreserve("none", 1),
             lambda store: store.landed.stats("p/q"),
             lambda store: store.landed.purge("p/none"),
             lambda store: store.catalogue.get_queue("p/q"),
@@ -350,7 +362,15 @@ class TestWrites:
             store.landed.renew_claim("p/w", new_claim(store, "w"))
             store.landed.delete_claimed("p/w", ["a"], ["w"])
             store.landed.release_claim("p/w", "w")
-            store.landed.delete_unclaimed("p/w", ["b", "c"])
+            store.landed.delete_unclaimed("p/w", ["b", "c"], {"b": store.now() + HOUR})
+            last = store.landed.acquire_lease("p/w", "us", 60)
+            store.landed.claim_in_groups("p/w", "us", [(new_claim(store, "g"), [new(store, "gone")])], last)
+            version = store.catalogue.change_reserved("name", 1, b"", 1) or 1
+            store.catalogue.reserve("p", {"name": b""}, store.now() + HOUR, version)
+            store.catalogue.reserve("p", {"name": b""}, store.now() + HOUR, 2)
+            store.catalogue.change_reserved("name", version, b"", store.now() - 1)
+            store.catalogue.reserve("p", {"name": b""}, store.now() + HOUR, 3)
+            store.catalogue.unreserve("name", 3)
             store.landed.tombstone("p/w", {"dead": store.now() + HOUR})
             store.landed.purge("p/w")
             store.catalogue.change_move("p/w", None, b"move", "pool-1")
@@ -376,6 +396,8 @@ class TestWrites:
         assert len(watched.commands(lambda s: s.landed.find_free("p/few", 10))) == 1
         assert len(watched.commands(lambda s: s.landed.claim("p/few", found, claim))) == 1
         assert len(watched.commands(lambda s: s.landed.delete_claimed("p/few", ["a"], ["few"]))) == 1
+        buried = {"b": store.now() + HOUR, "d": store.now() + HOUR}
+        assert len(watched.commands(lambda s: s.landed.delete_claimed("p/few", ["b", "d"], ["none"], buried))) == 1
         assert len(watched.commands(lambda s: s.landed.list_messages("p/few", 0, 10))) == 1
         assert len(watched.commands(lambda s: s.catalogue.get_queue("p/few"))) == 1
         assert len(watched.commands(lambda s: s.catalogue.list_moving("", 10))) == 1

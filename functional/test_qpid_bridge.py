@@ -14,6 +14,7 @@ from pika.spec import BasicProperties
 from bridges.amqp import AMQPBridge
 from bridges.amqp.consuming import connection as consuming_connection
 from bridges.amqp.dialects.qpid import TTL
+from bridges.amqp.naming import beside
 from bridges.base import Envelope
 from bridges.bridging import Binding
 from bridges.errors import (
@@ -27,7 +28,7 @@ from bridges.errors import (
 )
 from bridges.suite import BridgeSuite, bodies, consuming, drain, envelopes, together
 from functional.services.qpid import Qpid
-from functional.test_amqp_bridge import SETTLED, made, opened
+from functional.test_amqp_bridge import SETTLED, break_off, made, opened
 from functional.wait import wait_until
 
 #: Messages that wait while some of them are in other hands, and rounds in which time is taken.
@@ -86,6 +87,9 @@ class TestQpid(BridgeSuite):
     def other(self, qpid: Qpid) -> Iterator[AMQPBridge]:
         with opened(qpid.uri) as bridge:
             yield bridge
+
+    def lose(self, bridge: AMQPBridge, batch: Any) -> None:
+        break_off(bridge, batch)
 
 
 # -- messages ---------------------------------------------------------------------------------------------------
@@ -211,6 +215,30 @@ def test_unsettled_messages_are_given_back_when_a_connection_breaks(
     seen: list[Envelope] = []
     wait_until(lambda: len(_looked(bridge, queue, seen)) == 3, SETTLED, "the messages to be back")
     assert bodies(drain(bridge, queue)) == ["a", "b", "c"]
+
+
+def test_lock_of_a_queue_in_order_goes_with_it(bridge: AMQPBridge, queue: str) -> None:
+    bridge.create(fifo := f"{queue}.fifo", in_order=True)
+    bridge.publish(fifo, envelopes("a"))
+    assert bodies(drain(bridge, fifo, in_order=True)) == ["a"]
+    assert bridge.exists(beside(fifo, "lock"))
+    bridge.delete(fifo)
+    assert not bridge.exists(beside(fifo, "lock"))
+
+
+def test_any_queue_is_adopted_for_order(qpid: Qpid, bridge: AMQPBridge, queue: str, connect: Connect) -> None:
+    bridge.create(queue, in_order=True)
+    channel = connect().channel()
+    for body in (b"a", b"b"):
+        channel.basic_publish("", queue, body)
+    wait_until(lambda: bridge.depth(queue) == 2, SETTLED, "the native messages")
+    bridge.publish(queue, envelopes("c"))
+    batch = bridge.fetch(queue, 2, in_order=True)
+    assert bodies(batch.envelopes) == ["a", "b"]
+    with opened(qpid.uri) as other:
+        assert other.fetch(queue, 10, in_order=True).envelopes == []
+        bridge.requeue(batch)
+        assert bodies(drain(other, queue, in_order=True)) == ["a", "b", "c"]
 
 
 def _looked(bridge: AMQPBridge, queue: str, seen: list[Envelope], limit: int = 100) -> list[Envelope]:

@@ -53,6 +53,9 @@ MARGIN = 2.0
 LEASE = 1
 LEASE_OVER = LEASE + 0.3
 
+#: Milliseconds, more than any lease.
+A_DAY = 86_400_000
+
 #: Seconds for Redis to notice or finish something.
 SETTLED = 15.0
 
@@ -125,6 +128,11 @@ class TestRedis(BridgeSuite):
         with opened(redis.uri) as bridge:
             yield bridge
 
+    def lose(self, bridge: RedisBridge, batch: Any) -> None:
+        """Its lease is over at once."""
+        with bridge._pool.lent(time.monotonic() + SETTLED) as link:
+            link.ask("XCLAIM", batch.key, GROUP, batch.name, 0, *batch.ids, "IDLE", A_DAY, "JUSTID")
+
 
 class TestUnixSocket(TestRedis):
     """The same by a Unix socket, in another database."""
@@ -165,6 +173,24 @@ class TestBatches:
         assert [(envelope.body, envelope.redelivered) for envelope in again] == [
             (b"a", True), (b"b", True), (b"d", False),
         ]
+        assert consumers(redis, queue) <= {"back"}, "nothing is left of batches that have ended"
+
+    def test_queue_in_order_waits_for_the_lease_of_a_dead_client(
+        self, redis: Redis, bridge: RedisBridge, queue: str
+    ) -> None:
+        with redis.connect() as client:
+            for body in "abcd":
+                client.xadd(queue, {"body": body})
+        with opened(redis.uri, lease=LEASE) as dying:
+            assert bodies(dying.fetch(queue, 3, in_order=True).envelopes) == ["a", "b", "c"]
+        assert bridge.fetch(queue, 10, in_order=True).envelopes == []
+        time.sleep(LEASE_OVER)
+        held = bridge.fetch(queue, 2, in_order=True)
+        assert bodies(held.envelopes) == ["a", "b"]
+        with opened(redis.uri, lease=LEASE) as another:
+            assert another.fetch(queue, 10, in_order=True).envelopes == []
+            bridge.requeue(held)
+            assert bodies(drain(another, queue, in_order=True)) == list("abcd")
         assert consumers(redis, queue) <= {"back"}, "nothing is left of batches that have ended"
 
     def test_slow_client_gives_nothing_back_that_another_one_holds_by_now(

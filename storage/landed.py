@@ -74,10 +74,11 @@ class LandedStore(CopyingStore, GroupingStore):
     # -- landing ------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
+    def acquire_lease(self, q: str, owner: str, seconds: float, alone: bool = False) -> int | None:
         """Take the queue's landing lease. Returns the last ``seq`` in use, or None if another owner holds the lease.
 
-        Raises QueueGone.
+        ``alone``: nothing lands in this queue without the lease, so what its last holder has recorded need not be
+        compared with what there is, if it has given the lease back. Raises QueueGone.
         """
 
     @abstractmethod
@@ -85,8 +86,11 @@ class LandedStore(CopyingStore, GroupingStore):
         """Let the lease last ``seconds`` from now, if ``owner`` still holds it; False if not."""
 
     @abstractmethod
-    def release_lease(self, q: str, owner: str, last: int) -> None:
-        """Give the lease back, if ``owner`` still holds it, and record the last ``seq`` used."""
+    def release_lease(self, q: str, owner: str, last: int, quick: bool = False) -> None:
+        """Give the lease back, if ``owner`` still holds it, and record the last ``seq`` used.
+
+        ``quick``: this returns before that is durable; if it is forgotten the lease lasts to its end.
+        """
 
     @abstractmethod
     def land(

@@ -1,5 +1,7 @@
 """A side-store, a bridge and a core for each test; nothing here needs a service."""
 
+import logging
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +26,19 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
     store = SQLiteStore(f"sqlite:///{tmp_path}/marconi.db", SimpleNamespace(timeout=5.0))
     yield store
     store.close()
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A worker that a test runs in its own process leaves nothing behind for the tests after it.
+
+    Without this they would all share one CPU, and have its handler of SIGHUP and its level of logging.
+    """
+    monkeypatch.setattr("gateway.server.worker.pin_process", lambda: None)
+    handler, level = signal.getsignal(signal.SIGHUP), logging.root.level
+    yield
+    signal.signal(signal.SIGHUP, handler)
+    logging.root.setLevel(level)
 
 
 @pytest.fixture

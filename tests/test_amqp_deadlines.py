@@ -22,6 +22,9 @@ TIMEOUT = 0.4
 #: Seconds that a busy machine may add.
 SLACK = 0.3
 
+#: Seconds that a call may end late on a busy machine. What has no end takes longer.
+LATE = 2.0
+
 
 class FakeConnection:
     """A connection that notes what it is asked to publish, and till when; `takes` seconds pass meanwhile."""
@@ -72,7 +75,7 @@ def test_publish_that_gets_no_connection_in_time_has_sent_nothing() -> None:
     with pytest.raises(BridgeUnavailable) as caught:
         publish(bridge)
     assert not isinstance(caught.value, OutcomeUnknown)
-    assert TIMEOUT / 2 < time.monotonic() - start < TIMEOUT + SLACK
+    assert TIMEOUT / 2 < time.monotonic() - start < TIMEOUT + LATE
     assert connection.published == []
     bridge._publishers.put(held)
 
@@ -223,7 +226,7 @@ def test_write_to_a_broker_that_takes_a_little_now_and_then_ends(wired: Any) -> 
         start = time.monotonic()
         with pytest.raises(TimeoutError):
             transport._write(bytes(20_000_000))
-        assert time.monotonic() - start < TIMEOUT + SLICE + SLACK
+        assert time.monotonic() - start < TIMEOUT + SLICE + LATE
     finally:
         stop.set()
         sipping.join()
@@ -254,7 +257,7 @@ def test_read_ends_at_the_deadline_though_something_comes(wired: Any) -> None:
             if time.monotonic() - start < TIMEOUT / 2:
                 theirs.send(b"x")
             transport._quick_recv(1)
-    assert time.monotonic() - start < TIMEOUT + SLICE + SLACK
+    assert time.monotonic() - start < TIMEOUT + SLICE + LATE
 
 
 def test_second_try_is_possible_after_a_first_that_began_at_once() -> None:

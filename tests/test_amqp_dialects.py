@@ -38,7 +38,7 @@ class Channel:
             depth = self.depths.pop(0) if len(self.depths) > 1 else self.depths[0]
             if depth is None:
                 raise error_for_code(404, "NOT_FOUND - no queue 'q' in vhost '/'", (50, 10), AMQPError)
-            return SimpleNamespace(message_count=depth)
+            return SimpleNamespace(message_count=depth, consumer_count=0)
         self._refuse()
 
     def exchange_declare(self, *_: Any, **__: Any) -> None:
@@ -138,7 +138,7 @@ def test_consumer_is_to_get_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         expected.append((limit, expects))
         take(SimpleNamespace(delivery_tag=1))
 
-    monkeypatch.setattr(fetcher_module.Fetcher, "_consume", consume)
+    monkeypatch.setattr(fetcher_module.Fetcher, "consume", consume)
     fetcher = fetcher_on(Channel([7]), UNKNOWN)
     fetcher.fetch("q", 10)
     fetcher.fetch_foreign("q", 10, True)

@@ -67,7 +67,7 @@ class Channel:
             raise said(404, "Queue: 'q' not found on VirtualHost 'default'.")
         if not passive and self.refusal is not None:
             raise self.refusal
-        return SimpleNamespace(message_count=self.waiting)
+        return SimpleNamespace(message_count=self.waiting, consumer_count=0)
 
     def exchange_declare(self, exchange: str, type: str, passive: bool = False, **_: Any) -> None:
         self.asked.append(f"exchange {type} {'passive' if passive else 'declare'}")

@@ -217,7 +217,7 @@ def test_few_threads_check_passwords(auth: BasicAuth, monkeypatch: pytest.Monkey
             assert going_on.acquire(timeout=10)
         start = time.monotonic()
         assert auth.identify(header("alice", "wonder:land")).user == "alice"
-        assert time.monotonic() - start < 0.5
+        assert time.monotonic() - start < 5.0
         deadline = time.monotonic() + 5
         while len(answers) < 16 - AT_ONCE - WAITING and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
@@ -64,6 +65,12 @@ def publish(info: QueueInfo, *names: str, **fields: Any) -> list[Message]:
     ]
     info.pool.publishing.publish(info, messages)
     return messages
+
+
+def landed(core: Core, info: QueueInfo, *names: str) -> None:
+    """Post messages and have them land."""
+    publish(info, *names)
+    assert len(core.messages.list(info, None, 100, None, True, True)) == len(names)
 
 
 IDS = IdMaker()
@@ -483,7 +490,7 @@ class TestFaults:
 
     def test_gateway_that_was_stopped_before_it_claimed_claims_nothing(self, core: Core, store: SQLiteStore) -> None:
         info, late = fifo(core), elsewhere(fifo(core))
-        publish(info, "a-1", "a-2", "a-3")
+        landed(core, info, "a-1", "a-2", "a-3")
         write = late.pool.store.landed.claim_in_groups
         found, go_on = threading.Event(), threading.Event()
 
@@ -503,6 +510,26 @@ class TestFaults:
         assert waiting.result(DEADLINE) == []
         delete(info, held)
         assert names(taken(info, "then")) == ["a-2", "a-3"]
+
+    def test_gateway_that_was_stopped_while_it_landed_in_a_claim_has_no_claim(
+        self, core: Core, store: SQLiteStore
+    ) -> None:
+        info, late = fifo(core), elsewhere(fifo(core))
+        publish(info, "a-1", "a-2")
+        land, tried = late.pool.store.landed.land, threading.Event()
+
+        def slow(*args: Any, **how: Any) -> Any:
+            if not tried.is_set():
+                tried.set()
+                end_lease(store, info)
+            return land(*args, **how)
+
+        late.pool.store.landed.land = slow
+        got = taken(late, "late", 1)
+        assert (names(got), got[0].claims) == (["a-1"], 1)
+        assert taken(info, "soon") == []
+        delete(info, got)
+        assert names(taken(info, "then")) == ["a-2"]
 
     def test_what_has_landed_is_handed_out_while_the_broker_is_down(
         self, core: Core, monkeypatch: pytest.MonkeyPatch
@@ -525,7 +552,7 @@ class TestFaults:
         self, core: Core, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, call: str
     ) -> None:
         info = fifo(core)
-        publish(info, "a-1", "a-2")
+        (publish if call == "land" else partial(landed, core))(info, "a-1", "a-2")
 
         def down(*_: Any, **__: Any) -> Any:
             raise StoreUnavailable("down")
@@ -564,7 +591,7 @@ class TestFaults:
         self, core: Core, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         info = fifo(core)
-        publish(info, "a-1")
+        landed(core, info, "a-1")
         monkeypatch.setattr("gateway.core.fifo.taking.LANDING_BUDGET", 0.3)
         monkeypatch.setattr("gateway.core.fifo.lines.AT_LEAST", 0.1)
 
@@ -704,7 +731,7 @@ class TestSharing:
         assert [message.id for message in not_after(messages, {"a0"})] == ["b1", "b3"]
         assert [message.id for message in not_after(messages, {"b3"})] == ["a0", "b1", "a2"]
 
-    @pytest.mark.parametrize(("limits", "looked"), [([1], 1), ([1, 1], 2), ([2], 8), ([20, 20], 100), ([90, 90], 180)])
+    @pytest.mark.parametrize(("limits", "looked"), [([1], 2), ([1, 1], 3), ([2], 12), ([20, 20], 100), ([90, 90], 181)])
     def test_looks_further_for_claims_of_several(self, limits: list[int], looked: int) -> None:
         assert looked_at(limits) == looked
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from bridges.memory import MemoryBridge
 from functional.wait import wait_until
 from gateway.core.core import Core
 from gateway.core.errors import Busy
-from gateway.core.ids import IdMaker
+from gateway.core.ids import ONCE, IdMaker
 from gateway.core.migration import phases
 from gateway.core.migration.bridge import MovingBridge
 from gateway.core.migration.landed import MovingLanded
@@ -349,6 +350,25 @@ class TestTurns:
         monkeypatch.setattr(old.landed, "export", stopped)
         move_all(old, new)
         assert new.landed.get_messages(Q, [message.id]) == []
+
+    @pytest.mark.parametrize("deleted", [True, False])
+    def test_message_that_is_posted_again_meanwhile_is_not_there_a_second_time(
+        self, stores: list[SQLiteStore], deleted: bool
+    ) -> None:
+        old, new = stores
+        now = old.now()
+        ids = IdMaker().make(now, 2, ONCE, 600)
+        first, second = (Message(id_, now, now + 600_000, b"{}", "client") for id_ in ids)
+        old.landed.append(Q, [first])
+        moving = MovingLanded(old, new, turns(old, Q), lambda: True)
+        if deleted:
+            assert moving.delete_unclaimed(Q, [first.id], {first.id: now + 600_000}) == 1
+        moving.append(Q, [replace(first), second])
+        there = [] if deleted else [first.id]
+        assert [m.id for m in moving.list_messages(Q, 0, 10)] == [*there, second.id]
+        move_all(old, new)
+        moving.append(Q, [replace(first), replace(second)])
+        assert [m.id for m in new.landed.list_messages(Q, 0, 10)] == [*there, second.id]
 
     def test_page_shows_a_message_once_that_moves_while_it_is_read(
         self, stores: list[SQLiteStore], monkeypatch: pytest.MonkeyPatch

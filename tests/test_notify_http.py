@@ -275,12 +275,12 @@ def test_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_slow_name_server_takes_no_longer_than_connecting_may(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(host: str, family: int) -> Any:
-        time.sleep(0.4)
+        time.sleep(2.0)
         raise socket.gaierror("late")
 
     monkeypatch.setattr("gateway.notify.connecting.addresses_of", slow)
     (answer,), _ = run(answering(OK), "http://slow.example:{}/", settings=QUICK)
-    assert (answer.status, answer.reason) == (0, "timeout") and answer.seconds < 0.35
+    assert (answer.status, answer.reason) == (0, "timeout") and answer.seconds < 1.5
 
 
 def test_callers_share_the_answer_of_a_name_server(monkeypatch: pytest.MonkeyPatch) -> None:

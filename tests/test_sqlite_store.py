@@ -14,7 +14,20 @@ import pytest
 from storage.errors import StoreMisconfigured, StoreUnavailable, Unstorable
 from storage.model import DEFAULT_POOL
 from storage.sqlite import SQLiteStore
-from storage.suite import HOUR, SideStoreSuite, add, created, ids_of, listed, new, new_claim, take, together
+from storage.suite import (
+    HOUR,
+    GroupCrowd,
+    SideStoreSuite,
+    add,
+    add_groups,
+    created,
+    ids_of,
+    listed,
+    new,
+    new_claim,
+    take,
+    together,
+)
 from tests.threads import DEADLINE, in_background
 
 #: PRAGMA synchronous, as SQLite numbers it.
@@ -229,6 +242,39 @@ class TestTrouble:
             assert queue is not None and queue.notifies is notifies
             assert store.catalogue.set_notifies("p/q") is True
 
+    def test_file_of_a_version_without_groups(self, path: Path) -> None:
+        """It has messages, and a gateway of that version goes on to insert and delete some."""
+        old = sqlite3.connect(path, isolation_level=None)
+        old.executescript(
+            "CREATE TABLE messages (q TEXT NOT NULL, id TEXT NOT NULL, s INTEGER NOT NULL, h INTEGER NOT NULL, c TEXT,"
+            " ct INTEGER NOT NULL, n INTEGER NOT NULL, p INTEGER NOT NULL, e INTEGER NOT NULL, u TEXT NOT NULL,"
+            " x INTEGER NOT NULL, b BLOB NOT NULL, r BLOB)"
+        )
+        insert = "INSERT INTO messages VALUES ('p/q', ?, ?, 0, NULL, 0, 0, 1, 9e15, '', 0, x'31', NULL)"
+        old.execute(insert, ("old", 1))
+        store = open_store(path)
+        store.landed.open_queue("p/q")
+        add_groups(store, "p/q", "a1", "a2")
+        old.execute(insert, ("late", 2))
+        old.execute("DELETE FROM messages WHERE q = 'p/q' AND id = 'a1'")
+        assert [(m.id, m.group) for m in store.landed.find_in_groups("p/q", 10).messages] == [
+            ("old", ""), ("late", ""), ("a2", "a"),
+        ]
+        assert old.execute("SELECT id FROM grouped").fetchall() == [("a2",)]
+        old.close()
+        store.close()
+
+    def test_housekeeping_removes_groups_and_reservations_that_have_expired(self, store: SQLiteStore) -> None:
+        q = created(store, "p/q")
+        add_groups(store, q, "a1", expires=store.now() - 1)
+        add_groups(store, q, "b1")
+        store.catalogue.reserve("p", {"old": b""}, store.now() - 1, 1)
+        store.catalogue.reserve("p", {"new": b""}, store.now() + HOUR, 1)
+        assert store.maintain() == 1
+        with store._database.read() as db:
+            assert db.execute("SELECT id FROM grouped").fetchall() == [("b1",)]
+            assert db.execute("SELECT name FROM reservations").fetchall() == [("new",)]
+
     @pytest.mark.parametrize(
         "call",
         [
@@ -241,8 +287,9 @@ class TestTrouble:
             lambda store: store.landed.export("p/q", 0, 10),
             lambda store: store.landed.list_tombstones("p/q", "", 10),
             lambda store: store.landed.bound("p/q"),
+            lambda store: store.landed.list_messages("p/q", 0, 10),
         ],
-        ids=["get", "moving", "pool", "default-pool", "list", "records", "export", "tombstones", "bound"],
+        ids=["get", "moving", "pool", "default-pool", "list", "records", "export", "tombstones", "bound", "messages"],
     )
     def test_reads_are_one_statement_that_its_indexes_answer_in_order(
         self, store: SQLiteStore, call: Callable[[SQLiteStore], Any]
@@ -255,6 +302,23 @@ class TestTrouble:
             (statement,) = statements
             plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}")]
         assert plan and all(step.startswith("SEARCH") for step in plan), plan
+
+    def test_groups_are_read_from_the_index_in_order(self, store: SQLiteStore) -> None:
+        q = created(store, "p/q")
+        add_groups(store, q, "a1", "b1")
+        with store._database.read() as db:
+            statements: list[str] = []
+            db.set_trace_callback(statements.append)
+            store.landed.find_in_groups(q, 10, stops={"b": 0})
+            store.catalogue.count_reserved("p", 10)
+            db.set_trace_callback(None)
+            plans = [[row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {each}")] for each in statements]
+        hidden, free, read, count = plans
+        assert "messages_by_visibility (q=? AND h>?)" in hidden[0]
+        assert "messages_by_visibility (q=? AND h=?)" in free[0]
+        assert "messages_by_id (q=? AND id=?)" in read[0]
+        assert any("COVERING INDEX reservations_by_scope" in step for step in count)
+        assert not any("B-TREE" in step or step.startswith("SCAN messages") for plan in plans for step in plan)
 
     @pytest.mark.parametrize("count", [1, 3, 1000])
     def test_one_statement_asks_the_index_about_each_of_many_keys(self, store: SQLiteStore, count: int) -> None:
@@ -277,7 +341,7 @@ class TestMoves:
         other = open_store(tmp_path / "other.db")
         q = created(store, "p/q")
         add(store, q, "a", "b", "c")
-        add(store, q, "delayed", hidden_until=store.now() + HOUR)
+        add_groups(store, q, "delayed", hidden_until=store.now() + HOUR, dedup_id="once")
         take(store, q, new_claim(store, "ours"), "b")
         store.landed.tombstone(q, {"dead": store.now() + HOUR})
         last = store.landed.acquire_lease(q, "us", 60)
@@ -327,6 +391,11 @@ class TestSharing:
         assert isinstance(failed, StoreUnavailable)
         with store._database.read() as db:
             assert db.execute("SELECT q FROM leases ORDER BY q").fetchall() == [("p/a",), ("p/b",)]
+
+    def test_stores_share_groups(self, path: Path, store: SQLiteStore) -> None:
+        second = open_store(path)
+        GroupCrowd(created(store, "p/q"), store, second).check()
+        second.close()
 
     def test_processes_share_a_new_file(self, path: Path) -> None:
         with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:

@@ -137,6 +137,8 @@ class AMQPBridge(ForeignBridge):
         with translated(), self._fetchers.lent() as fetcher:
             copying.end(fetcher, queue)
             queues.delete(fetcher, queue)
+            if fetcher.dialect.in_order is not None:
+                fetcher.dialect.in_order.forget(fetcher, queue)
 
     def add_copy(self, queue: str, copy: str, create: bool = True) -> None:
         """As in Bridge. Repeat it after ``create(queue)``: what native producers publish to the exchange with the

@@ -7,6 +7,7 @@ that publish, and fetching goes on on the others.
 
 from __future__ import annotations
 
+import logging
 import select
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import amqp
 import kombu
+from amqp.abstract_channel import IGNORED_METHOD_DURING_CHANNEL_CLOSE
 from kombu.exceptions import OperationalError
 
 from bridges.amqp.dialects import choose_dialect
@@ -23,6 +25,14 @@ from bridges.amqp.wire.frames import readable
 
 #: Exceptions that opening a connection may raise. kombu wraps some of them.
 OPEN_ERRORS: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, OperationalError)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """py-amqp warns of each message that arrives while we close its channel; we do that to give messages back."""
+    return record.msg != IGNORED_METHOD_DURING_CHANNEL_CLOSE
+
+
+logging.getLogger("amqp").addFilter(_is_news)
 
 
 class Connection:

@@ -121,7 +121,7 @@ class Fetcher(Connection):
         try:
             deliveries: list[amqp.Message] = []
             if limit > 1 and consume:
-                self._consume(queue, limit, limit, deliveries.append)
+                self.consume(queue, limit, limit, deliveries.append)
                 certain = self.dialect.cancel_tells_all
             if not deliveries and not certain:
                 was_owed = self._owed
@@ -135,7 +135,7 @@ class Fetcher(Connection):
             if self.dialect.is_down(error):
                 raise
             raise QueueMissing(queue) from error
-        return self._fetched(deliveries)
+        return self.fetched(deliveries)
 
     def fetch_foreign(self, queue: str, limit: int, consume: bool) -> list[amqp.Message]:
         """As fetch, from somebody else's queue: as a consumer that stands in line with others, or by gets.
@@ -147,28 +147,10 @@ class Fetcher(Connection):
             self._get(queue, limit, deliveries.append)
         elif waiting := depth(self, queue):
             limit = min(limit, waiting)
-            self._consume(queue, limit, limit, deliveries.append)
+            self.consume(queue, limit, limit, deliveries.append)
             if not deliveries:
                 self._withdraw_credit(queue)
-        return self._fetched(deliveries)
-
-    def fetch_alone(self, queue: str, credit: int, waiting: int) -> list[amqp.Message]:
-        """What waits in a queue of which nobody else is given messages meanwhile, up to ``credit`` messages.
-
-        ``waiting``: how many do, as the broker has said. The consumer stays, with its credit, until ack_alone or
-        give_back. Raises QueueMissing, and what a connection raises.
-        """
-        deliveries: list[amqp.Message] = []
-        try:
-            self._consume(queue, credit, min(credit, waiting), deliveries.append)
-            if not waiting:
-                depth(self, queue)  # while a quorum queue has no leader RabbitMQ says 0; a consumer waits for one
-        except NotFound as error:
-            self.channel_reopened()
-            if self.dialect.is_down(error):
-                raise
-            raise QueueMissing(queue) from error
-        return self._fetched(deliveries)
+        return self.fetched(deliveries)
 
     def look(self, queue: str, limit: int, waiting: int, consume: bool, see: Callable[[amqp.Message], None]) -> None:
         """Show ``see`` what fetch_foreign would take, one by one, and give it back; ``see`` may raise SeenEnough.
@@ -181,7 +163,7 @@ class Fetcher(Connection):
             return
         seen = _Counted(see)
         if consume:
-            self._consume(queue, limit, min(limit, waiting), seen)
+            self.consume(queue, limit, min(limit, waiting), seen)
         else:
             with suppress(SeenEnough):  # nothing else is on its way
                 self._get(queue, limit, seen)
@@ -196,7 +178,8 @@ class Fetcher(Connection):
         self.channel.basic_consume(queue, consumer_tag=tag, no_ack=True, callback=see, arguments=dict(arguments))
         self.channel.basic_cancel(tag)
 
-    def _fetched(self, deliveries: list[amqp.Message]) -> list[amqp.Message]:
+    def fetched(self, deliveries: list[amqp.Message]) -> list[amqp.Message]:
+        """The same; remembers what is to be acknowledged."""
         if deliveries:
             self._last_tag = deliveries[-1].delivery_tag
         return deliveries
@@ -210,7 +193,7 @@ class Fetcher(Connection):
                 return
             take(message)
 
-    def _consume(self, queue: str, limit: int, expected: int, take: Callable[[amqp.Message], None]) -> None:
+    def consume(self, queue: str, limit: int, expected: int, take: Callable[[amqp.Message], None]) -> None:
         """Give ``take`` what is ready, up to ``limit``. ``expected``: do not wait for more.
 
         The consumer stays until its messages are acknowledged or given back: when its node dies RabbitMQ 3.10 gives
@@ -268,21 +251,9 @@ class Fetcher(Connection):
 
     def ack(self, queue: str) -> None:
         """Acknowledge all that was fetched last."""
-        self._end_consumer()
-        self.channel.basic_ack(self._last_tag, multiple=True)
+        self.end_consumer()
+        self.ack_all()
         self._withdraw_credit(queue)  # what came too late goes back, and the next fetch must find it in its place
-
-    def ack_alone(self) -> None:
-        """Acknowledge all that fetch_alone has got, and be no consumer of the queue any more.
-
-        If the consumer still has credit, messages may have come for it: these go back with the channel, in one step.
-        After a cancel another consumer would get those that follow.
-        """
-        owed = self._owed
-        self._end_consumer()
-        self.channel.basic_ack(self._last_tag, multiple=True)
-        if owed:
-            self.give_back()
 
     def ack_some(self, queue: str, places: Sequence[int], count: int, cancel: bool = True) -> None:
         """Acknowledge those at ``places``, from 0 on, of the ``count`` fetched last; the others go back.
@@ -290,18 +261,24 @@ class Fetcher(Connection):
         ``cancel``: end the consumer first, which may have others take its place before the messages are back.
         """
         if cancel:
-            self._end_consumer()
+            self.end_consumer()
         for place in places:  # the broker numbers what it sends over a channel one by one
             self.channel.basic_ack(self._last_tag - count + 1 + place)
         self.restore(queue, count - len(places))
 
-    def _end_consumer(self) -> None:
+    def ack_all(self) -> None:
+        """Acknowledge all that was fetched last, and nothing else."""
+        self.channel.basic_ack(self._last_tag, multiple=True)
+
+    def end_consumer(self) -> bool:
+        """Cancel the consumer of the last fetch if it can't get more. False if it can, and stays."""
         if self._consumer is not None and not self._owed:
             # It has all it was to get. Before the acknowledgement, which would let it have more; the broker does one
             # after the other.
             self.channel.basic_cancel(self._consumer, nowait=True)
             self.channel.callbacks.pop(self._consumer)
             self._consumer = None
+        return self._consumer is None
 
     def restore(self, queue: str, count: int, patience: float = GIVEN_BACK) -> None:
         """Give back all that was fetched last, ``count`` messages, and wait a moment until they are in their place.
@@ -334,6 +311,10 @@ class Fetcher(Connection):
         """
         self.channel.close()
         self._open_channel()
+
+    def second_channel(self) -> amqp.Channel:
+        """Another channel of this connection, whose number is the next one."""
+        return self._amqp.channel(self.channel.channel_id + 1)
 
     def round_trip(self) -> None:
         """Ask the broker something harmless and wait for its answer."""

@@ -13,9 +13,10 @@ A consumer that has to wait for another one would get messages whenever that one
 being a consumer, until the queue has none.
 
 **Broker-J** has such queues too, and gives back in the right places, but not in one step: a consumer that waits gets
-messages that follow before all are back. So a fetch takes a lock first: a queue that belongs to its connection alone
-(exclusive). Of a dead client's connection Broker-J first gives back the messages and then deletes the queue
-(AMQPConnection_0_8Impl.closed), and we do the same.
+messages that follow before all are back. So a fetch takes a lock first: it is the exclusive consumer of a queue beside,
+which is always empty. That consumer is on a channel of its own with a higher number, because Broker-J closes the
+channels of a dead client one after the other, by their numbers, and gives back at once what a channel had
+(AMQPConnection_0_8Impl.closeAllChannels, AMQChannel.close): so the messages are back before the lock is free.
 """
 
 from __future__ import annotations
@@ -27,26 +28,28 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import amqp
-from amqp.exceptions import NotAllowed
+from amqp.exceptions import AccessRefused, NotFound
 
 from bridges.amqp.naming import beside
-from bridges.amqp.queues import counts
+from bridges.amqp.queues import counts, delete, depth
 from bridges.errors import QueueMissing
 
 if TYPE_CHECKING:
+    from bridges.amqp.connection import Connection
     from bridges.amqp.fetcher import Fetcher
 
 #: Messages that a fetch has credit for, the same in all gateways whatever their options: see above. At the default size
 #: of posts they have no more bytes than a usual fetch may have.
 CREDIT = 100
 
-#: Maximum wait in seconds until the queue has no consumer: one that has just ended is counted for some milliseconds
-#: more. And the interval between two checks.
+#: Maximum wait in seconds until the queue, or the lock, has no consumer: one that has just ended is counted for some
+#: milliseconds more. And the interval between two checks.
 TURN_PATIENCE = 0.1
 TURN_LOOK = 0.005
 
-#: How Broker-J refuses a queue that belongs to another connection. It closes ours then.
-_OWNED = re.compile(r"is exclusive, but not created on this connection", re.IGNORECASE)
+#: The consumer that has the lock, and how Broker-J refuses a second one. It closes the connection then.
+LOCK_TAG = "marconi-lock"
+_TAKEN = re.compile(r"existing exclusive consumer", re.IGNORECASE)
 
 
 class Ending:
@@ -78,6 +81,10 @@ class InOrder(Ending):
         Raises QueueMissing, and what a connection raises.
         """
 
+    def forget(self, connection: Connection, queue: str) -> None:
+        """Remove what there is beside a queue that has been deleted, if anything. Raises what a connection raises."""
+        return
+
 
 class BySingleConsumer(InOrder):
     """RabbitMQ's way."""
@@ -95,7 +102,7 @@ class BySingleConsumer(InOrder):
         raise QueueMissing(queue)
 
     def _fetch(self, fetcher: Fetcher, queue: str, waiting: int) -> list[amqp.Message]:
-        deliveries = fetcher.fetch_alone(queue, CREDIT, waiting)
+        deliveries = _consume(fetcher, queue, CREDIT, waiting)
         if not deliveries and waiting:
             fetcher.close()  # another one was faster, or the replica on this node is broken, and others may not be
         elif not deliveries:
@@ -103,7 +110,10 @@ class BySingleConsumer(InOrder):
         return deliveries
 
     def settle(self, fetcher: Fetcher, queue: str) -> None:
-        fetcher.ack_alone()
+        done = fetcher.end_consumer()
+        fetcher.ack_all()
+        if not done:  # messages may have come for it since: these go back with the channel, in one step
+            fetcher.give_back()
 
     def settle_some(self, fetcher: Fetcher, queue: str, places: Sequence[int], count: int) -> None:
         fetcher.ack_some(queue, places, count, cancel=False)
@@ -117,32 +127,66 @@ class ByLock(InOrder):
             raise QueueMissing(queue)
         if not found[0]:  # nor is anything in anybody's hands
             return []
-        try:
-            fetcher.channel.queue_declare(_lock(queue), durable=False, exclusive=True, auto_delete=False)
-        except NotAllowed as error:
-            if not _OWNED.search(str(error)):
-                raise
+        if not self._lock(fetcher, queue):
             return []
-        deliveries = fetcher.fetch_alone(queue, limit, found[0])
+        deliveries = _consume(fetcher, queue, limit, found[0])
         if not deliveries:
-            self._unlock(fetcher, queue)
+            self._unlock(fetcher)
         return deliveries
+
+    def forget(self, connection: Connection, queue: str) -> None:
+        delete(connection, _lock_of(queue))
 
     def settle(self, fetcher: Fetcher, queue: str) -> None:
         super().settle(fetcher, queue)
-        self._unlock(fetcher, queue)
+        self._unlock(fetcher)
 
     def settle_some(self, fetcher: Fetcher, queue: str, places: Sequence[int], count: int) -> None:
         super().settle_some(fetcher, queue, places, count)
-        self._unlock(fetcher, queue)
+        self._unlock(fetcher)
 
     def requeue(self, fetcher: Fetcher, queue: str, count: int) -> None:
         super().requeue(fetcher, queue, count)
-        self._unlock(fetcher, queue)
+        self._unlock(fetcher)
 
-    def _unlock(self, fetcher: Fetcher, queue: str) -> None:
-        fetcher.channel.queue_delete(_lock(queue))
+    def _lock(self, fetcher: Fetcher, queue: str) -> bool:
+        lock, deadline = _lock_of(queue), time.monotonic() + TURN_PATIENCE
+        while (found := counts(fetcher, lock)) is None or found[1]:
+            if found is None:
+                fetcher.channel.queue_declare(lock, durable=True, auto_delete=False)
+            elif time.monotonic() >= deadline:
+                return False
+            else:
+                time.sleep(TURN_LOOK)
+        try:
+            fetcher.second_channel().basic_consume(lock, LOCK_TAG, exclusive=True)
+        except AccessRefused as error:
+            if not _TAKEN.search(str(error)):
+                raise
+            return False
+        return True
+
+    def _unlock(self, fetcher: Fetcher) -> None:
+        fetcher.second_channel().basic_cancel(LOCK_TAG)
 
 
-def _lock(queue: str) -> str:
+def _consume(fetcher: Fetcher, queue: str, credit: int, waiting: int) -> list[amqp.Message]:
+    """What waits in a queue of which nobody else is given messages, up to ``credit``. The consumer may stay.
+
+    ``waiting``: how many messages do, as the broker has said. Raises QueueMissing, and what a connection raises.
+    """
+    deliveries: list[amqp.Message] = []
+    try:
+        fetcher.consume(queue, credit, min(credit, waiting), deliveries.append)
+        if not waiting:
+            depth(fetcher, queue)  # while a quorum queue has no leader RabbitMQ says 0; a consumer waits for one
+    except NotFound as error:
+        fetcher.channel_reopened()
+        if fetcher.dialect.is_down(error):
+            raise
+        raise QueueMissing(queue) from error
+    return fetcher.fetched(deliveries)
+
+
+def _lock_of(queue: str) -> str:
     return beside(queue, "lock")

@@ -33,6 +33,10 @@ class OrderTests:
         yield name
         bridge.delete(name)
 
+    def lose(self, bridge: Bridge, batch: Batch) -> None:
+        """Have the client of a batch die, and the broker notice it; where none can, the batch is given back."""
+        bridge.requeue(batch)
+
     def test_nobody_else_is_given_messages_until_the_batch_is_settled(
         self, bridge: Bridge, other: Bridge, fifo: str
     ) -> None:
@@ -74,6 +78,19 @@ class OrderTests:
             bridge.requeue(batch)
         assert bodies(eventually(lambda: drain(other, fifo, 4, in_order=True), "the messages")) == posted
 
+    def test_batch_of_a_client_that_has_died_comes_first_and_in_order(
+        self, bridge: Bridge, other: Bridge, fifo: str
+    ) -> None:
+        bridge.publish(fifo, envelopes(*"abc"))
+        batch = bridge.fetch(fifo, 2, in_order=True)
+        bridge.publish(fifo, envelopes("d"))
+        self.lose(bridge, batch)
+        again = _next(other, fifo, 2)
+        assert bodies(again.envelopes)[:2] == ["a", "b"]
+        assert all(envelope.redelivered for envelope in again.envelopes[:2])
+        other.settle(again)
+        assert bodies(again.envelopes + drain(bridge, fifo, in_order=True)) == list("abcd")
+
     @pytest.mark.parametrize("kept", [[0], [2], [0, 2]])
     def test_kept_ones_of_a_batch_come_before_those_that_follow(
         self, bridge: Bridge, other: Bridge, fifo: str, kept: list[int]
@@ -102,12 +119,12 @@ class OrderTests:
             assert got == posted[:len(got)]
         assert got == posted
 
-    def test_many_clients_of_a_queue_that_is_written_to_take_turns(
+    def test_clients_that_give_back_or_die_keep_the_order_while_somebody_writes(
         self, bridge: Bridge, other: Bridge, fifo: str
     ) -> None:
-        """Some of them give back what they get."""
+        """Each stores what it gets and is new, and settles it then; some die in between."""
         posted = [f"{number:03}" for number in range(STREAM)]
-        settled: list[str] = []
+        stored: list[str] = []
         wrong: list[list[str]] = []
         end = time.monotonic() + 3 * COUNTED
         lock = threading.Lock()
@@ -118,21 +135,23 @@ class OrderTests:
 
         def read(reader: Bridge, seed: int) -> None:
             chance = random.Random(seed)
-            while len(settled) < len(posted) and not wrong and time.monotonic() < end:
+            while len(stored) < len(posted) and not wrong and time.monotonic() < end:
                 batch = reader.fetch(fifo, chance.choice((1, 5, 100)), in_order=True)
-                got = bodies(batch.envelopes)
                 with lock:
-                    if got != posted[len(settled):len(settled) + len(got)]:
-                        wrong.append(got)
-                if chance.random() < 0.3:
+                    new = [body for body in bodies(batch.envelopes) if body not in stored]
+                    if new != posted[len(stored):len(stored) + len(new)]:
+                        wrong.append(bodies(batch.envelopes))
+                    if stores := chance.random() < 0.7:
+                        stored.extend(new)
+                if batch.envelopes and chance.random() < 0.1:
+                    self.lose(reader, batch)
+                elif stores:
+                    reader.settle(batch)
+                else:
                     reader.requeue(batch)
-                    continue
-                with lock:
-                    settled.extend(got)
-                reader.settle(batch)
 
         together(write, *[lambda n=n: read((bridge, other)[n % 2], n) for n in range(CROWD // 2)])
-        assert (settled, wrong) == (posted, [])
+        assert (stored, wrong) == (posted, [])
 
     def test_copies_of_it_and_itself_get_all_in_order(self, bridge: Bridge, other: Bridge, fifo: str) -> None:
         copy = f"{fifo}.1"

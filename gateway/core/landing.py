@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from bridges.base import Batch
-from gateway.core.batches import Batches, GivenBack
+from gateway.core.batches import Batches, GivenBack, Lander
 from gateway.core.demand import Demand
 from gateway.core.fifo.tenure import Tenure
 from gateway.core.lease import LandingLease
@@ -97,8 +97,12 @@ class Landing:
                         return True
                 return not more
 
-    def land_next(self, info: QueueInfo, lease: LandingLease, asked: int) -> tuple[int, list[Message]]:
-        """Land up to ``asked`` messages free: how many came out of the broker, and those that have landed now.
+    def land_next(
+        self, info: QueueInfo, lease: LandingLease, asked: int, lander: Lander | None = None
+    ) -> tuple[int, list[Message]]:
+        """Land up to ``asked`` messages: how many came out of the broker, and those that have landed now.
+
+        They land free, under the lease, unless another ``lander`` says how.
 
         Raises LeaseLost when it is lost before the landing, or in a FIFO queue at any time; the messages have gone back
         then.
@@ -108,7 +112,7 @@ class Landing:
             return 0, []
         if lease.is_due and not self._renewed(info, lease, batch):
             raise LeaseLost(info.key)
-        return len(batch.envelopes), self._batches.land(info, batch, lease)
+        return len(batch.envelopes), self._batches.land(info, batch, lander or lease)
 
     def land_in_turn(self, info: QueueInfo, batch: Batch, deadline: float) -> None:
         """Land free what a claimer has fetched: to give it back would take a while, and others would overtake it."""

@@ -44,7 +44,7 @@ class LandingLease(Lander):
         """Wait for the lease. Raises Busy at the deadline, and QueueGone."""
         while True:
             self._asked = time.monotonic()
-            last = self._store.landed.acquire_lease(self._key, self.owner, self._seconds)
+            last = self._store.landed.acquire_lease(self._key, self.owner, self._seconds, self._in_order)
             if last is not None:
                 self.last = last
                 self.taken += 1
@@ -94,7 +94,7 @@ class LandingLease(Lander):
 
     def release(self) -> None:
         """Give it back, with the last position used. Raises StoreError."""
-        self._store.landed.release_lease(self._key, self.owner, self.last)
+        self._store.landed.release_lease(self._key, self.owner, self.last, self._in_order)
 
     @property
     def _seconds(self) -> float:

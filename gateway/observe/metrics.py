@@ -57,7 +57,8 @@ UNOPENED = Counter(
     " have it), damaged.", ["reason"],
 )
 OVER_QUOTA = Counter(
-    "marconi_over_quota", "Requests refused because of a limit in [quota], by limit: requests, bytes, queues.",
+    "marconi_over_quota",
+    "Requests refused because of a limit in [quota], or of that of keys, by limit: requests, bytes, queues, keys.",
     ["limit"],
 )
 SUPPRESSED = Counter(

@@ -158,10 +158,10 @@ class MongoDBGrouping(MongoDBMoving):
                     {"_id": {"$in": [change["_id"] for change in changes]}}, [CLAIM, CLAIMS, EXPIRES, DONE]
                 )
             }
-        if now.get(lease_key(q), {}).get(DONE) != done:
-            if failure is not None:
-                raise failure
-            raise LeaseLost(q) if lease_key(q) in now else QueueGone(q)
+            if now.get(lease_key(q), {}).get(DONE) != done:
+                if failure is not None:
+                    raise failure
+                raise LeaseLost(q) if lease_key(q) in now else QueueGone(q)
         return [
             [
                 replace(

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from bson import DatetimeMS
 from bson.errors import BSONError
-from pymongo import DESCENDING, DeleteOne, ReturnDocument
+from pymongo import DESCENDING, DeleteOne, WriteConcern
 from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
 from storage.errors import LeaseLost, QueueGone, Unstorable
@@ -82,24 +82,27 @@ class MongoDBLanding(LandedStore):
         self._database = database
         self._calls = database.calls
         self._messages = database.messages
+        self._quick = database.messages.with_options(write_concern=WriteConcern(w=1, j=False))
 
     def _is_open(self, q: str) -> bool:
         return bool(self._database.find({"_id": lease_key(q)}, 1, projection={"_id": 1}))
 
     # -- the lease ----------------------------------------------------------------------------------------------
 
-    def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
+    def acquire_lease(self, q: str, owner: str, seconds: float, alone: bool = False) -> int | None:
         with self._calls():
             now = self.clock.now()
             lease = self._messages.find_one_and_update(
                 {"_id": lease_key(q), "$or": [{HIDDEN_UNTIL: LEASE_FREE}, {"until": {"$lte": now}}]},
                 {"$set": {HIDDEN_UNTIL: LEASE_HELD, "owner": owner, "until": now + int(seconds * 1000)}},
-                projection=["last"], return_document=ReturnDocument.AFTER,
+                projection=["last", HIDDEN_UNTIL],
             )
             if lease is None:
                 if not self._is_open(q):
                     raise QueueGone(q)
                 return None
+            if alone and lease[HIDDEN_UNTIL] == LEASE_FREE:  # as it was
+                return int(lease["last"])
             # Claimers land without the lease, and their clock may run a little ahead of ours.
             landed = self._messages.find_one(
                 {QUEUE: q, **LANDED}, {POSITION: 1}, sort=[(POSITION, DESCENDING)], hint="position"
@@ -114,9 +117,9 @@ class MongoDBLanding(LandedStore):
                 {"$set": {"until": now + int(seconds * 1000)}},
             ).matched_count == 1
 
-    def release_lease(self, q: str, owner: str, last: int) -> None:
+    def release_lease(self, q: str, owner: str, last: int, quick: bool = False) -> None:
         with self._calls():
-            self._messages.update_one(
+            (self._quick if quick else self._messages).update_one(
                 {"_id": lease_key(q), "owner": owner},
                 {"$set": {HIDDEN_UNTIL: LEASE_FREE, "until": 0}, "$max": {"last": last}},
             )

@@ -23,7 +23,7 @@ class SQLiteLanding(LandedStore):
         super().__init__(clock, database.timeout)
         self._database = database
 
-    def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
+    def acquire_lease(self, q: str, owner: str, seconds: float, alone: bool = False) -> int | None:
         now = self.clock.now()
 
         def change(db: sqlite3.Connection) -> int | None:
@@ -48,7 +48,7 @@ class SQLiteLanding(LandedStore):
 
         return self._database.write(change)
 
-    def release_lease(self, q: str, owner: str, last: int) -> None:
+    def release_lease(self, q: str, owner: str, last: int, quick: bool = False) -> None:
         self._database.write(lambda db: release_lease(db, q, owner, last))
 
     def land(

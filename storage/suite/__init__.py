@@ -8,7 +8,7 @@ from storage.suite.appending import AppendingTests
 from storage.suite.claiming import ClaimingTests
 from storage.suite.claims import ClaimTests
 from storage.suite.copies import CopyOrderTests, CopyTests
-from storage.suite.grouping import GroupCrowdTests, GroupTests
+from storage.suite.grouping import GroupCrowd, GroupCrowdTests, GroupTests, add_groups
 from storage.suite.keys import KeyTests
 from storage.suite.landing import LandingTests
 from storage.suite.leases import LeaseTests
@@ -38,8 +38,8 @@ from storage.suite.support import (
 )
 
 __all__ = [
-    "CROWD", "HOUR", "MINUTE", "Clock", "SideStoreSuite", "add", "created", "free_ids", "ids_of", "listed", "new",
-    "new_claim", "take", "together",
+    "CROWD", "HOUR", "MINUTE", "Clock", "GroupCrowd", "SideStoreSuite", "add", "add_groups", "created", "free_ids",
+    "ids_of", "listed", "new", "new_claim", "take", "together",
 ]
 
 

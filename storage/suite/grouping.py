@@ -364,12 +364,7 @@ class GroupCrowdTests(SuiteFixtures):
     """Many who claim, renew, release, delete and post at the same time."""
 
     def test_of_many_claimers_one_at_a_time_works_at_a_group_and_in_order(self, store: SideStore, q: str) -> None:
-        crowd = Crowd(store, q)
-        together(*[lambda n=n: crowd.work(n) for n in range(CROWD)], crowd.post)
-        assert crowd.faults == []
-        assert crowd.done == {
-            group: [f"{group}{number:02}" for number in range(MESSAGES)] for group in crowd.groups
-        }
+        GroupCrowd(q, store).check()
 
     def test_renewals_at_the_end_of_claims_leave_one_claim_in_a_group(self, store: SideStore, q: str) -> None:
         """Some renew a claim just when it ends, or a little later, while others put its messages back."""
@@ -413,13 +408,14 @@ def counted(in_groups: InGroups) -> tuple[int, int]:
     return in_groups.blocked, in_groups.blocked_since
 
 
-class Crowd:
+class GroupCrowd:
     """Workers at the groups of a queue, each with claims of its own, and what they see of the order."""
 
     groups = [chr(ord("a") + number) for number in range(GROUPS - 1)] + ["-"]
 
-    def __init__(self, store: SideStore, q: str):
-        self._store = store
+    def __init__(self, q: str, *stores: SideStore):
+        """``stores``: one database, as several gateways use it."""
+        self._stores = stores
         self._q = q
         self._lock = threading.Lock()
         #: Who works at a group, what was deleted, and what went wrong.
@@ -427,29 +423,36 @@ class Crowd:
         self.done: dict[str, list[str]] = {group: [] for group in self.groups}
         self.faults: list[str] = []
 
+    def check(self) -> None:
+        """Let all of them work, till each message has been deleted once, in order."""
+        together(*[lambda n=n: self.work(n) for n in range(CROWD)], self.post)
+        assert self.faults == []
+        assert self.done == {group: [f"{group}{number:02}" for number in range(MESSAGES)] for group in self.groups}
+
     def post(self) -> None:
         """Post in rounds, as the landing of a FIFO queue does: under the lease."""
         for number in range(MESSAGES):
-            add_groups(self._store, self._q, *(f"{group}{number:02}" for group in self.groups))
+            add_groups(self._stores[0], self._q, *(f"{group}{number:02}" for group in self.groups))
 
     def work(self, worker: int) -> None:
         """Claim and delete, or release, until all is done."""
         rounds = 0
         while sum(map(len, self.done.values())) < MESSAGES * GROUPS and not self.faults:
             rounds += 1
-            claim = new_claim(self._store, f"claim-{worker}-{rounds}")
-            messages = self._claim(f"worker-{worker}", claim)
+            store = self._stores[worker % len(self._stores)]
+            claim = new_claim(store, f"claim-{worker}-{rounds}")
+            messages = self._claim(store, f"worker-{worker}", claim)
             self._begin(worker, messages)
             time.sleep(0.001)
             given_up = (worker + rounds) % 3 == 0
             self._end(messages, given_up)
             if not given_up:
                 for message in messages:
-                    self._store.landed.delete_claimed(self._q, [message.id], [claim.id])
-            self._store.landed.release_claim(self._q, claim.id)
+                    store.landed.delete_claimed(self._q, [message.id], [claim.id])
+            store.landed.release_claim(self._q, claim.id)
 
-    def _claim(self, owner: str, claim: Claim) -> list[Message]:
-        landed = self._store.landed
+    def _claim(self, store: SideStore, owner: str, claim: Claim) -> list[Message]:
+        landed = store.landed
         if landed.acquire_lease(self._q, owner, LEASED) is None:
             return []
         messages = landed.find_in_groups(self._q, 3).messages

@@ -26,6 +26,18 @@ class LeaseTests(SuiteFixtures):
         store.landed.release_lease(q, "us", 7)
         assert store.landed.acquire_lease(q, "them", 60) == 7
 
+    def test_last_position_of_a_lease_is_known_where_nothing_lands_without_it(
+        self, store: SideStore, q: str, clock: Clock
+    ) -> None:
+        last = store.landed.acquire_lease(q, "us", 60, alone=True)
+        message = new(store, "a", seq=1000)
+        store.landed.land(q, [message], owner="us")
+        store.landed.release_lease(q, "us", 1001, quick=True)
+        assert (last, store.landed.acquire_lease(q, "them", 60, alone=True)) == (0, 1001)
+        store.landed.land(q, [new(store, "b", seq=1002)], owner="them")
+        clock.advance(MINUTE)  # it has died, and nothing tells how far it has come but its message
+        assert store.landed.acquire_lease(q, "us", 60, alone=True) == 1002
+
     def test_lease_is_not_released_by_others(self, store: SideStore, q: str) -> None:
         store.landed.acquire_lease(q, "us", 60)
         store.landed.release_lease(q, "them", 7)

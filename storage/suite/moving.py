@@ -36,6 +36,7 @@ def every_state(store: SideStore) -> list[Message]:
         new(store, "sealed", seq=11, encrypted=True, key=f"{KEYS[0]}?0123abcd", body=bytes(range(256))),
         new(store, "sealed-somehow", seq=12, encrypted=True),
         new(store, "foreign", seq=13, properties=b'{"a":1}', body=b""),
+        new(store, "grouped", seq=14, group="group", dedup_id="once"),
     ]
 
 

@@ -94,9 +94,31 @@ class ReservationTests(SuiteFixtures):
         clock.advance(HOUR - 1)
         there = store.catalogue.reserve(project, {prefix: b""}, clock.time + HOUR, new_version())
         assert there == {prefix: Record(prefix, b"%d" % done.index(changed), changed)}
-        assert store.catalogue.change_reserved(prefix, changed, b"short", clock.time + 1) not in (None, changed, version)
+        again = store.catalogue.change_reserved(prefix, changed, b"short", clock.time + 1)
+        assert again not in (None, changed, version)
         clock.advance(1)
         assert store.catalogue.reserve(project, {prefix: b""}, clock.time + HOUR, new_version()) == {}
+
+    def test_many_change_in_one_go_each_at_its_version(
+        self, store: SideStore, project: str, prefix: str, clock: Clock
+    ) -> None:
+        version = new_version()
+        names = [f"{prefix}{number}" for number in range(4)]
+        store.catalogue.reserve(project, {name: b"1" for name in names}, clock.time + MINUTE, version)
+        changed = store.catalogue.change_reserved(names[1], version, b"2", clock.time + MINUTE)
+        assert changed is not None
+        changes = {names[0]: (version, b"3"), names[1]: (version, b"3"), f"{prefix}x": (version, b"3")}
+        store.catalogue.change_all_reserved({**changes, names[2]: (version, b"4")}, clock.time + HOUR)
+        store.catalogue.change_all_reserved({names[1]: (changed, b"5")}, clock.time + MINUTE)
+        store.catalogue.change_all_reserved({}, clock.time + HOUR)
+        there = store.catalogue.reserve(project, dict.fromkeys([*names, f"{prefix}x"], b"new"), clock.time + HOUR, 7)
+        assert {name: there[name].data for name in there} == dict(zip(names, (b"3", b"5", b"4", b"1"), strict=True))
+        assert len({there[name].version for name in names}) == 4
+        assert there[names[3]].version == version
+        clock.advance(MINUTE)
+        store.catalogue.change_all_reserved({names[3]: (version, b"late")}, clock.time + HOUR)
+        there = store.catalogue.reserve(project, dict.fromkeys(names, b"new"), clock.time + HOUR, 8)
+        assert set(there) == {names[0], names[2]}
 
     def test_reservation_is_given_up_at_its_version(self, store: SideStore, project: str, prefix: str) -> None:
         version, until = new_version(), store.now() + HOUR

@@ -16,6 +16,7 @@ from bridges.bridging import parse
 from gateway.access.auth.base import Unauthenticated
 from gateway.access.auth.noauth import NoAuth
 from gateway.access.policy import Policy
+from gateway.api.v2.idempotency import MAX_KEY, read_key
 from gateway.api.v2.operations import OPERATIONS
 from gateway.app import list_rules
 from gateway.config.limits import Limits
@@ -236,3 +237,18 @@ def test_what_is_remembered_of_posts_has_no_bodies(core: Core) -> None:
     core.messages.post("p", "q", "c", [Post(b"1" * 10_000)], 10_000)
     newest = core.pool.publishing.newest(core.directory.ensure("p", "q"))
     assert newest is not None and newest.body == b""
+
+
+@fuzzed
+@given(headers | texts)
+@example('"' + '\\"' * 300)
+def test_an_idempotency_key_is_read_or_refused(text: str) -> None:
+    try:
+        key = read_key(text, b"")
+    except InvalidInput as error:
+        orjson.dumps(answer(error)[1])
+        return
+    assert 1 <= len(key.text) <= MAX_KEY
+    assert key.text.isascii() and key.text.isprintable()
+    quoted = key.text.replace("\\", "\\\\").replace('"', '\\"')
+    assert read_key(f'"{quoted}"', b"") == key

@@ -12,8 +12,9 @@ LOOK_FURTHER, LOOKED_AT = 4, 100
 
 
 def looked_at(limits: Sequence[int]) -> int:
-    """How many messages to look at for claims with these limits."""
-    wanted = sum(limits)
+    """How many messages to look at for claims with these limits; one more than they can get tells whether that is all.
+    """
+    wanted = sum(limits) + 1
     return max(wanted, min(LOOK_FURTHER * wanted, LOOKED_AT)) if max(limits) > 1 else wanted
 
 

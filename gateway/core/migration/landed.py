@@ -39,7 +39,7 @@ class MovingLanded(MovingGroups):
 
     # -- landing ------------------------------------------------------------------------------------------------
 
-    def acquire_lease(self, q: str, owner: str, seconds: float) -> int | None:
+    def acquire_lease(self, q: str, owner: str, seconds: float, alone: bool = False) -> int | None:
         """See LandedStore. The lease of both, as some may still land in the old one."""
         with self._turn():
             old = 0
@@ -60,7 +60,7 @@ class MovingLanded(MovingGroups):
             self._old.renew_lease(q, owner, seconds)
             return self._new.renew_lease(q, owner, seconds)
 
-    def release_lease(self, q: str, owner: str, last: int) -> None:
+    def release_lease(self, q: str, owner: str, last: int, quick: bool = False) -> None:
         """See LandedStore."""
         with self._turn():
             self._old.release_lease(q, owner, last)
