@@ -107,6 +107,9 @@ class Cluster:
     ``size``: number of brokers, and of mongods. ``more``: options of the gateways, on top of those of all runs.
     """
 
+    #: Seconds after which the brokers give to others what a gateway had fetched that does not answer any more.
+    gives_back_after = 2.0 * HEARTBEAT
+
     def __init__(
         self, say: Callable[[str], None], mutant: str | None = None, size: int = SIZE, more: Options | None = None
     ) -> None:

@@ -78,13 +78,16 @@ class Load:
         )
         return max(probe.good_since or 0 for probe in self._probes)
 
-    def finish(self, say: Say) -> None:
-        """Stop, and list what is left."""
+    def finish(self, say: Say, gives_back_after: float = 0.0) -> None:
+        """Stop, and list what is left, when all that brokers may hold back for so many seconds is in its place again.
+
+        A call that hung at a broker may have taken something there when it could go on, at the end of the last fault.
+        """
         queues = sorted({client.queue for client in self._all()})
         _stop(self._producers)
         _stop(self._probes)
         _stop(self._consumers)
-        time.sleep(LONGEST_DELAY)
+        time.sleep(max(LONGEST_DELAY, gives_back_after + 1))
         for queue in queues:
             say(f"{queue}: {self._list_all(queue)} messages are left")
         since = self.history.now()

@@ -75,7 +75,7 @@ def run(
             cluster.network.heal()
             if save is not None:
                 keep_logs(cluster.gateways, save, seed)
-            load.finish(told)
+            load.finish(told, cluster.gives_back_after)
         if save is not None:
             history.save(save / f"{seed}.jsonl")
         return check(history), history

@@ -43,7 +43,7 @@ class Single:
     """Everything, started; as `Cluster`. ``kind``: a key of BROKERS. Without a broker the side-store is a file, too."""
 
     def __init__(self, kind: str, say: Callable[[str], None], mutant: str | None = None) -> None:
-        self._make_broker, self._bridge = BROKERS[kind]
+        self._make_broker, self._bridge, self.gives_back_after = BROKERS[kind]
         self._say = say
         self._mutant = mutant
         self._stack = ExitStack()
@@ -115,9 +115,10 @@ class Single:
         return self.brokers[0] if self.brokers else None
 
 
-#: What can carry the messages: how it is made, and options of its bridge.
-BROKERS: dict[str, tuple[Callable[[], Any] | None, dict[str, object]]] = {
-    "qpid": (Qpid, {"heartbeat": HEARTBEAT}),
-    "redis": (Redis, {"lease": LEASE}),
-    "embedded": (None, {}),
+#: What can carry the messages: how it is made, options of its bridge, and the seconds after which it gives to others
+#: what a gateway had fetched that does not answer any more.
+BROKERS: dict[str, tuple[Callable[[], Any] | None, dict[str, object], float]] = {
+    "qpid": (Qpid, {"heartbeat": HEARTBEAT}, 2.0 * HEARTBEAT),
+    "redis": (Redis, {"lease": LEASE}, LEASE),
+    "embedded": (None, {}, 0.0),
 }
