@@ -18,8 +18,8 @@ def values_of(memory: Memory, worker: int) -> type[Value]:
     return type("SharedValue", (Value,), {"shared": Shared(memory, worker)})
 
 
-def make(kind: type[Value], label: str = "a", typ: str = "counter") -> Value:
-    return kind(typ, "metric", "metric_total", ("label",), (label,), "Help.")
+def make(kind: type[Value], label: str = "a", typ: str = "counter", mode: str = "") -> Value:
+    return kind(typ, "metric", "metric_total", ("label",), (label,), "Help.", multiprocess_mode=mode)
 
 
 def test_value_is_the_sum_over_all_workers() -> None:
@@ -31,6 +31,19 @@ def test_value_is_the_sum_over_all_workers() -> None:
     value.inc(0.5)
     kinds[0].shared.look()
     assert value.get() == 111.5
+
+
+def test_gauge_may_be_the_largest_value_of_all_workers() -> None:
+    memory = Memory(3, SIZE)
+    kinds = [values_of(memory, worker) for worker in range(3)]
+    values = [make(kind, typ="gauge", mode="livemax") for kind in kinds]
+    for value, number in zip(values, (3, 7, 5), strict=True):
+        value.set(number)
+    assert kinds[0].shared.look() == []
+    assert values[0].get() == 7
+    memory.part(1).end()
+    kinds[0].shared.look()
+    assert values[0].get() == 5
 
 
 def test_what_only_others_have_counted_is_told() -> None:

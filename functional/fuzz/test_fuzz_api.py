@@ -155,6 +155,7 @@ def mostly(good, bad, weight=12):
 
 ttls = mostly(st.integers(60, 43200), values)
 delays = mostly(st.sampled_from([0, 0, 0, 1, 900]), values)
+labels = mostly(st.sampled_from(["a", "b"]), values)
 
 
 def documents(*, required=None, optional=None):
@@ -163,6 +164,10 @@ def documents(*, required=None, optional=None):
 
 message = documents(
     required={"body": mostly(good_values, values, weight=30)}, optional={"ttl": ttls, "delay": delays}
+)
+ordered_message = documents(
+    required={"body": mostly(good_values, values, weight=30)},
+    optional={"ttl": ttls, "delay": delays, "group": labels, "dedup_id": labels},
 )
 metadata = documents(
     optional={
@@ -174,6 +179,7 @@ metadata = documents(
         "_dead_letter_queue_messages_ttl": ttls,
         "_enable_encrypt_messages": mostly(st.booleans(), values),
         "_retry_policy": mostly(st.just({}), values, weight=3),
+        "_fifo": mostly(st.booleans(), values),
         "key": mostly(good_values, values),
     }
 )
@@ -215,7 +221,11 @@ DOCUMENTS = {
         }
     ),
     ("POST", "/v2/queues/{queue}/messages"): documents(
-        required={"messages": mostly(st.lists(message, min_size=1, max_size=5), values)}
+        required={
+            "messages": mostly(
+                st.lists(message, min_size=1, max_size=5) | st.lists(ordered_message, min_size=1, max_size=5), values
+            )
+        }
     ),
     ("POST", "/v2/queues/{queue}/claims"): documents(
         optional={"ttl": ttls, "grace": ttls, "limit": mostly(st.integers(1, 20), values)}
@@ -291,6 +301,7 @@ HOSTILE_HEADERS = [
     "Accept",
     "Content-Type",
     "Content-Encoding",
+    "Idempotency-Key",
     "X-Roles",
     "X-Auth-Token",
     "URL-Signature",

@@ -141,13 +141,11 @@ class EnvelopeReader:
         check_size(message)
         return message
 
-    def can_take(self, info: QueueInfo, envelopes: Sequence[Envelope], now: int) -> bool:
-        """May all of these be taken at once? Not those that are delayed, or that can't be unsealed here."""
-        return not any(hidden_until(info, envelope, now) for envelope in envelopes) and self.can_unseal(info, envelopes)
-
-    def can_unseal(self, info: QueueInfo, envelopes: Sequence[Envelope]) -> bool:
-        """Can all sealed ones of these messages be unsealed here?"""
+    def can_take(self, info: QueueInfo, envelopes: Sequence[Envelope]) -> bool:
+        """May all of these messages be taken at once? Not those that may be delayed, or can't be unsealed here."""
         for envelope in envelopes:
+            if HIDDEN_HEADER in envelope.headers:
+                return False
             if envelope.headers.get(CIPHER_HEADER) == CIPHER and info.settings.bridging is None:
                 if envelope.message_id is None:
                     return False

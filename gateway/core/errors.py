@@ -60,7 +60,7 @@ class StillRunning(CoreError):
 
     title = "Conflict"
 
-    def __init__(self, description: str, retry_after: int):
+    def __init__(self, description: str, retry_after: int = 1):
         super().__init__(description)
         self.retry_after = retry_after
 

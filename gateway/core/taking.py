@@ -13,7 +13,7 @@ from bridges.errors import BridgeError
 from gateway.core.batches import Batches, GivenBack, Lander
 from gateway.core.burial import SortOut
 from gateway.core.envelopes import EnvelopeReader, is_ours
-from gateway.core.errors import Busy
+from gateway.core.errors import Busy, CoreError
 from gateway.core.fifo.taking import FifoTaking
 from gateway.core.ids import is_remembered, made_at
 from gateway.core.landing import LANDING_BUDGET, SETTLING, Landing
@@ -170,6 +170,8 @@ class Taking:
         """What is claimed of a FIFO queue."""
         try:
             return self._fifo.take(info, claim, limit, sort_out)
+        except CoreError:  # nothing is claimed then
+            raise
         except BaseException:
             self._release_quietly(info, claim.id)
             raise
@@ -216,7 +218,7 @@ class Taking:
             batch = info.fetch(SKIPPING if skipped else wanted)
             if not batch.envelopes:
                 return
-            if skipped or not self._reader.can_take(info, batch.envelopes, self._store.now()):
+            if skipped or not self._reader.can_take(info, batch.envelopes):
                 # What can't be unsealed here is for others, what is delayed for later: it lands, and what follows it
                 # comes after it.
                 skipped += len(batch.envelopes)

@@ -8,7 +8,9 @@ from storage.suite.appending import AppendingTests
 from storage.suite.claiming import ClaimingTests
 from storage.suite.claims import ClaimTests
 from storage.suite.copies import CopyOrderTests, CopyTests
-from storage.suite.grouping import GroupCrowd, GroupCrowdTests, GroupTests, add_groups
+from storage.suite.group_claims import GroupClaimTests
+from storage.suite.group_crowd import GroupCrowd, GroupCrowdTests
+from storage.suite.grouping import GroupTests, add_groups
 from storage.suite.keys import KeyTests
 from storage.suite.landing import LandingTests
 from storage.suite.leases import LeaseTests
@@ -46,6 +48,6 @@ __all__ = [
 class SideStoreSuite(
     QueueTests, ListingTests, PoolTests, RecordTests, ReservationTests, KeyTests, LeaseTests, LandingTests,
     AppendingTests, ClaimingTests, ClaimTests, ReadingTests, MovingTests, CopyTests, CopyOrderTests, ReadyTests,
-    NotifyingTests, GroupTests, GroupCrowdTests, RememberingTests,
+    NotifyingTests, GroupTests, GroupClaimTests, GroupCrowdTests, RememberingTests,
 ):
     """One test for each promise of storage/base.py, catalogue.py, landed.py, grouping.py and copying.py."""

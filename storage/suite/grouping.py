@@ -1,35 +1,16 @@
-"""Groups: messages of a FIFO queue that are claimed in order, by one at a time."""
+"""Groups: which messages of a FIFO queue may be handed out."""
 
-import threading
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from storage.base import SideStore
-from storage.errors import LeaseLost, QueueGone
 from storage.model import Claim, InGroups, Message, Ring
-from storage.suite.support import (
-    CROWD,
-    HOUR,
-    KEYS,
-    MINUTE,
-    Clock,
-    SuiteFixtures,
-    add,
-    ids_of,
-    new,
-    new_claim,
-    together,
-)
+from storage.suite.support import HOUR, KEYS, MINUTE, Clock, SuiteFixtures, add, ids_of, new, new_claim
 
 #: Seconds that the lease lasts which tests take. It is longer than a claim of a minute.
 LEASED = 3600
-
-#: Groups and messages in each of them, for tests with many claimers.
-GROUPS, MESSAGES = 4, 8
 
 #: Messages and groups of a queue that is large.
 MANY, MANY_GROUPS = 10_000, 1000
@@ -63,7 +44,7 @@ def take_in_groups(store: SideStore, q: str, claim: Claim, *ids: str) -> list[Me
 
 
 class GroupTests(SuiteFixtures):
-    """Messages of a FIFO queue that are claimed in order, by one at a time."""
+    """What is kept of groups, and which of their messages may be handed out."""
 
     # -- what is kept -------------------------------------------------------------------------------------------
 
@@ -261,141 +242,6 @@ class GroupTests(SuiteFixtures):
         store.landed.close_queue(q)
         assert found(store, q) == ["b1"]
 
-    # -- claims -------------------------------------------------------------------------------------------------
-
-    def test_claimed_messages_of_groups_are_returned_as_they_are_now(self, store: SideStore, q: str) -> None:
-        add_groups(store, q, "a1", "b1", "a2", expires=store.now() + MINUTE)
-        add_groups(store, q, "c1", dedup_id="d")
-        lease(store, q)
-        a1, b1, a2, c1 = store.landed.find_in_groups(q, 10).messages
-        one, two, three = new_claim(store, "one"), new_claim(store, "two", lasts=HOUR), new_claim(store, "three")
-        got = store.landed.claim_in_groups(q, "us", [(one, [a1, a2]), (two, [b1, c1]), (three, [])])
-        assert [ids_of(messages) for messages in got] == [["a1", "a2"], ["b1", "c1"], []]
-        assert {(m.hidden_until, m.claim, m.claim_ttl, m.claims) for m in got[0]} == {(one.expires, "one", 60, 1)}
-        assert {(m.hidden_until, m.claim, m.claim_ttl, m.claims) for m in got[1]} == {(two.expires, "two", 3600, 1)}
-        assert [m.expires for m in (*got[0], *got[1])] == [one.keep_until] * 2 + [two.keep_until] * 2
-        assert (got[1][1].group, got[1][1].dedup_id) == ("c", "d")
-        assert [store.landed.get_claim(q, claim.id) for claim in (one, two, three)] == got
-
-    def test_claim_in_groups_does_not_shorten_a_life_and_is_counted(self, store: SideStore, q: str) -> None:
-        (message,) = add_groups(store, q, "a1", expires=store.now() + 9 * HOUR)
-        lease(store, q)
-        for number in (1, 2, 3):
-            (got,) = take_in_groups(store, q, new_claim(store, f"claim-{number}"))
-            assert (got.claims, got.expires) == (number, message.expires)
-            store.landed.release_claim(q, f"claim-{number}")
-
-    def test_what_is_gone_or_taken_is_not_claimed_in_groups(self, store: SideStore, q: str) -> None:
-        add_groups(store, q, "a1", "a2", "b1", "c1")
-        lease(store, q)
-        messages = store.landed.find_in_groups(q, 10).messages
-        store.landed.delete_unclaimed(q, ["a1"])
-        store.landed.tombstone(q, {"dead": store.now() + HOUR})
-        store.landed.claim(q, [messages[2]], new_claim(store, "theirs"))
-        dead = replace(messages[3], id="dead")
-        claim = new_claim(store, "ours")
-        assert [ids_of(m) for m in store.landed.claim_in_groups(q, "us", [(claim, [*messages, dead])])] == [
-            ["a2", "c1"]
-        ]
-        assert ids_of(store.landed.get_claim(q, "ours")) == ["a2", "c1"]
-        assert ids_of(store.landed.get_claim(q, "theirs")) == ["b1"]
-        assert [id_ for id_, _ in store.landed.list_tombstones(q, "", 10)] == ["dead"]
-        assert len(store.landed.export(q, 0, 10)) == 3
-
-    def test_claim_in_groups_leaves_the_lease(self, store: SideStore, q: str) -> None:
-        add_groups(store, q, "a1")
-        lease(store, q)
-        take_in_groups(store, q, new_claim(store))
-        assert store.landed.acquire_lease(q, "them", 60) is None
-        assert store.landed.renew_lease(q, "us", 60) is True
-        store.landed.release_lease(q, "us", 0)
-        assert store.landed.acquire_lease(q, "them", 60) is not None
-
-    def test_claim_in_groups_may_give_the_lease_back(self, store: SideStore, q: str) -> None:
-        add_groups(store, q, "a1")
-        last = store.landed.acquire_lease(q, "us", LEASED) or 0
-        messages = store.landed.find_in_groups(q, 10).messages
-        (got,) = store.landed.claim_in_groups(q, "us", [(new_claim(store), messages)], last + 7)
-        assert ids_of(got) == ["a1"]
-        assert store.landed.acquire_lease(q, "them", LEASED) == last + 7
-        assert store.landed.claim_in_groups(q, "them", [], 5) == []
-        assert store.landed.acquire_lease(q, "us", LEASED) == last + 7, "it never goes back"
-        with pytest.raises(LeaseLost):
-            store.landed.claim_in_groups(q, "them", [(new_claim(store, "late"), messages)], last + 9)
-        assert store.landed.renew_lease(q, "us", LEASED) is True
-
-    def test_nothing_is_claimed_in_groups_without_the_lease(self, store: SideStore, q: str, clock: Clock) -> None:
-        add_groups(store, q, "a1", expires=clock.time + 9 * HOUR)
-        messages = store.landed.find_in_groups(q, 10).messages
-        wants = [(new_claim(store, lasts=9 * HOUR), messages)]
-
-        def refused() -> None:
-            with pytest.raises(LeaseLost):
-                store.landed.claim_in_groups(q, "us", wants)
-
-        refused()
-        lease(store, q, "them")
-        refused()
-        clock.advance(LEASED * 1000)
-        lease(store, q)
-        clock.advance(LEASED * 1000)
-        refused()
-        lease(store, q, "them")
-        refused()
-        assert found(store, q) == ["a1"]
-        assert [ids_of(got) for got in store.landed.claim_in_groups(q, "them", wants)] == [["a1"]]
-
-    def test_nothing_is_claimed_in_groups_under_a_closed_key(self, store: SideStore, q: str) -> None:
-        add_groups(store, q, "a1")
-        lease(store, q)
-        messages = store.landed.find_in_groups(q, 10).messages
-        store.landed.close_queue(q)
-        with pytest.raises(QueueGone):
-            store.landed.claim_in_groups(q, "us", [(new_claim(store), messages)])
-        assert found(store, q) == ["a1"]
-
-    def test_claiming_nothing_in_groups(self, store: SideStore, q: str) -> None:
-        lease(store, q)
-        assert store.landed.claim_in_groups(q, "us", []) == []
-        assert store.landed.claim_in_groups(q, "us", [(new_claim(store), [])]) == [[]]
-
-
-class GroupCrowdTests(SuiteFixtures):
-    """Many who claim, renew, release, delete and post at the same time."""
-
-    def test_of_many_claimers_one_at_a_time_works_at_a_group_and_in_order(self, store: SideStore, q: str) -> None:
-        GroupCrowd(q, store).check()
-
-    def test_renewals_at_the_end_of_claims_leave_one_claim_in_a_group(self, store: SideStore, q: str) -> None:
-        """Some renew a claim just when it ends, or a little later, while others put its messages back."""
-        add_groups(store, q, *(f"a{number}" for number in range(6)))
-        stopped = threading.Event()
-        claims: list[Claim] = []
-
-        def renew() -> None:
-            while not stopped.is_set():
-                for claim in claims[-3:]:
-                    expires = store.now() + 20
-                    store.landed.renew_claim(q, Claim(claim.id, 60, expires, expires + MINUTE))
-
-        def claim_again_and_again() -> int:
-            taken = 0
-            try:
-                for number in range(30):
-                    lease(store, q)
-                    messages = store.landed.find_in_groups(q, 3).messages
-                    claims.append(new_claim(store, f"claim-{number}", lasts=10))
-                    (got,) = store.landed.claim_in_groups(q, "us", [(claims[-1], messages)])
-                    taken += bool(got)
-                    assert len({message.claim for message in store.landed.export(q, 0, 10)} - {None}) <= 1
-                    store.landed.release_lease(q, "us", 0)
-            finally:
-                stopped.set()
-            return taken
-
-        *_, taken = together(renew, renew, claim_again_and_again)
-        assert taken > 0
-
 
 def add_delayed(store: SideStore, q: str, id_: str, until: int) -> list[Message]:
     """Land a delayed message while ``us`` hold the lease."""
@@ -406,74 +252,3 @@ def add_delayed(store: SideStore, q: str, id_: str, until: int) -> list[Message]
 
 def counted(in_groups: InGroups) -> tuple[int, int]:
     return in_groups.blocked, in_groups.blocked_since
-
-
-class GroupCrowd:
-    """Workers at the groups of a queue, each with claims of its own, and what they see of the order."""
-
-    groups = [chr(ord("a") + number) for number in range(GROUPS - 1)] + ["-"]
-
-    def __init__(self, q: str, *stores: SideStore):
-        """``stores``: one database, as several gateways use it."""
-        self._stores = stores
-        self._q = q
-        self._lock = threading.Lock()
-        #: Who works at a group, what was deleted, and what went wrong.
-        self._working: dict[str, int] = {}
-        self.done: dict[str, list[str]] = {group: [] for group in self.groups}
-        self.faults: list[str] = []
-
-    def check(self) -> None:
-        """Let all of them work, till each message has been deleted once, in order."""
-        together(*[lambda n=n: self.work(n) for n in range(CROWD)], self.post)
-        assert self.faults == []
-        assert self.done == {group: [f"{group}{number:02}" for number in range(MESSAGES)] for group in self.groups}
-
-    def post(self) -> None:
-        """Post in rounds, as the landing of a FIFO queue does: under the lease."""
-        for number in range(MESSAGES):
-            add_groups(self._stores[0], self._q, *(f"{group}{number:02}" for group in self.groups))
-
-    def work(self, worker: int) -> None:
-        """Claim and delete, or release, until all is done."""
-        rounds = 0
-        while sum(map(len, self.done.values())) < MESSAGES * GROUPS and not self.faults:
-            rounds += 1
-            store = self._stores[worker % len(self._stores)]
-            claim = new_claim(store, f"claim-{worker}-{rounds}")
-            messages = self._claim(store, f"worker-{worker}", claim)
-            self._begin(worker, messages)
-            time.sleep(0.001)
-            given_up = (worker + rounds) % 3 == 0
-            self._end(messages, given_up)
-            if not given_up:
-                for message in messages:
-                    store.landed.delete_claimed(self._q, [message.id], [claim.id])
-            store.landed.release_claim(self._q, claim.id)
-
-    def _claim(self, store: SideStore, owner: str, claim: Claim) -> list[Message]:
-        landed = store.landed
-        if landed.acquire_lease(self._q, owner, LEASED) is None:
-            return []
-        messages = landed.find_in_groups(self._q, 3).messages
-        (got,) = landed.claim_in_groups(self._q, owner, [(claim, messages)], 0)
-        return got
-
-    def _begin(self, worker: int, messages: list[Message]) -> None:
-        with self._lock:
-            expected = {group: len(done) for group, done in self.done.items()}
-            for message in messages:
-                group = message.id[0]
-                if self._working.setdefault(group, worker) != worker:
-                    self.faults.append(f"{message.id} went to {worker} beside {self._working[group]}")
-                if message.id != f"{group}{expected[group]:02}":
-                    self.faults.append(f"{message.id} came after {self.done[group]}")
-                expected[group] += 1
-
-    def _end(self, messages: list[Message], given_up: bool) -> None:
-        """Noted before the messages are deleted or released: others may have the groups from then on."""
-        with self._lock:
-            for message in messages:
-                self._working.pop(message.id[0], None)
-                if not given_up:
-                    self.done[message.id[0]].append(message.id)

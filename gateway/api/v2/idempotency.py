@@ -32,7 +32,9 @@ def read_key(text: str, data: bytes) -> Key:
     if text.startswith('"'):
         quoted = _QUOTED.match(text)
         if quoted is None:
-            raise InvalidInput("The Idempotency-Key is not a string in quotes (RFC 8941), nor without quotes", TITLE)
+            raise InvalidInput(
+                "The Idempotency-Key begins with a quotation mark, but is not a string in quotes (RFC 8941)", TITLE
+            )
         text = re.sub(r"\\(.)", r"\1", quoted[1])
     if not text:
         raise InvalidInput("The Idempotency-Key is empty", TITLE)

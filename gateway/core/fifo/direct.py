@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from gateway.core.batches import Lander
-from gateway.core.fifo.lines import Caller
+from gateway.core.fifo.lines import Caller, Late
 from gateway.core.fifo.sharing import share_out
 from gateway.core.lease import LandingLease
 from storage.errors import LeaseLost
@@ -16,13 +16,14 @@ class DirectLander(Lander):
     """Lands under a lease. Each caller gets some messages in its claim, in the same write; the others land free.
 
     It is for a queue in which nothing is left that may be handed out: what has landed belongs to groups that are
-    ``held``.
+    ``held``. Callers that have come ``late`` get what is left over.
     """
 
-    def __init__(self, lease: LandingLease, callers: Sequence[Caller], held: Collection[str]):
-        self.claims: list[Claim] = []
+    def __init__(self, lease: LandingLease, callers: Sequence[Caller], late: Late, held: Collection[str]):
+        self.claims: list[tuple[Caller, Claim]] = []
         self._lease = lease
         self._callers = callers
+        self._late = late
         self._held = set(held)
 
     def number(self, messages: Sequence[Message]) -> None:
@@ -30,9 +31,10 @@ class DirectLander(Lander):
         self._lease.number(messages)
         if self.claims:
             return  # these come in addition, and nobody knows whether they are the first of their groups
-        self.claims = [caller.claim() for caller in self._callers]
-        shares = share_out(self._not_held(messages), [caller.limit for caller in self._callers])
-        for claim, share in zip(self.claims, shares, strict=True):
+        callers = [*self._callers, *self._late.take()]
+        self.claims = [(caller, caller.claim()) for caller in callers]
+        shares = share_out(self._not_held(messages), [caller.limit for caller in callers])
+        for (_, claim), share in zip(self.claims, shares, strict=True):
             for message in share:
                 message.hidden_until, message.claim, message.claim_ttl = claim.expires, claim.id, claim.ttl
                 message.expires = max(message.expires, claim.keep_until)

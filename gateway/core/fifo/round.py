@@ -46,11 +46,12 @@ class HeldElsewhere(Busy):
 class Outlook:
     """What the last round of a queue has left: it only saves calls.
 
-    ``is_idle``: there was nothing at all. ``is_crowded``: with MOST_LANDED messages, as counted at ``counted``
-    (monotonic seconds).
+    ``is_idle``: there was nothing at all. ``is_fed``: something came out of the broker. ``is_crowded``: with
+    MOST_LANDED messages, as counted at ``counted`` (monotonic seconds).
     """
 
     is_idle: bool = False
+    is_fed: bool = False
     is_crowded: bool = False
     counted: float = float("-inf")
 
@@ -72,7 +73,8 @@ class Found:
 class Round:
     """Serves callers of one queue under a tenure, until ``until`` (monotonic seconds).
 
-    If nobody else waits in the ``line`` the last claim ends the tenure.
+    Those who come into the ``line`` meanwhile get what is left, in the same write. If nobody waits then, the last claim
+    ends the tenure.
     """
 
     def __init__(
@@ -97,7 +99,7 @@ class Round:
     def serve(self, callers: Sequence[Caller]) -> None:
         """Serve all callers. Raises LeaseLost; those that have their messages are served then."""
         found = None
-        while (left := _waiting(callers)) and time.monotonic() < self._until and not self._tenure.is_over:
+        while (left := waiting(callers)) and time.monotonic() < self._until and not self._tenure.is_over:
             found = self._look(left)
             if self._is_short(found, left) and self._land(found, left):
                 continue
@@ -105,7 +107,7 @@ class Round:
                 break
         if found is not None:
             self._outlook.is_idle = not (found.messages or found.burials or found.blocked or self._fetched)
-        for caller in _waiting(callers):
+        for caller in waiting(callers):
             self._refuse(caller)
 
     def _refuse(self, caller: Caller) -> None:
@@ -138,14 +140,19 @@ class Round:
 
     def _claim(self, found: Found, callers: Sequence[Caller]) -> bool:
         """Claim what was found; True if another look may find more."""
-        shares = share_out(found.messages, [caller.limit for caller in callers])
-        wants = [(caller, share) for caller, share in zip(callers, shares, strict=True) if share]
+        if not found.messages and not found.burials:
+            return False
+        with self._line.late(callers) as late:
+            return self._claim_for(found, callers, late.take())
+
+    def _claim_for(self, found: Found, callers: Sequence[Caller], late: Sequence[Caller]) -> bool:
+        """As _claim, also for those that have come too late to look for them; they may get nothing."""
+        shares = share_out(found.messages, [caller.limit for caller in (*callers, *late)])
+        wants = [(caller, share) for caller, share in zip((*callers, *late), shares, strict=True) if share]
         claims = [(caller.claim(), share) for caller, share in wants]
         claims += [(burial.hold, burial.dead) for burial in found.burials]
-        if not claims:
-            return False
         tenure = self._tenure
-        ends = (found.is_all or len(wants) == len(callers)) and not self._line.waiting
+        ends = (found.is_all or all(shares[:len(callers)])) and all(shares[len(callers):]) and not len(self._line)
         with tenure.writing():
             taken: list[list[Message]] = self._info.pool.store.landed.claim_in_groups(
                 self._info.key, tenure.owner, claims, tenure.lease.last if ends else None
@@ -168,6 +175,8 @@ class Round:
         shares = share_out(found.messages, limits)
         if all(len(share) == limit for share, limit in zip(shares, limits, strict=True)):
             return False
+        if all(shares) and self._fetched % LANDING_BATCH:
+            return False  # the last batch was not full: probably nothing is left
         return not self._is_crowded(found)
 
     def _is_crowded(self, found: Found) -> bool:
@@ -186,23 +195,25 @@ class Round:
         if found.messages or found.burials:
             fetched, _ = self._land_next(self._tenure.lease)
         else:
-            lander = DirectLander(self._tenure.lease, callers, found.stops)
-            fetched, landed = self._land_next(lander)
-            for caller, claim in zip(callers, lander.claims, strict=False):
-                if got := [message for message in landed if message.claim == claim.id]:
-                    caller.serve(got)
+            with self._line.late(callers) as late:
+                lander = DirectLander(self._tenure.lease, callers, late, found.stops)
+                fetched, landed = self._land_next(lander)
+                for caller, claim in lander.claims:
+                    if got := [message for message in landed if message.claim == claim.id]:
+                        caller.serve(got)
         self._fetched += fetched
-        # A batch that is not full had all that waited there; what it has for these callers they have, or have found.
-        self._has_ended = fetched < LANDING_BATCH and (fetched == 0 or len(_waiting(callers)) < len(callers))
+        # A batch that is not full had all that waited, but if it was for nobody here there may still be more after it.
+        self._has_ended = fetched < LANDING_BATCH and (fetched == 0 or len(waiting(callers)) < len(callers))
         return fetched > 0
 
     def _land_next(self, lander: Lander) -> tuple[int, list[Message]]:
         bridge, broker = self._info.bridge, self._info.broker
         try:
-            if not bridge.depth(broker):
+            if not self._outlook.is_fed and not bridge.depth(broker):
                 return 0, []
             with self._tenure.writing():
                 fetched, landed = self._landing.land_next(self._info, self._tenure.lease, LANDING_BATCH, lander)
+            self._outlook.is_fed = fetched > 0
             self._is_held = not fetched and bridge.depth(broker) > 0
             return fetched, landed
         except BridgeError as error:
@@ -211,5 +222,6 @@ class Round:
             return 0, []
 
 
-def _waiting(callers: Sequence[Caller]) -> list[Caller]:
+def waiting(callers: Sequence[Caller]) -> list[Caller]:
+    """Those that have not been served yet."""
     return [caller for caller in callers if not caller.is_served]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 
 from cachetools import LRUCache
 
 from bridges.errors import BridgeError
 from gateway.core.burial import SortOut
-from gateway.core.fifo.lines import Caller, Line, Lines
-from gateway.core.fifo.round import HeldElsewhere, Outlook, Round
-from gateway.core.fifo.tenure import Tenure
+from gateway.core.errors import CoreError
+from gateway.core.fifo.lines import TOGETHER, Caller, Line, Lines
+from gateway.core.fifo.round import HeldElsewhere, Outlook, Round, waiting
 from gateway.core.landing import LANDING_BUDGET, Landing
 from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import Sealing
@@ -45,14 +44,14 @@ class FifoTaking:
         """
         if self._is_idle(info):
             return []
-        caller = Caller(claim, limit, sort_out, LANDING_BUDGET)
-        until = time.monotonic() + PATIENCE
+        asked = time.monotonic()
         while True:
+            caller = Caller(claim, limit, sort_out, asked, LANDING_BUDGET)
             self._lines.join(info, caller)
             for burial, dead in caller.burials:
                 burial.move(dead)
             comes_again = caller.come_again or isinstance(caller.error, HeldElsewhere)
-            if comes_again and time.monotonic() < until:
+            if comes_again and time.monotonic() < asked + PATIENCE:
                 if not caller.burials:
                     time.sleep(LOOK_AGAIN)
                 continue
@@ -82,36 +81,34 @@ class FifoTaking:
         free, leased = info.pool.store.landed.find_free(info.key, 1)
         return not free and not leased
 
-    def _serve(self, info: QueueInfo, line: Line, callers: Sequence[Caller], until: float) -> None:
+    def _serve(self, info: QueueInfo, line: Line, leader: Caller, until: float) -> None:
         """See Lines. After a lease that is lost it begins again, with what is in the broker then."""
-        while left := [caller for caller in callers if not caller.is_served]:
-            buried = callers[0].burials
-            try:
+        callers: list[Caller] = []
+        try:
+            while True:
                 if line.tenure is None:
                     line.tenure = self._landing.tenure(info, until)
+                callers = callers or line.next(TOGETHER)  # those, too, who have come while it was waited for
                 turn = Round(info, line, line.tenure, self._landing, self._sealing, self._outlook(info), until)
                 try:
-                    turn.serve(left)
+                    turn.serve(callers)
+                except LeaseLost:  # when the time is over a round refuses those who are left
+                    _leave(line)
                 finally:
-                    buried += turn.buried
-            except LeaseLost:  # when the time is over a round refuses those who are left
+                    leader.burials += turn.buried
+                callers = waiting(callers)
+                if not callers:
+                    return
+        except Exception as error:
+            if isinstance(error, StoreError):
                 _leave(line)
-            except StoreError as error:
-                _leave(line)
-                _fail(left, error)
-            except Exception as error:
-                _fail(left, error)
+            # If others keep the queue, the next in the line may still get it in its time.
+            for caller in waiting(callers) or line.next(1 if isinstance(error, CoreError) else TOGETHER):
+                caller.serve(error=error)
 
 
 def _leave(line: Line) -> None:
     """End a tenure after a failure of the side-store."""
-    tenure: Tenure | None = line.tenure
-    line.tenure = None
+    tenure, line.tenure = line.tenure, None
     if tenure is not None:
         tenure.leave()
-
-
-def _fail(callers: Sequence[Caller], error: Exception) -> None:
-    for caller in callers:
-        if not caller.is_served:
-            caller.serve(error=error)
