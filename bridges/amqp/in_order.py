@@ -45,7 +45,7 @@ CREDIT = 100
 #: Maximum wait in seconds until the queue, or the lock, has no consumer: one that has just ended is counted for some
 #: milliseconds more. And the interval between two checks.
 TURN_PATIENCE = 0.1
-TURN_LOOK = 0.005
+TURN_LOOK = 0.001
 
 #: The consumer that has the lock, and how Broker-J refuses a second one. It closes the connection then.
 LOCK_TAG = "marconi-lock"
