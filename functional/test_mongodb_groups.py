@@ -70,13 +70,18 @@ class TestCommands:
     """What is sent, as every command costs a third of a millisecond of CPU."""
 
     def test_search_reads_what_is_hidden_and_then_what_is_free(
-        self, store: MongoDBStore, q: str, recorder: Recorder
+        self, mongodb: MongoDB, store: MongoDBStore, q: str, recorder: Recorder
     ) -> None:
         add_groups(store, q, *(f"a{number}" for number in range(9)), "b1")
         take(store, q, new_claim(store), "a3")
+        store.landed.acquire_lease(q, "us", LEASED)
+        with mongodb.connect() as client:
+            oplog = client.local["oplog.rs"].find({"o2._id": f"{q}/"}).sort("$natural", -1)
+            (leased,) = [entry["ts"] for entry in oplog.limit(1)]
         hidden, free = sent(recorder, lambda: found(store, q))
         assert (hidden["find"], hidden["filter"]["h"]) == ("messages", {"$gt": 0})
         assert hidden["readConcern"]["level"] == "snapshot", "a claim that is renewed meanwhile must not be missed"
+        assert hidden["readConcern"]["afterClusterTime"] >= leased, "nor one made just before an election"
         assert (free["find"], free["filter"]["h"], free["filter"]["g"]) == ("messages", 0, {"$nin": ["a"]})
 
     def test_search_puts_back_once(self, store: MongoDBStore, q: str, recorder: Recorder) -> None:
@@ -187,6 +192,27 @@ class TestLostAnswers:
         (got,) = store.landed.claim_in_groups(q, "us", [(new_claim(store), messages)])
         assert ids_of(got) == ["a1", "b1", "a2"]
         assert store.landed.get_claim(q, "claim") == got
+
+    def test_claim_is_known_though_others_have_had_the_lease_since(
+        self, store: MongoDBStore, q: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It was given back with the claim, and the next gateway was quicker than our second look."""
+        add_groups(store, q, "a1", "b1")
+        store.landed.acquire_lease(q, "us", LEASED)
+        messages = found(store, q)
+        aggregate = Collection.aggregate
+
+        def then_they(collection: Collection[dict[str, Any]], *args: Any, **options: Any) -> Any:
+            monkeypatch.undo()
+            done = aggregate(collection, *args, **options)
+            store.landed.acquire_lease(q, "them", LEASED)
+            store.landed.claim_in_groups(q, "them", [(new_claim(store, "theirs"), found(store, q))])
+            return done
+
+        monkeypatch.setattr(Collection, "aggregate", then_they)
+        (got,) = store.landed.claim_in_groups(q, "us", [(new_claim(store, "ours"), messages[:1])], 1)
+        assert ids_of(got) == ["a1"]
+        assert ids_of(store.landed.get_claim(q, "theirs")) == ["b1"]
 
     def test_claim_in_groups_that_is_lost_is_an_error(
         self, store: MongoDBStore, q: str, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bridges.errors import BridgeUnavailable
+from functional.wait import wait_until
 from gateway.core.core import Core
 from gateway.core.errors import Busy
 from storage.errors import LeaseLost, QueueGone, StoreUnavailable
@@ -190,3 +191,27 @@ class TestFaults:
         monkeypatch.setattr(core.pool.store.landed, "land", late)
         assert names(core.messages.list(info, None, 10, None, False, False)) == ["a-1", "a-2"]
         assert landings == [[each.id for each in messages]] * 2
+
+    def test_thread_that_breaks_off_leaves_nobody_waiting(
+        self, core: Core, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        info = fifo(core)
+        landed(core, info, "a-1", "b-1")
+        find, called, go_on = core.pool.store.landed.find_in_groups, threading.Event(), threading.Event()
+
+        def end(*_: Any) -> Any:
+            called.set()
+            assert go_on.wait(DEADLINE)
+            raise SystemExit
+
+        monkeypatch.setattr(core.pool.store.landed, "find_in_groups", end)
+        first = in_background(lambda: claim(core, info, 1))
+        assert called.wait(DEADLINE)
+        second = in_background(lambda: claim(core, info, 1))
+        line = core.pool.taking._fifo._lines._lines[info.key]
+        wait_until(lambda: len(line) == 1, DEADLINE, "the other one to wait")
+        monkeypatch.setattr(core.pool.store.landed, "find_in_groups", find)
+        go_on.set()
+        with pytest.raises(SystemExit):
+            first.result(DEADLINE)
+        assert names(second.result(DEADLINE)) == ["a-1"]

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import defaultdict
+from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
@@ -17,7 +18,7 @@ from gateway.core.fifo.sharing import looked_at, not_after, share_out
 from gateway.core.queues.info import QueueInfo
 from storage.model import Message
 from storage.suite import together
-from tests.fifo import claim, delete, elsewhere, fifo, names, ordered, publish, taken
+from tests.fifo import claim, delete, elsewhere, fifo, landed, names, ordered, publish, taken
 from tests.threads import DEADLINE, in_background
 
 __all__ = ["ordered"]
@@ -53,6 +54,42 @@ class TestTogether:
         go_on.set()
         assert names(first.result(DEADLINE)) == ["a-1"]
         assert names(claim(core, info)) == ["b-1"]
+
+    @pytest.mark.parametrize("waits", ["in the broker", "in the side-store"])
+    def test_claims_that_come_late_get_what_is_left_in_the_same_write(
+        self, core: Core, bridge: MemoryBridge, monkeypatch: pytest.MonkeyPatch, waits: str
+    ) -> None:
+        info = fifo(core)
+        (publish if waits == "in the broker" else partial(landed, core))(info, "a-1", "b-1")
+        called, go_on, writes = threading.Event(), threading.Event(), []
+
+        def slow(owner: Any, name: str) -> None:
+            call = getattr(owner, name)
+
+            def stopped(*args: Any, **how: Any) -> Any:
+                called.set()
+                assert go_on.wait(DEADLINE)
+                return call(*args, **how)
+
+            monkeypatch.setattr(owner, name, stopped)
+
+        def noted(name: str) -> None:
+            call = getattr(core.pool.store.landed, name)
+            monkeypatch.setattr(
+                core.pool.store.landed, name, lambda *args, **how: (writes.append(name), call(*args, **how))[1]
+            )
+
+        slow(*((core.pool.bridge, "fetch") if waits == "in the broker" else (core.pool.store.landed, "find_in_groups")))
+        noted("land")
+        noted("claim_in_groups")
+        claims = [in_background(lambda: claim(core, info, 1))]
+        assert called.wait(DEADLINE)
+        claims.append(in_background(lambda: claim(core, info, 1)))
+        line = core.pool.taking._fifo._lines._lines[info.key]
+        wait_until(lambda: len(line) == 1, DEADLINE, "the other one to wait")
+        go_on.set()
+        assert [names(each.result(DEADLINE)) for each in claims] == [["a-1"], ["b-1"]]
+        assert writes == ["land" if waits == "in the broker" else "claim_in_groups"]
 
     def test_lease_passes_from_one_round_to_the_next(self, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
         info = fifo(core)

@@ -67,13 +67,13 @@ CLAIM_FREE: Sequence[Mapping[str, Any]] = [{"$replaceWith": {"$switch": {
 class MongoDBGrouping(MongoDBMoving):
     """The fourth part of the landed store.
 
-    It goes through the driver alone: it knows the primary at once after an election, and what it reads has everything
-    that those did who had the lease before.
+    It goes through the driver alone, which knows the primary at once after an election.
     """
 
     def __init__(self, database: Database, clock: Clock):
         super().__init__(database, clock)
-        # A claim that is renewed moves in the index. Without a snapshot it might be missed.
+        # A claim that is renewed moves in the index. Without a snapshot it might be missed. The snapshot is not older
+        # than the lease, so it has all claims of those who had the lease before, also just after an election.
         self._snapshot = self._messages.with_options(read_concern=ReadConcern("snapshot"))
 
     def find_in_groups(
@@ -83,20 +83,26 @@ class MongoDBGrouping(MongoDBMoving):
             while True:
                 now = self.clock.now()
                 held = Held(stops)
-                over = False
                 # First what is hidden: what becomes free between the two reads is left out.
-                for d in self._snapshot.find(
-                    {QUEUE: q, HIDDEN_UNTIL: {"$gt": 0}}, HIDDEN, hint="visibility", batch_size=AT_ONCE
-                ):
-                    over = over or d[HIDDEN_UNTIL] <= now
-                    if int(d[EXPIRES]) > now:
-                        held.add(
-                            d.get(GROUP, ""), d[POSITION], d[HIDDEN_UNTIL], d.get(CLAIM_TTL, 0), d[POSTED],
-                            claimed=CLAIM in d,
-                        )
-                if not over:
+                if not self._hold(held, q, now):
                     return held.result(self._free_in_groups(q, limit, ring, held, now))
                 self._put_back(q, now)
+
+    def _hold(self, held: Held, q: str, now: int) -> bool:
+        """Add to ``held`` what is hidden at ``now`` (ms); True if some claims and delays are over by then."""
+        over = False
+        with self._database.client.start_session() as session:
+            session.advance_operation_time(self._leased)
+            for d in self._snapshot.find(
+                {QUEUE: q, HIDDEN_UNTIL: {"$gt": 0}}, HIDDEN, hint="visibility", batch_size=AT_ONCE, session=session
+            ):
+                over = over or d[HIDDEN_UNTIL] <= now
+                if int(d[EXPIRES]) > now:
+                    held.add(
+                        d.get(GROUP, ""), d[POSITION], d[HIDDEN_UNTIL], d.get(CLAIM_TTL, 0), d[POSTED],
+                        claimed=CLAIM in d,
+                    )
+        return over
 
     def _put_back(self, q: str, now: int) -> None:
         """Put messages whose claim or delay is over at ``now`` (ms) back among the free ones."""
@@ -137,7 +143,9 @@ class MongoDBGrouping(MongoDBMoving):
             }
             for claim, messages in wants for message in messages
         ]
-        if not changes and release is None:
+        if not changes:
+            if release is not None:
+                self.release_lease(q, owner, release)
             return [[] for _ in wants]
         done = uuid4().hex
         changes.append({"_id": lease_key(q), DONE: done})  # written after the others
@@ -158,21 +166,14 @@ class MongoDBGrouping(MongoDBMoving):
                     {"_id": {"$in": [change["_id"] for change in changes]}}, [CLAIM, CLAIMS, EXPIRES, DONE]
                 )
             }
+            claimed = [_claimed(q, claim, messages, now) for claim, messages in wants]
             if now.get(lease_key(q), {}).get(DONE) != done:
                 if failure is not None:
                     raise failure
-                raise LeaseLost(q) if lease_key(q) in now else QueueGone(q)
-        return [
-            [
-                replace(
-                    message, hidden_until=claim.expires, claim=claim.id, claim_ttl=claim.ttl, claims=document[CLAIMS],
-                    expires=int(document[EXPIRES]),
-                )
-                for message in messages
-                if (document := now.get(f"{q}/{message.id}")) is not None and document.get(CLAIM) == claim.id
-            ]
-            for claim, messages in wants
-        ]
+                # Others may have written since the lease was given back.
+                if not any(claimed):
+                    raise LeaseLost(q) if lease_key(q) in now else QueueGone(q)
+        return claimed
 
     def _held_by(self, q: str, owner: str) -> dict[str, Any]:
         """A condition on the lease of a queue: ``owner`` has it, and for as long as a command may take.
@@ -186,3 +187,17 @@ class MongoDBGrouping(MongoDBMoving):
             "until": {"$gt": self.clock.now() + longest},
             "$expr": {"$gt": ["$until", {"$add": [{"$toLong": "$$NOW"}, longest]}]},
         }
+
+
+def _claimed(
+    q: str, claim: Claim, messages: Sequence[Message], now: Mapping[str, Mapping[str, Any]]
+) -> list[Message]:
+    """Those of the messages that a claim has got; ``now``: documents as they are now, by their ``_id``."""
+    return [
+        replace(
+            message, hidden_until=claim.expires, claim=claim.id, claim_ttl=claim.ttl, claims=document[CLAIMS],
+            expires=int(document[EXPIRES]),
+        )
+        for message in messages
+        if (document := now.get(f"{q}/{message.id}")) is not None and document.get(CLAIM) == claim.id
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from bson import DatetimeMS
+from bson import DatetimeMS, Timestamp
 from bson.errors import BSONError
 from pymongo import DESCENDING, DeleteOne, WriteConcern
 from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
@@ -83,6 +84,9 @@ class MongoDBLanding(LandedStore):
         self._calls = database.calls
         self._messages = database.messages
         self._quick = database.messages.with_options(write_concern=WriteConcern(w=1, j=False))
+        #: When this process has taken a lease last, by the server's log.
+        self._leased = Timestamp(0, 0)
+        self._leased_lock = threading.Lock()
 
     def _is_open(self, q: str) -> bool:
         return bool(self._database.find({"_id": lease_key(q)}, 1, projection={"_id": 1}))
@@ -90,17 +94,19 @@ class MongoDBLanding(LandedStore):
     # -- the lease ----------------------------------------------------------------------------------------------
 
     def acquire_lease(self, q: str, owner: str, seconds: float, alone: bool = False) -> int | None:
-        with self._calls():
+        with self._calls(), self._database.client.start_session() as session:
             now = self.clock.now()
             lease = self._messages.find_one_and_update(
                 {"_id": lease_key(q), "$or": [{HIDDEN_UNTIL: LEASE_FREE}, {"until": {"$lte": now}}]},
                 {"$set": {HIDDEN_UNTIL: LEASE_HELD, "owner": owner, "until": now + int(seconds * 1000)}},
-                projection=["last", HIDDEN_UNTIL],
+                projection=["last", HIDDEN_UNTIL], session=session,
             )
             if lease is None:
                 if not self._is_open(q):
                     raise QueueGone(q)
                 return None
+            with self._leased_lock:
+                self._leased = max(self._leased, session.operation_time or self._leased)
             if alone and lease[HIDDEN_UNTIL] == LEASE_FREE:  # as it was
                 return int(lease["last"])
             # Claimers land without the lease, and their clock may run a little ahead of ours.

@@ -4,6 +4,7 @@ import threading
 import time
 
 from storage.base import SideStore
+from storage.errors import StoreError
 from storage.model import Claim, Message
 from storage.suite.grouping import LEASED, add_groups, lease
 from storage.suite.support import CROWD, MINUTE, SuiteFixtures, new_claim, together
@@ -80,17 +81,23 @@ class GroupCrowd:
         rounds = 0
         while sum(map(len, self.done.values())) < MESSAGES * GROUPS and not self.faults:
             rounds += 1
-            store = self._stores[worker % len(self._stores)]
-            claim = new_claim(store, f"claim-{worker}-{rounds}")
-            messages = self._claim(store, f"worker-{worker}", claim)
-            self._begin(worker, messages)
-            time.sleep(0.001)
-            given_up = (worker + rounds) % 3 == 0
-            self._end(messages, given_up)
-            if not given_up:
-                for message in messages:
-                    store.landed.delete_claimed(self._q, [message.id], [claim.id])
-            store.landed.release_claim(self._q, claim.id)
+            try:
+                self._work(worker, rounds)
+            except StoreError as error:
+                self.faults.append(repr(error))
+
+    def _work(self, worker: int, rounds: int) -> None:
+        store = self._stores[worker % len(self._stores)]
+        claim = new_claim(store, f"claim-{worker}-{rounds}")
+        messages = self._claim(store, f"worker-{worker}", claim)
+        self._begin(worker, messages)
+        time.sleep(0.001)
+        given_up = (worker + rounds) % 3 == 0
+        self._end(messages, given_up)
+        if not given_up:
+            for message in messages:
+                store.landed.delete_claimed(self._q, [message.id], [claim.id])
+        store.landed.release_claim(self._q, claim.id)
 
     def _claim(self, store: SideStore, owner: str, claim: Claim) -> list[Message]:
         landed = store.landed

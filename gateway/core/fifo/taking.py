@@ -9,7 +9,7 @@ from cachetools import LRUCache
 
 from bridges.errors import BridgeError
 from gateway.core.burial import SortOut
-from gateway.core.errors import CoreError
+from gateway.core.errors import Busy, CoreError
 from gateway.core.fifo.lines import TOGETHER, Caller, Line, Lines
 from gateway.core.fifo.round import HeldElsewhere, Outlook, Round, waiting
 from gateway.core.landing import LANDING_BUDGET, Landing
@@ -21,6 +21,8 @@ from storage.model import Claim, Message
 #: Seconds for which a claim that finds nothing looks again if something may come back soon: from another gateway's
 #: hands, or when the messages before it have gone to the dead letters; and seconds between two looks.
 PATIENCE, LOOK_AGAIN = 2.0, 0.05
+
+BROKEN_OFF = "another request broke off what it did for this one too; try again"
 
 #: Queues of which a process remembers how it has left them.
 REMEMBERED = 10_000
@@ -99,12 +101,14 @@ class FifoTaking:
                 callers = waiting(callers)
                 if not callers:
                     return
-        except Exception as error:
+        except BaseException as error:
             if isinstance(error, StoreError):
                 _leave(line)
             # If others keep the queue, the next in the line may still get it in its time.
             for caller in waiting(callers) or line.next(1 if isinstance(error, CoreError) else TOGETHER):
-                caller.serve(error=error)
+                caller.serve(error=error if isinstance(error, Exception) else Busy(BROKEN_OFF))
+            if not isinstance(error, Exception):
+                raise
 
 
 def _leave(line: Line) -> None:

@@ -40,7 +40,11 @@ class MovingLanded(MovingGroups):
     # -- landing ------------------------------------------------------------------------------------------------
 
     def acquire_lease(self, q: str, owner: str, seconds: float, alone: bool = False) -> int | None:
-        """See LandedStore. The lease of both, as some may still land in the old one."""
+        """See LandedStore. The lease of both, as some may still land in the old one.
+
+        Not in a FIFO queue (``alone``): who does not know of the move yet sees one place alone, and what blocks a group
+        in the other one. So the old one is closed as soon as anything may land in the new one.
+        """
         with self._turn():
             old = 0
             with suppress(QueueGone):  # closed: nobody lands there
@@ -48,6 +52,9 @@ class MovingLanded(MovingGroups):
                 if held is None:
                     return None
                 old = held
+                if alone and self._lands_in_new():
+                    self._new.open_queue(q, old)
+                    self._old.close_queue(q)
             new = self._new.acquire_lease(q, owner, seconds)
             if new is None:
                 self._old.release_lease(q, owner, old)
