@@ -145,3 +145,14 @@ def test_text_that_does_not_fit_a_short_string_is_refused(text: str) -> None:
     """A wrong length would make garbage of all that follows."""
     with pytest.raises(ValueError, match="range"):
         encode(CHANNEL, "", "q", [Envelope(b"1", message_id=text)], USUAL_FRAME)
+
+
+def test_large_integers_have_the_type_that_all_brokers_know() -> None:
+    """Broker-J deletes what has headers of the type L, which py-amqp gives them, after half a minute at most."""
+    large = 1 << 40
+    headers = {"one": large, "in a table": {"a": -large}, "in a list": [large, "x", 1], "small": 7}
+    data = encode(CHANNEL, "", "q", [Envelope(b"1", headers=headers)], USUAL_FRAME)
+    ((_, header, _),) = messages(data)
+    assert header.properties.headers == headers
+    assert data.count(b"l" + large.to_bytes(8, "big")) == 2
+    assert b"L" not in data

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from functional.faults.kinds import KINDS
 from functional.faults.mutants import MUTANTS
-from functional.faults.run import run
+from functional.faults.plan import PARTS
+from functional.faults.run import CLUSTER, run
+from functional.faults.single import BROKERS
 from functional.faults.summary import summary
 
 
@@ -24,6 +26,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, action="append", help="draws the faults; may be repeated (one at random)")
     parser.add_argument("--duration", type=float, default=300.0, help="seconds of faults in each run (300)")
     parser.add_argument("--kind", action="append", choices=KINDS, help="only faults of this kind; may be repeated")
+    parser.add_argument(
+        "--on", choices=(CLUSTER, *BROKERS), default=CLUSTER, help="a cluster of three, or single nodes (cluster)"
+    )
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this part of the load; may be repeated")
+    parser.add_argument("--without-keys", action="store_true", help="repeat posts as they are, which is to be found")
     parser.add_argument("--mutant", choices=MUTANTS, help="run gateways with this deliberate bug")
     parser.add_argument(
         "--save", type=Path, metavar="FOLDER", help="keep the history of each run and the gateways' logs there"
@@ -31,8 +38,12 @@ def main() -> int:
     options = parser.parse_args()
     good, histories = True, []
     for seed in options.seed or [random.randrange(1_000_000)]:
-        say(f"seed {seed}, {options.duration:g} s" + (f", mutant {options.mutant}" if options.mutant else ""))
-        report, history = run(seed, options.duration, say, options.kind or (), options.mutant, options.save)
+        mutant = f", mutant {options.mutant}" if options.mutant else ""
+        say(f"seed {seed}, {options.duration:g} s, {options.on}{mutant}")
+        report, history = run(
+            seed, options.duration, say, options.kind or (), options.mutant, options.save, options.on,
+            options.part or (), not options.without_keys,
+        )
         say("\n".join(report.lines()))
         histories.append(history)
         good = good and report.good

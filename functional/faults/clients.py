@@ -29,13 +29,21 @@ PAGE = 20
 
 #: Seconds of the shortest claim and message that the API takes.
 SHORTEST_TTL = 60
-SHORTEST_CLAIM = {"ttl": SHORTEST_TTL, "grace": SHORTEST_TTL}
+
+#: Seconds of claims in FIFO queues, where an expired one holds up its groups. Gateways of the fault run allow it.
+BRIEF_CLAIM = 6
+
+#: Maximum number of seconds of a delay.
+LONGEST_DELAY = 3
 
 
 class Client:
     """Calls one gateway until that does not answer, then the next one; runs until `stop` is set."""
 
     pause = PAUSE
+
+    #: Seconds of its claims.
+    claim_ttl = SHORTEST_TTL
 
     def __init__(
         self, name: str, history: History, gateways: Sequence[Gateway], project: str, queue: str, seed: str
@@ -88,22 +96,31 @@ class Client:
             document = json.loads(answer.content) if answer.content else None
         except (requests.RequestException, ValueError) as error:
             call.error = f"{type(error).__name__}: {error}"[:200]
-            self._gateways.append(self._gateways.pop(0))
-            self._api.close()
-            self._api = self._api.at(self._gateways[0].url)
+            self._go_to_next()
             return None
         call.status = answer.status_code
         if answer.status_code >= 400:
             call.error = str(document)[:300]
         return document
 
+    def _go_to_next(self) -> None:
+        """Call the next gateway from now on."""
+        self._gateways.append(self._gateways.pop(0))
+        self._api.close()
+        self._api = self._api.at(self._gateways[0].url)
+
     def _claim(self, limit: int) -> Call:
-        with self._recorded(CLAIM, ttl=SHORTEST_TTL, limit=limit) as call:
-            document = self._call(call, "POST", "/claims", params={"limit": limit}, json=SHORTEST_CLAIM)
+        with self._recorded(CLAIM, ttl=self.claim_ttl, limit=limit) as call:
+            document = self._call(call, "POST", "/claims", params={"limit": limit}, json=self._times)
             if call.status == 201:
                 call.seen = _seen(document["messages"])
                 call.claim = document["messages"][0]["href"].rpartition("claim_id=")[2]
         return call
+
+    @property
+    def _times(self) -> dict[str, int]:
+        """What claims and renewals ask for."""
+        return {"ttl": self.claim_ttl, "grace": SHORTEST_TTL}
 
     def _delete(self, id_: str, claim: str | None = None) -> Call:
         with self._recorded(DELETE, ids=[id_], claim=claim) as call:
@@ -112,44 +129,72 @@ class Client:
 
 
 class Producer(Client):
-    """Posts messages, numbered; never the same number again, whatever became of a post."""
+    """Posts messages, numbered; never the same number again, whatever became of a post.
+
+    ``groups``: None for an ordinary queue; in a FIFO queue the number of groups, and 1 is that of messages without a
+    group. ``delayed``: share of posts whose messages are delayed.
+    """
 
     pause = POST_PAUSE
 
-    def __init__(self, *arguments: Any, ttl: int = 3600) -> None:
-        super().__init__(*arguments)
+    def __init__(
+        self, *arguments: Any, ttl: int = 3600, groups: int | None = None, delayed: float = 0.0, **more: Any
+    ) -> None:
+        super().__init__(*arguments, **more)
         self._ttl = ttl
+        self._groups = groups
+        self._delayed = delayed
         self._next = 0
 
     def turn(self) -> None:
         count = self.random.randint(1, BATCH)
         numbers = list(range(self._next, self._next + count))
         self._next += count
-        messages = [{"ttl": self._ttl, "body": {"producer": self.name, "number": n}} for n in numbers]
-        with self._recorded(POST, numbers=numbers, ttl=self._ttl) as call:
-            document = self._call(call, "POST", "/messages", json={"messages": messages})
+        delay = self.random.randint(1, LONGEST_DELAY) if self._delayed and self.random.random() < self._delayed else 0
+        groups = [self._group() for _ in numbers] if self._groups else []
+        messages: list[dict[str, Any]] = [
+            {"ttl": self._ttl, "body": {"producer": self.name, "number": n}} | ({"delay": delay} if delay else {})
+            for n in numbers
+        ]
+        for message, group in zip(messages, groups, strict=False):
+            if group:
+                message["group"] = group
+        self._send(messages, {"numbers": numbers, "groups": groups, "delay": delay, "ttl": self._ttl})
+
+    def _group(self) -> str:
+        return f"group-{self.random.randrange(self._groups)}" if self._groups and self._groups > 1 else ""
+
+    def _send(self, messages: list[dict[str, Any]], details: dict[str, Any], key: str | None = None) -> Call:
+        """Post messages once."""
+        headers = {"Idempotency-Key": key} if key else {}
+        with self._recorded(POST, key=key, **details) as call:
+            document = self._call(call, "POST", "/messages", json={"messages": messages}, headers=headers)
             if call.succeeded:
                 call.ids = [href.rpartition("/")[2] for href in document["resources"]]
+        return call
 
 
 class Claimer(Client):
     """Claims messages; then works them off, or releases them, renews the claim first, or crashes."""
+
+    #: How often it does which of these, out of a hundred claims.
+    ends = {"finish": 78, "renew": 8, "give_up": 7, "crash": 7}
 
     def turn(self) -> None:
         call = self._claim(self.random.randint(1, PAGE))
         if not call.seen:
             return
         assert call.claim is not None
-        end = self.random.choices((self._finish, self._renew, self._give_up, self._crash), (78, 8, 7, 7))[0]
-        end(call.claim, [message.id for message in call.seen])
+        end = self.random.choices([*self.ends], [*self.ends.values()])[0]
+        getattr(self, f"_{end}")(call.claim, [message.id for message in call.seen])
 
     def _finish(self, claim: str, ids: Sequence[str]) -> None:
         for id_ in ids:
             self._delete(id_, claim)
 
     def _renew(self, claim: str, ids: Sequence[str]) -> None:
-        with self._recorded(RENEW, claim=claim, ids=list(ids), ttl=SHORTEST_TTL) as call:
-            self._call(call, "PATCH", f"/claims/{claim}", json=SHORTEST_CLAIM)
+        with self._recorded(RENEW, claim=claim, ids=list(ids), ttl=self.claim_ttl) as call:
+            self._call(call, "PATCH", f"/claims/{claim}", json=self._times)
         self._finish(claim, ids)
 
     def _give_up(self, claim: str, ids: Sequence[str]) -> None:
@@ -164,6 +209,22 @@ class Claimer(Client):
 
     def _crash(self, claim: str, ids: Sequence[str]) -> None:
         self._finish(claim, ids[:self.random.randrange(len(ids))])
+
+
+class GroupClaimer(Claimer):
+    """Claims for a short time, which runs out now and then, and may renew a claim when that has happened."""
+
+    claim_ttl = BRIEF_CLAIM
+    ends = {"finish": 55, "linger": 20, "renew": 4, "renew_late": 4, "give_up": 12, "crash": 5}
+
+    def _linger(self, claim: str, ids: Sequence[str]) -> None:
+        """Let others meet a claimed group."""
+        self.stop.wait(self.random.uniform(0, 1))
+        self._finish(claim, ids)
+
+    def _renew_late(self, claim: str, ids: Sequence[str]) -> None:
+        self.stop.wait(self.claim_ttl + self.random.uniform(-1, 1))
+        self._renew(claim, ids)
 
 
 class Lister(Client):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from functional.faults.disk import SmallDisk
 from functional.faults.gateway import CLOCK_FILE
@@ -25,6 +25,13 @@ WORKERS = 2
 
 #: Seconds of [bridge] and [side_store] timeout, shorter than by default so that more happens in a run.
 TIMEOUT = 3.0
+
+#: Seconds of AMQP heartbeats: a broker gives back what a gateway had fetched that was silent for two of them, which is
+#: shorter than the longest pauses.
+HEARTBEAT = 4
+
+#: Seconds of the shortest claim that gateways of a run accept, so that many run out in it.
+SHORTEST_CLAIM = 5
 
 #: Seconds until a cluster that has just started, or has just been mended, does its work again.
 HEALTHY_TIMEOUT = 90.0
@@ -87,6 +94,7 @@ class FaultyGateway(Gateway):
 
     def command(self) -> list[str]:
         own = [sys.executable, "-m", "functional.faults.gateway", str(self.folder), *self._mutant]
+        own += ["--shortest-claim", str(SHORTEST_CLAIM)]
         return [*own, "--", *super().command()[1:]]
 
     def environment(self) -> dict[str, str]:
@@ -98,6 +106,9 @@ class Cluster:
 
     ``size``: number of brokers, and of mongods. ``more``: options of the gateways, on top of those of all runs.
     """
+
+    #: Seconds after which the brokers give to others what a gateway had fetched that does not answer any more.
+    gives_back_after = 2.0 * HEARTBEAT
 
     def __init__(
         self, say: Callable[[str], None], mutant: str | None = None, size: int = SIZE, more: Options | None = None
@@ -152,7 +163,9 @@ class Cluster:
         usual: Options = {
             "DEFAULT": {"debug": False},
             "wsgi": {"workers": WORKERS},
-            "bridge": {"uri": f"amqp://guest:guest@{first}/%2F", "hosts": others, "timeout": TIMEOUT},
+            "bridge": {
+                "uri": f"amqp://guest:guest@{first}/%2F", "hosts": others, "timeout": TIMEOUT, "heartbeat": HEARTBEAT,
+            },
             "side_store": {"uri": self.store.uri, "timeout": TIMEOUT},
         }
         return merge(usual, self._more)
@@ -162,22 +175,16 @@ class Cluster:
         """All processes but the proxies'."""
         return [*self.brokers, *self.store.members, *self.gateways]
 
-    def make_queues(self, project: str, names: list[str]) -> None:
-        """Make the queues, and wait until every node would know them after a crash."""
-        api = Api(self.gateways[0].url, project)
-        for name in names:
-            wait_until(lambda name=name: api.put(f"/v2/queues/{name}").status_code == 201, 30, f"queue {name}")
+    def make_queues(self, project: str, queues: Iterable[str] | Mapping[str, Mapping[str, Any]]) -> None:
+        """Make queues with their metadata, if given, and wait until every node would know them after a crash."""
+        make_queues(self.gateways[0], project, queues)
         for broker in self.brokers:
-            for name in names:
+            for name in queues:
                 broker.until_saved(broker_name(project, name))
-        api.close()
 
     def until_up(self) -> None:
         """Start what is down, and wait until all services are up."""
-        down = [service for service in self.services if not service.alive]
-        for service in down:
-            service.kill()  # what is left of its process group
-        start_together(down)
+        start_what_is_down(self.services)
 
     def leader_of(self, queue: str) -> Broker | None:
         """The node that leads a queue now; None while there is none, or no node tells."""
@@ -193,3 +200,24 @@ class Cluster:
                     continue
                 return next((peer for peer in self.brokers if peer.node == node), None)
         return None
+
+
+def make_queues(gateway: Gateway, project: str, queues: Iterable[str] | Mapping[str, Mapping[str, Any]]) -> None:
+    """Make queues with their metadata, if given."""
+    api = Api(gateway.url, project)
+    for name in queues:
+        metadata = queues[name] if isinstance(queues, Mapping) else {}
+
+        def made(name: str = name, metadata: Mapping[str, Any] = metadata) -> bool:
+            return api.put(f"/v2/queues/{name}", json=metadata).status_code == 201
+
+        wait_until(made, 30, f"queue {name}")
+    api.close()
+
+
+def start_what_is_down(services: Sequence[Service]) -> None:
+    """Start again what has died, and wait until all services are up."""
+    down = [service for service in services if not service.alive]
+    for service in down:
+        service.kill()  # what is left of its process group
+    start_together(down)

@@ -1,6 +1,6 @@
 """Runs `marconi` with a clock of the day that can be stepped, and with a deliberate bug if one is asked for.
 
-    python -m functional.faults.gateway FOLDER [--mutant NAME] -- serve --config-file FILE
+    python -m functional.faults.gateway FOLDER [--mutant NAME] [--shortest-claim SECONDS] -- serve --config-file FILE
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from functional.faults.mutants import MUTANTS
+from gateway.config import limits
 
 #: File in FOLDER with the seconds by which the clock is wrong.
 CLOCK_FILE = "clock"
@@ -39,9 +40,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m functional.faults.gateway", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--mutant", choices=MUTANTS)
+    parser.add_argument("--shortest-claim", type=int, help="accept claims of so many seconds")
     parser.add_argument("arguments", nargs="+")
     options = parser.parse_args()
     make_steppable(options.folder / CLOCK_FILE)
+    if options.shortest_claim:
+        limits.MIN_CLAIM_TTL = options.shortest_claim  # read by others when they are imported, below
     if options.mutant:
         MUTANTS[options.mutant]()
 

@@ -30,8 +30,10 @@ class Call:
     """One request. Times are seconds of one monotonic clock; ``status`` is None when no answer came.
 
     ``claim``: the claim in question; ``ids``: of messages asked for, or posted; ``seen``: messages in the answer;
-    ``numbers``: what a post asked to store; ``ttl``: of a claim or of the messages posted, in seconds; ``limit``: of a
-    claim or pop, in messages; ``walk``: names the walk with markers that a list belongs to.
+    ``numbers``: what a post asked to store, and in a FIFO queue ``groups`` the group of each of these, "" for none;
+    ``delay``: of all messages posted, in seconds; ``ttl``: of a claim or of the messages posted, in seconds; ``key``:
+    the idempotency key of a post; ``limit``: of a claim or pop, in messages; ``walk``: names the walk with markers that
+    a list belongs to.
     """
 
     kind: str
@@ -45,6 +47,9 @@ class Call:
     ids: list[str] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    delay: float = 0.0
+    key: str | None = None
     ttl: float = 0.0
     limit: int = 0
     walk: str | None = None

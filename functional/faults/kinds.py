@@ -19,6 +19,7 @@ from typing import TypeVar
 from functional.faults.cluster import Broker, Cluster, FaultyGateway
 from functional.faults.disk import SmallDisk
 from functional.faults.network import CUT, STALL, State
+from functional.faults.single import Single
 from functional.services.process import Service
 from gateway.core.queues.names import broker_name
 
@@ -34,7 +35,7 @@ STEP = 7200
 class Place:
     """Where a fault strikes: a cluster under load, the project and queue whose leader is sought, and the dice."""
 
-    cluster: Cluster
+    cluster: Cluster | Single
     project: str
     queue: str
     random: Random
@@ -209,6 +210,14 @@ def slow_sync(choose: Callable[[P], Service]) -> Callable[[P], AbstractContextMa
 
 
 @contextmanager
+def all_killed(place: Place) -> Iterator[str]:
+    """No gateway is left."""
+    for gateway in place.cluster.gateways:
+        gateway.kill()
+    yield " ".join(gateway.name for gateway in place.cluster.gateways)
+
+
+@contextmanager
 def clock_stepped(place: Place) -> Iterator[str]:
     """The clock of one gateway jumps, and jumps back."""
     gateway = place.gateway()
@@ -238,6 +247,7 @@ KINDS: dict[str, Fault] = {
     "worker paused": worker_paused,
     "worker paused for longer than a lease": worker_paused,
     "gateway killed": killed(Place.gateway),
+    "all gateways killed": all_killed,
     "gateway paused": paused(Place.gateway),
     "gateway paused for longer than a lease": paused(Place.gateway),
     "gateway cut off from brokers": links(gateway_to_brokers, cut),
@@ -250,8 +260,30 @@ KINDS: dict[str, Fault] = {
     "side-store's disk full": disk_full(lambda place: [*place.cluster.store.members]),
     "slow fsync of queue's leader": slow_sync(Place.leader),
     "slow fsync of primary": slow_sync(Place.primary),
+    "slow fsync of gateway": slow_sync(Place.gateway),
     "clock stepped": clock_stepped,
 }
+
+#: Kinds that strike gateways alone, and those of them that need several workers.
+_GATEWAYS = frozenset({
+    "gateway killed", "all gateways killed", "gateway paused", "gateway paused for longer than a lease",
+    "clock stepped",
+})
+_WORKERS = frozenset({"worker killed", "worker paused", "worker paused for longer than a lease"})
+
+#: Kinds that need a broker and a side-store, but not several of them.
+_SINGLE = _GATEWAYS | _WORKERS | {
+    "broker killed", "broker paused", "primary killed", "primary paused", "gateway cut off from brokers",
+    "gateway stalled from brokers", "slow links to brokers", "gateway cut off from side-store",
+    "gateway stalled from side-store", "slow links to side-store", "broker's disk full", "side-store's disk full",
+    "slow fsync of queue's leader", "slow fsync of primary",
+}
+
+
+def kinds_on(place: str) -> list[str]:
+    """The kinds that there can be on a cluster, on single nodes with a broker, or on gateways alone (``embedded``)."""
+    fits = {"cluster": KINDS.keys() - {"slow fsync of gateway"}, "embedded": _GATEWAYS | {"slow fsync of gateway"}}
+    return [kind for kind in KINDS if kind in fits.get(place, _SINGLE)]
 
 
 def possible(kinds: Iterable[str], disks: Iterable[SmallDisk]) -> tuple[list[str], dict[str, str]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from functional.faults.checker import FINAL
-from functional.faults.clients import PAGE, Client, Probe
+from functional.faults.clients import LONGEST_DELAY, PAGE, Client, Probe
 from functional.faults.cluster import HEALTHY_TIMEOUT, FaultyGateway
 from functional.faults.history import LIST, Call, History, Seen
 from functional.http import Api
@@ -41,7 +42,7 @@ class Load:
             for gateway, queue in zip(gateways, probes, strict=True)
         ]
 
-    def add_producers(self, kind: type[Client], queue: str, number: int = 1, **more: int) -> None:
+    def add_producers(self, kind: type[Client], queue: str, number: int = 1, **more: Any) -> None:
         """Clients that post, and are stopped first."""
         self._producers += self._make(kind, queue, number, **more)
 
@@ -53,7 +54,7 @@ class Load:
         """Clients that follow a queue to its end."""
         self._listers += self._make(kind, queue, number)
 
-    def _make(self, kind: type[Client], queue: str, number: int, **more: int) -> list[Client]:
+    def _make(self, kind: type[Client], queue: str, number: int, **more: Any) -> list[Client]:
         names = [f"{kind.__name__.lower()}-{n}-{queue}" for n in range(1, number + 1)]
         return [kind(name, self.history, self._gateways, self._project, queue, self._seed, **more) for name in names]
 
@@ -61,6 +62,11 @@ class Load:
         """Let all clients begin."""
         for client in self._all():
             client.start()
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that clients work on, without those of probes."""
+        return sorted({client.queue for client in (*self._producers, *self._consumers, *self._listers)})
 
     def _all(self) -> list[Client]:
         return [*self._producers, *self._consumers, *self._listers, *self._probes]
@@ -72,12 +78,16 @@ class Load:
         )
         return max(probe.good_since or 0 for probe in self._probes)
 
-    def finish(self, say: Say) -> None:
-        """Stop, and list what is left."""
+    def finish(self, say: Say, gives_back_after: float = 0.0) -> None:
+        """Stop, and list what is left, when all that brokers may hold back for so many seconds is in its place again.
+
+        A call that hung at a broker may have taken something there when it could go on, at the end of the last fault.
+        """
         queues = sorted({client.queue for client in self._all()})
         _stop(self._producers)
         _stop(self._probes)
         _stop(self._consumers)
+        time.sleep(max(LONGEST_DELAY, gives_back_after + 1))
         for queue in queues:
             say(f"{queue}: {self._list_all(queue)} messages are left")
         since = self.history.now()

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import Parameter, signature
 from typing import Any
 
 #: Seconds for which notify_from_memory remembers.
 MEMORY = 1.0
+
+
+def replace(owner: Any, name: str, function: Callable[..., Any]) -> None:
+    """Put a bug in the place of a method, which must be there and take the same arguments; TypeError if not."""
+    there, own = signature(getattr(owner, name)).parameters, signature(function).parameters
+    takes_all = any(parameter.kind is Parameter.VAR_POSITIONAL for parameter in own.values())
+    if not takes_all and [*there] != [*own]:
+        raise TypeError(f"{owner.__name__}.{name} takes {', '.join(there)}, and the bug {', '.join(own)}")
+    setattr(owner, name, function)
 
 
 def ack_before_landing() -> None:
@@ -15,12 +25,12 @@ def ack_before_landing() -> None:
 
     fetch, settle = AMQPBridge.fetch, AMQPBridge.settle
 
-    def fetch_and_acknowledge(self: Any, queue: str, limit: int) -> Any:
-        batch = fetch(self, queue, limit)
+    def fetch_and_acknowledge(self: Any, queue: str, limit: int, in_order: bool = False) -> Any:
+        batch = fetch(self, queue, limit, in_order)
         settle(self, batch)
         return batch
 
-    AMQPBridge.fetch = fetch_and_acknowledge  # type: ignore[method-assign]
+    replace(AMQPBridge, "fetch", fetch_and_acknowledge)
 
 
 def no_confirm() -> None:
@@ -29,44 +39,46 @@ def no_confirm() -> None:
     from bridges.amqp.wire.encoder import encode
 
     def publish(
-        self: Any, exchange: str, routing_key: str, envelopes: Any, deadline: float, mandatory: bool
+        self: Any, exchange: str, routing_key: str, envelopes: Any, deadline: float, mandatory: bool,
+        copies: str | None = None,
     ) -> None:
-        connection = self._amqp
-        connection.transport.write(
-            encode(self.channel.channel_id, exchange, routing_key, envelopes, connection.frame_max, mandatory)
-        )
+        write, channel = self._amqp.transport.write, self.channel.channel_id
+        outgoing = self.dialect.outgoing(envelopes)
+        if copies is not None:
+            write(encode(channel, copies, "", outgoing, self._amqp.frame_max, False))
+        write(encode(channel, exchange, routing_key, outgoing, self._amqp.frame_max, mandatory))
 
-    Publisher.publish = publish  # type: ignore[method-assign]
+    replace(Publisher, "publish", publish)
 
 
 def unconditional_delete() -> None:
     """Delete a message for any claim, even one that does not hold it (against rule 3)."""
     from storage.mongodb.landed import MongoDBLanded
 
-    def delete_claimed(self: Any, q: str, ids: Any, claims: Any, remembered: Any = None) -> int:
+    def delete_claimed(self: Any, q: str, ids: Any, *others: Any, **named: Any) -> int:
         with self._calls():
             return int(self._messages.delete_many({"_id": {"$in": [f"{q}/{id_}" for id_ in ids]}}).deleted_count)
 
-    MongoDBLanded.delete_claimed = delete_claimed  # type: ignore[method-assign]
+    replace(MongoDBLanded, "delete_claimed", delete_claimed)
 
 
 def no_second_look() -> None:
     """Believe that the old broker is empty, though it was before the new one was looked at (against rule 4)."""
     from gateway.core.migration.bridge import MovingBridge
 
-    def fetch(self: Any, queue: str, limit: int) -> Any:
-        batch = self._fetched(self._both[0], queue, limit)
-        return self._fetched(self._new, queue, limit) if not batch.envelopes and len(self._both) == 2 else batch
+    def fetch(self: Any, *arguments: Any) -> Any:
+        batch = self._fetched(self._both[0], *arguments)
+        return self._fetched(self._new, *arguments) if not batch.envelopes and len(self._both) == 2 else batch
 
-    MovingBridge.fetch = fetch  # type: ignore[method-assign]
+    replace(MovingBridge, "fetch", fetch)
 
 
 def no_settling() -> None:
     """Delete the old broker's queue as soon as nothing waits there, whatever others have in hand (against rule 2)."""
     from gateway.core.migration.phases import Phases
 
-    Phases._await_returns = lambda self, info, move, source, target: move  # type: ignore[method-assign]
-    Phases._are_empty = lambda self, info, source, target: True  # type: ignore[method-assign]
+    replace(Phases, "_await_returns", lambda self, info, move, source, target: move)
+    replace(Phases, "_are_empty", lambda self, info, source, target: True)
 
 
 def no_turns() -> None:
@@ -75,15 +87,16 @@ def no_turns() -> None:
 
     from gateway.core.migration.turns import Turns
 
-    Turns.taken = Turns.alone = lambda self: nullcontext()  # type: ignore[method-assign]
+    replace(Turns, "taken", lambda self: nullcontext())
+    replace(Turns, "alone", lambda self: nullcontext())
 
 
 def no_agreement() -> None:
     """Switch at once, while others still remember the queue as it was (against rules 2 and 4)."""
     from gateway.core.migration.phases import Phases
 
-    Phases._agreed = lambda self: self._store.now()  # type: ignore[method-assign]
-    Phases._await = lambda self, until: None  # type: ignore[method-assign]
+    replace(Phases, "_agreed", lambda self: self._store.now())
+    replace(Phases, "_await", lambda self, until: None)
 
 
 def ack_before_sending() -> None:
@@ -99,8 +112,9 @@ def ack_before_sending() -> None:
 
         make(self, connect, timeout, acknowledged)
 
-    AMQPConsumer.__init__ = make_acknowledging  # type: ignore[method-assign]
-    AMQPConsumer.settle = AMQPConsumer.requeue = lambda self, delivery: None  # type: ignore[method-assign]
+    replace(AMQPConsumer, "__init__", make_acknowledging)
+    replace(AMQPConsumer, "settle", lambda self, delivery: None)
+    replace(AMQPConsumer, "requeue", lambda self, delivery: None)
 
 
 def notify_from_memory() -> None:
@@ -123,7 +137,34 @@ def notify_from_memory() -> None:
         if copied:
             threading.Timer(MEMORY, publish_later, (self, queue, envelopes)).start()
 
-    AMQPBridge.publish = publish_and_remember  # type: ignore[method-assign]
+    replace(AMQPBridge, "publish", publish_and_remember)
+
+
+def claim_from_backlog() -> None:
+    """Claim in FIFO queues as in ordinary ones: from the broker, and of groups that are claimed (against rule 4)."""
+    from gateway.core.taking import Claimer, Taking
+
+    def claimed(self: Any, info: Any, claim: Any, limit: int, sort_out: Any) -> Any:
+        claimer = Claimer(info, claim, limit, sort_out, self._store, self._batches, self._positions)
+        return self._taken(info, claimer)
+
+    replace(Taking, "_in_order", claimed)
+
+
+def many_consumers() -> None:
+    """Let the broker give messages of a FIFO queue to anybody, while others hold some of them (against rule 4)."""
+    from bridges.amqp.bridge import AMQPBridge
+
+    create, fetch = AMQPBridge.create, AMQPBridge.fetch
+    replace(AMQPBridge, "create", lambda self, queue, in_order=False: create(self, queue))
+    replace(AMQPBridge, "fetch", lambda self, queue, limit, in_order=False: fetch(self, queue, limit))
+
+
+def key_forgotten() -> None:
+    """Publish under new ids what comes again with an idempotency key and may have been enqueued before."""
+    from gateway.core.once import keys
+
+    replace(keys, "_with_new_for_expired", lambda ids, ttls, now, make_ids: make_ids(len(ids)))
 
 
 #: By name; each changes the gateway of the process that calls it.
@@ -135,6 +176,9 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "no-settling": no_settling,
     "no-turns": no_turns,
     "no-agreement": no_agreement,
+    "claim-from-backlog": claim_from_backlog,
+    "many-consumers": many_consumers,
+    "key-forgotten": key_forgotten,
     "ack-before-sending": ack_before_sending,
     "notify-from-memory": notify_from_memory,
 }

@@ -1,4 +1,4 @@
-"""One run: a cluster under load, faults one after the other, and the verdict."""
+"""One run: a cluster or single nodes under load, faults one after the other, and the verdict."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pathlib import Path
 from random import Random
 
 from functional.faults.checker import Report, check
-from functional.faults.clients import Claimer, Lister, Popper, Producer, Reader, Sweeper
 from functional.faults.cluster import TIMEOUT, Cluster, FaultyGateway
 from functional.faults.history import Fault, History
-from functional.faults.kinds import KINDS, LONG, Place, possible
+from functional.faults.kinds import KINDS, LONG, Place, kinds_on, possible
 from functional.faults.load import Load, NotRecovered, Say
+from functional.faults.plan import PARTS, PROBES, add_clients, queues
+from functional.faults.single import Single
 
 #: Seconds that a fault lasts, and that the cluster has rest after it has recovered, from and to.
 LASTS = 1.5, 7.0
@@ -30,10 +31,8 @@ CALM = 3.0
 #: Share of faults that come while another one lasts.
 DOUBLE = 0.2
 
-#: Seconds of ttl of the messages that are to expire.
-BRIEF_TTL = 60
-
-WORK, POPPED, FEED, BRIEF, PROBES = ("work-1", "work-2"), "popped", "feed", "brief", ("probe-1", "probe-2")
+#: Where a run takes place unless it is on single nodes.
+CLUSTER = "cluster"
 
 def run(
     seed: int,
@@ -42,24 +41,31 @@ def run(
     kinds: Sequence[str] = (),
     mutant: str | None = None,
     save: Path | None = None,
+    on: str = CLUSTER,
+    parts: Sequence[str] = (),
+    keys: bool = True,
 ) -> tuple[Report, History]:
     """Run ``duration`` seconds of faults drawn by ``seed``, of these kinds or of all that are possible here.
 
-    ``save``: a folder that keeps the history and the gateways' logs.
+    ``save``: a folder that keeps the history and the gateways' logs. ``on``: `CLUSTER`, or what single nodes carry the
+    messages. ``parts``: of the load, all if none are given. Without ``keys`` nothing tells repeated posts from new
+    ones, which must not go well.
     """
     history = History()
 
     def told(text: str) -> None:
         say(f"{history.now():7.1f} {text}")
 
-    with Cluster(told, mutant) as cluster:
+    parts = parts or [*PARTS]
+    with Cluster(told, mutant) if on == CLUSTER else Single(on, told, mutant) as cluster:
         history = History()
-        allowed, missing = possible(KINDS, cluster.disks.values())
+        allowed, missing = possible(kinds_on(on), cluster.disks.values())
         for kind, reason in missing.items():
             told(f"left out: {kind}, which {reason}")
         project = f"faults-{uuid.uuid4().hex[:8]}"
-        cluster.make_queues(project, [*WORK, POPPED, FEED, BRIEF, *PROBES])
-        load = _load(history, cluster, project, str(seed))
+        cluster.make_queues(project, queues(parts))
+        load = Load(history, cluster.gateways, project, str(seed), PROBES)
+        add_clients(load, parts, keys)
         load.start()
         try:
             time.sleep(CALM)
@@ -69,7 +75,7 @@ def run(
             cluster.network.heal()
             if save is not None:
                 keep_logs(cluster.gateways, save, seed)
-            load.finish(told)
+            load.finish(told, cluster.gives_back_after)
         if save is not None:
             history.save(save / f"{seed}.jsonl")
         return check(history), history
@@ -83,7 +89,13 @@ def keep_logs(gateways: Sequence[FaultyGateway], folder: Path, seed: int) -> Non
 
 
 def _strike(
-    cluster: Cluster, load: Load, project: str, random: Random, duration: float, kinds: Sequence[str], say: Say
+    cluster: Cluster | Single,
+    load: Load,
+    project: str,
+    random: Random,
+    duration: float,
+    kinds: Sequence[str],
+    say: Say,
 ) -> None:
     """Faults until the time is over: every kind once, in any order, then all of them again."""
     history = load.history
@@ -102,7 +114,7 @@ def _strike(
         begun: list[tuple[str, str, float]] = []
         with ExitStack() as stack:
             for name in names:
-                place = Place(cluster, project, random.choice(WORK), random)
+                place = Place(cluster, project, random.choice(load.queues), random)
                 at = history.now()
                 victim = stack.enter_context(KINDS[name](place))
                 begun.append((name, victim, at))
@@ -116,21 +128,7 @@ def _strike(
             raise NotRecovered(f"after {', '.join(names)}: {error}") from None
         say(f"mended at {mended:.1f}, service again after {max(0.0, recovered - mended):.1f} s")
         for name, victim, at in begun:
-            history.faults.append(Fault(name, victim, at, mended, recovered, alone=len(begun) == 1))
+            alone = len(begun) == 1
+            history.faults += [Fault(name, each, at, mended, recovered, alone) for each in victim.split()]
         time.sleep(random.uniform(*RESTS))
 
-
-def _load(history: History, cluster: Cluster, project: str, seed: str) -> Load:
-    load = Load(history, cluster.gateways, project, seed, PROBES)
-    for queue in WORK:
-        load.add_producers(Producer, queue, 2)
-        load.add_consumers(Claimer, queue, 3)
-        load.add_consumers(Sweeper, queue)
-    load.add_producers(Producer, POPPED)
-    load.add_consumers(Popper, POPPED)
-    load.add_producers(Producer, FEED)
-    load.add_consumers(Reader, FEED)
-    load.add_listers(Lister, FEED, 2)
-    load.add_producers(Producer, BRIEF, ttl=BRIEF_TTL)
-    load.add_consumers(Sweeper, BRIEF)
-    return load

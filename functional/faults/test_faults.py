@@ -14,6 +14,9 @@ DURATION = 30.0
 #: Draws the faults. Another one: `python -m functional.faults --seed N --duration 30`.
 SEED = 4
 
+#: The same without a broker.
+EMBEDDED_DURATION = 12.0
+
 #: Share of the messages that may be overtaken: a known gap, see docs/reliability.md. No other rule has one.
 OVERTAKEN = 0.01
 
@@ -29,3 +32,13 @@ def test_no_promise_is_broken_under_faults():
     overtaken = sum(violation.rule == ORDER for violation in report.violations)
     assert overtaken <= OVERTAKEN * report.counts["delivered"]
     assert report.counts["acknowledged"] > 100
+
+
+def test_no_promise_of_fifo_queues_is_broken_while_gateways_die():
+    """Without a broker, which is quick to start: two gateways share a file."""
+    kinds = ["gateway killed", "all gateways killed", "gateway paused"]
+    report, _ = run(SEED, EMBEDDED_DURATION, print, kinds, on="embedded", parts=("fifo", "repeated"))
+    print("\n".join(report.lines()))
+    assert report.good
+    assert report.counts["handed out of groups"] > 100
+    assert report.counts["posted again"] > 0

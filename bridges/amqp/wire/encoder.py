@@ -125,7 +125,27 @@ def _table(headers: Mapping[str, Any]) -> bytes:
         type(value) is str and len(value) <= CACHED_VALUE for value in headers.values()
     ):
         return _string_table(tuple(headers.items()))
-    return bytes(dumps("F", (dict(headers),)))
+    return _any_table(headers)
+
+
+def _any_table(headers: Mapping[str, Any]) -> bytes:
+    table = b"".join(_shortstr(key) + _value(value) for key, value in headers.items())
+    return len(table).to_bytes(4, "big") + table
+
+
+def _value(value: Any) -> bytes:
+    """A value in a table, with its type. All but large integers are as in py-amqp.
+
+    For these it has the type "L", which Broker-J does not know: its housekeeping deletes messages with it as malformed.
+    """
+    if type(value) is int and not -1 << 31 <= value < 1 << 31:
+        return b"l" + _i64(value)
+    if isinstance(value, dict):
+        return b"F" + _any_table(value)
+    if isinstance(value, list | tuple):
+        items = b"".join(map(_value, value))
+        return b"A" + len(items).to_bytes(4, "big") + items
+    return bytes(dumps("F", ({"": value},)))[5:]  # without the table's length, and that of the empty name
 
 
 @lru_cache(maxsize=4096)
