@@ -66,7 +66,7 @@ class Unready(CoreError):
     title = "Service unavailable"
 
 
-#: Statuses by class of error.
+#: Statuses by class of error; a class that is not here has that of the nearest one that it is made of.
 STATUSES: dict[type[CoreError], int] = {
     InvalidInput: 400,
     Forbidden: 403,
@@ -139,7 +139,8 @@ def answer(error: Exception) -> Answer:
         headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooFast | StillRunning) else None
         if isinstance(error, UnsupportedCoding):  # RFC 7694, 3
             headers = {"Accept-Encoding": "identity"}
-        return _answer(STATUSES[type(error)], error.title, error.description, headers)
+        status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+        return _answer(status, error.title, error.description, headers)
     if isinstance(error, SourceUnreadable):  # it has become so after the queue was bridged to it
         return _answer(409, "Conflict", f"What this queue is bridged to can't be read: {error}")
     if isinstance(error, BridgeError):
