@@ -215,3 +215,17 @@ class TestFaults:
         with pytest.raises(SystemExit):
             first.result(DEADLINE)
         assert names(second.result(DEADLINE)) == ["a-1"]
+
+    @pytest.mark.parametrize("error", [StoreUnavailable("down"), Busy("moving")], ids=["down", "moving"])
+    def test_lease_that_cannot_be_given_back_takes_nothing_away(
+        self, core: Core, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        info = fifo(core)
+        publish(info, "a-1")
+
+        def fail(*_: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(core.pool.store.landed, "release_lease", fail)
+        assert names(claim(core, info)) == ["a-1"]
+        assert core.pool.taking._fifo._lines._lines == {}

@@ -94,7 +94,8 @@ class TestTogether:
     def test_lease_passes_from_one_round_to_the_next(self, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
         info = fifo(core)
         publish(info, *(f"{number}-1" for number in range(6)))
-        monkeypatch.setattr("gateway.core.fifo.lines.TOGETHER", 2)
+        for module in ("lines", "taking"):
+            monkeypatch.setattr(f"gateway.core.fifo.{module}.TOGETHER", 2)
         monkeypatch.setattr("gateway.core.fifo.lines.TENURE", DEADLINE)
         take, find, leases, waiting = (
             core.pool.store.landed.acquire_lease, core.pool.store.landed.find_in_groups, count(), threading.Event()

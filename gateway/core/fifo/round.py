@@ -31,15 +31,8 @@ FETCHED_IN_A_ROUND = 500
 MOST_LANDED = 10_000
 COUNTED_FOR = 1.0
 
-
-class HeldElsewhere(Busy):
-    """Messages wait in the broker, and it gives them to nobody else than a gateway that has some of them in its hands.
-
-    Gateways hold messages for moments; one that was stopped does until the broker gives up its connection.
-    """
-
-    def __init__(self) -> None:
-        super().__init__("another gateway has messages of this queue in its hands; try again")
+#: Gateways have messages in their hands for moments; one that was stopped has until the broker gives up its connection.
+HELD = "another gateway has messages of this queue in its hands; try again"
 
 
 @dataclass(slots=True)
@@ -115,7 +108,7 @@ class Round:
         if self._failure is not None:
             caller.serve(error=self._failure)
         elif self._is_held:
-            caller.serve(error=HeldElsewhere())
+            caller.serve(error=Busy(HELD), come_again=True)
         elif time.monotonic() >= self._until:
             caller.serve(error=Busy("messages of this queue are being landed for others; try again"))
         else:

@@ -11,7 +11,7 @@ from bridges.errors import BridgeError
 from gateway.core.burial import SortOut
 from gateway.core.errors import Busy, CoreError
 from gateway.core.fifo.lines import TOGETHER, Caller, Line, Lines
-from gateway.core.fifo.round import HeldElsewhere, Outlook, Round, waiting
+from gateway.core.fifo.round import Outlook, Round, waiting
 from gateway.core.landing import LANDING_BUDGET, Landing
 from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import Sealing
@@ -52,8 +52,7 @@ class FifoTaking:
             self._lines.join(info, caller)
             for burial, dead in caller.burials:
                 burial.move(dead)
-            comes_again = caller.come_again or isinstance(caller.error, HeldElsewhere)
-            if comes_again and time.monotonic() < asked + PATIENCE:
+            if caller.come_again and time.monotonic() < asked + PATIENCE:
                 if not caller.burials:
                     time.sleep(LOOK_AGAIN)
                 continue

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gateway.core.errors import CoreError
 from gateway.core.lease import LandingLease
 from gateway.core.locks import SharedLock
 from storage.errors import LeaseLost, StoreError
@@ -67,7 +68,7 @@ class Tenure:
         try:
             if not self.is_over:
                 self.lease.release()
-        except StoreError as error:
+        except (StoreError, CoreError) as error:  # the latter while the queue moves to another side-store
             LOG.warning("a landing lease stays until its time is over: %s", error)
         finally:
             self._lock.release(True)
