@@ -25,7 +25,6 @@ from gateway.api.v2.operations import OPERATIONS
 from gateway.app import make_app
 from gateway.core.core import Core
 from gateway.core.errors import CoreError
-from gateway.core.fifo.round import HeldElsewhere
 from gateway.observe import metrics
 from gateway.web.errors import REFUSED_RETRY_AFTER, RETRY_AFTER, STATUSES, answer
 from gateway.web.operations import by_route
@@ -64,7 +63,6 @@ ERRORS: list[tuple[Exception, int]] = [
         if kind is not SourceUnreadable
     ),
     (SourceUnreadable(OUTSIDE), 409),
-    (HeldElsewhere(), 503),
     (Unauthenticated(OUTSIDE, "Basic"), 401),
     (IdentityUnavailable(INSIDE), 503),
     (RequestEntityTooLarge(), 400),

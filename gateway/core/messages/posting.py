@@ -99,7 +99,7 @@ class Posting:
             self._post_once(info, request.attempt, direct, delayed)
         elif delayed:
             self._post_all(info, direct, delayed)
-        else:
+        elif direct:
             info.pool.publishing.publish(info, direct)
         MESSAGES.labels("posted").inc(len(direct) + len(delayed))
         return True
