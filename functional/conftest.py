@@ -49,13 +49,17 @@ EVERYWHERE = ("api/test_fifo", "rules/")
 #: a path begins, and what the test's name has in it. Single tests have the mark themselves.
 THOROUGH = (
     ("api/test_pools", "evacuate"),
+    ("faults/", "fifo_queues"),
     ("identity/test_prefix", "command_line_finds_its_way[taken off]"),
     ("notify/test_deliveries", "failing_receivers", "loopback+sqlite"),
     ("notify/test_deliveries", "real_statuses", "loopback+sqlite"),
     ("notify/test_mail", "quorum+mongodb"),
     ("notify/test_takeover", "loopback+sqlite"),
+    ("outages/test_posts_sent_again", "sqlite"),
+    ("peers/test_elasticmq",),
     ("pools/test_recipes", "second_cluster"),
     ("pools/test_recipes", "zaqars_way"),
+    ("rules/test_rule_4_fifo_queues",),
     ("test_load_scripts", "scaling"),
     ("test_services", "data_is_there"),
     ("test_services", "paused_service"),

@@ -9,6 +9,8 @@ import pytest
 from amqp.method_framing import frame_handler
 
 from bridges.amqp.consuming.deliveries import take
+from bridges.amqp.consuming.waking import WakingConnection
+from bridges.amqp.fast_confirms import Fallbacks
 
 CONSUMER = "marconi-1"
 HEADERS = {"marconi-client": "c", "n": 1, "list": [1, "two"]}
@@ -103,3 +105,31 @@ def test_a_message_that_is_cut_anywhere_waits() -> None:
 ])
 def test_all_else_is_left_to_py_amqp(data: bytes) -> None:
     assert take(data, channels(), 10) == ([], 0)
+
+
+def connection_with(data: bytes, of: Any, reads_fast: bool) -> WakingConnection:
+    """A connection that has received ``data``, without a broker."""
+    connection = object.__new__(WakingConnection)
+    connection._reads_ahead, connection._reads_fast = True, reads_fast
+    connection._amqp = SimpleNamespace(
+        transport=SimpleNamespace(_read_buffer=data, _quick_recv=lambda size: b""), channels=of, bytes_recv=0
+    )
+    return connection
+
+
+@pytest.mark.parametrize(("reads_fast", "taken"), [(True, 1), (False, 0)])
+def test_option_switches_it_off(reads_fast: bool, taken: int) -> None:
+    of = channels()
+    of[1].is_closing = False
+    connection = connection_with(whole(), of, reads_fast)
+    assert connection._take_deliveries(10) == taken
+    assert bool(connection._amqp.transport._read_buffer) is not reads_fast
+
+
+def test_py_amqp_reads_what_is_not_as_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    fallbacks = Fallbacks()
+    monkeypatch.setattr("bridges.amqp.consuming.waking.FALLBACKS", fallbacks)
+    connection = connection_with(whole(), None, True)
+    assert [connection._take_deliveries(10), connection._take_deliveries(10)] == [0, 0]
+    assert connection._amqp.transport._read_buffer == whole()
+    assert fallbacks.count == 1

@@ -73,7 +73,9 @@ class AMQPBridge(ForeignBridge):
         return Fetcher(self._candidates(), self.timeout, until)
 
     def _open_consumer(self, until: float, *arguments: Any) -> ConsumingConnection:
-        return ConsumingConnection(self._candidates(), self.timeout, until, *arguments)
+        return ConsumingConnection(
+            self._candidates(), self.timeout, until, *arguments, reads_fast=self._options.fast_confirms
+        )
 
     def _candidates(self) -> list[Any]:
         """A connection to each broker, none of them open yet."""

@@ -43,7 +43,7 @@ class Fallbacks:
             first = self.count == 1
         if first:
             LOG.warning(
-                "py-amqp %s is not as it is known here (%s: %s): it reads the broker's confirms itself, which takes"
+                "py-amqp %s is not as it is known here (%s: %s): it reads what the broker sends itself, which takes"
                 " more CPU; with [bridge] fast_confirms = false it does so from the start",
                 amqp.__version__, type(error).__name__, error,
             )

@@ -32,7 +32,8 @@ OPTS = (
     ),
     cfg.BoolOpt(
         "fast_confirms", default=True,
-        help="AMQP: read the broker's confirms past the AMQP library, which takes less CPU. Not done over TLS.",
+        help="AMQP: read the broker's confirms, and the messages that notifications are made of, past the AMQP library,"
+             " which takes less CPU. Not done over TLS.",
     ),
     *TLS,
 )

@@ -62,7 +62,7 @@ class ConsumingConnection(WakingConnection):
 
     def __init__(
         self, candidates: Sequence[kombu.Connection], timeout: float, until: float, wake: Wake,
-        take: Callable[[QueueConsumer, amqp.Message], None], no_room: Callable[[str], None],
+        take: Callable[[QueueConsumer, amqp.Message], None], no_room: Callable[[str], None], reads_fast: bool = True,
     ):
         self._take = take
         self._no_room = no_room
@@ -74,7 +74,7 @@ class ConsumingConnection(WakingConnection):
         self._answer_by = 0.0
         #: Consumers to ask for later: at what time (monotonic seconds), a number that is never the same twice, and who.
         self._later: list[tuple[float, int, QueueConsumer]] = []
-        super().__init__(candidates, timeout, until, wake)
+        super().__init__(candidates, timeout, until, wake, reads_fast)
 
     def _open_channel(self) -> None:
         self._asking: Channel | None = None  # it is opened when there is something to ask

@@ -2,6 +2,9 @@
 
 Only whole messages in one body frame with properties that can be read, for consumers that are known: all else stays
 for py-amqp, which reads it frame by frame. AMQP 0-9-1, 2.3.5, 1.8.3.13 and 4.2.6.
+
+``[bridge] fast_confirms = false`` switches it off, as it does for confirms; fast_confirms.py says how a fallback is
+told.
 """
 
 from __future__ import annotations

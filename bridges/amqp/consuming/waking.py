@@ -13,6 +13,7 @@ import kombu
 from bridges.amqp.connection import Connection
 from bridges.amqp.consuming.deliveries import FRAMES, take
 from bridges.amqp.consuming.wake import Wake
+from bridges.amqp.fast_confirms import FALLBACKS
 from bridges.amqp.refusals import CONNECTION_ERRORS
 
 #: How many frames are read before the thread does something else.
@@ -31,8 +32,12 @@ _FRAME_START, _AROUND_PAYLOAD = 7, 8
 class WakingConnection(Connection):
     """``wake`` ends a wait for the broker. What settles messages is collected, and written at once."""
 
-    def __init__(self, candidates: Sequence[kombu.Connection], timeout: float, until: float, wake: Wake):
+    def __init__(
+        self, candidates: Sequence[kombu.Connection], timeout: float, until: float, wake: Wake,
+        reads_fast: bool = True,
+    ):
         super().__init__(candidates, timeout, until)
+        self._reads_fast = reads_fast
         self.until = None
         self._wake = wake
         self._settlements: list[tuple[amqp.Channel, bytes]] = []
@@ -83,15 +88,21 @@ class WakingConnection(Connection):
 
     def _take_deliveries(self, most: int) -> int:
         """Have the consumers take the whole messages that are here; how many there were. Something is here."""
-        if not self._reads_ahead:
+        if not self._reads_ahead or not self._reads_fast:
             return 0
         transport = self._amqp.transport
         if not self._has_frame():
             transport._read_buffer += transport._quick_recv(_FRAME_START)  # all that has arrived
-        messages, size = take(transport._read_buffer, self._amqp.channels, most)
+        try:
+            messages, size = take(transport._read_buffer, self._amqp.channels, most)
+            self._amqp.bytes_recv += FRAMES * len(messages)  # py-amqp's heartbeat sees by it that the broker lives
+        except (AttributeError, TypeError) as error:
+            # Nothing has left py-amqp's buffer: it reads the same messages.
+            self._reads_fast = False
+            FALLBACKS.add(error)
+            return 0
         if size:
             transport._read_buffer = transport._read_buffer[size:]
-            self._amqp.bytes_recv += FRAMES * len(messages)  # py-amqp's heartbeat sees by it that the broker lives
         for message in messages:
             if not message.channel.is_closing:
                 message.channel.callbacks[message.delivery_info["consumer_tag"]](message)
