@@ -50,6 +50,7 @@ class Exchange:
         curl = self.curl = pycurl.Curl()
         for option, value in (
             (pycurl.NOSIGNAL, 1),
+            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.PATH_AS_IS, 1),
             (pycurl.PROXY, settings.proxy or ""),  # empty: not that of the environment either

@@ -62,7 +62,8 @@ class ConsumingConnection(WakingConnection):
 
     def __init__(
         self, candidates: Sequence[kombu.Connection], timeout: float, until: float, wake: Wake,
-        take: Callable[[QueueConsumer, amqp.Message], None], no_room: Callable[[str], None], reads_fast: bool = True,
+        take: Callable[[QueueConsumer, amqp.Message], None], no_room: Callable[[str], None], *,
+        reads_fast: bool = True,
     ):
         self._take = take
         self._no_room = no_room
