@@ -1,5 +1,6 @@
 """What is sent to MongoDB: by its driver, and past it."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,10 +15,19 @@ HOUSEKEEPING = frozenset({"hello", "ismaster", "endSessions", "ping", "createInd
 
 
 class Recorder(monitoring.CommandListener):
-    """Keeps the commands of this process, as they are on the wire; ``commands`` may be cleared."""
+    """Keeps the commands of this process, as they are on the wire; ``commands`` may be cleared.
 
-    def __init__(self) -> None:
+    ``thread``: keep those of this thread alone, by its ident; others keep house, for other gateways too.
+    """
+
+    def __init__(self, thread: int | None = None) -> None:
         self.commands: list[dict[str, Any]] = []
+        self._thread = thread
+
+    def keep(self, command: Mapping[str, Any]) -> None:
+        """A command is sent."""
+        if self._thread in (None, threading.get_ident()):
+            self.commands.append(dict(command))
 
     @property
     def names(self) -> list[str]:
@@ -25,7 +35,7 @@ class Recorder(monitoring.CommandListener):
         return [name for name in (next(iter(command)) for command in self.commands) if name not in HOUSEKEEPING]
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.commands.append(dict(event.command))
+        self.keep(event.command)
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         pass
@@ -48,13 +58,13 @@ def watched_directly(keep: Callable[[Mapping[str, Any]], None]) -> Iterator[None
 
 
 @contextmanager
-def recorded() -> Iterator[Recorder]:
+def recorded(thread: int | None = None) -> Iterator[Recorder]:
     """Records what stores send past the driver, and what clients and stores send by it that are made from now on."""
-    recorder = Recorder()
+    recorder = Recorder(thread)
     # There is no way to unregister a listener.
     listeners = monitoring._LISTENERS._replace(command_listeners=[recorder])
     with (
         patch.object(monitoring, "_LISTENERS", listeners),
-        watched_directly(lambda document: recorder.commands.append(dict(document))),
+        watched_directly(recorder.keep),
     ):
         yield recorder

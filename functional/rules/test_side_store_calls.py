@@ -6,6 +6,7 @@ Qpid Broker-J that is not rare: a fetch takes 3 to 30 ms, longer the more the br
 RabbitMQ takes 1 to 3 ms. So no call counts as slow here, nor is a queue looked for again that was known a second ago.
 """
 
+import threading
 import uuid
 
 import pytest
@@ -21,7 +22,7 @@ UNHURRIED = 60.0
 
 @pytest.fixture
 def counter():
-    with recorded() as counter:
+    with recorded(threading.get_ident()) as counter:
         yield counter
 
 
