@@ -509,6 +509,7 @@ class TestConsumers:
 
     MANY = 300
 
+    @pytest.mark.alone  # it counts heartbeats of two seconds
     def test_many_queues_are_on_one_connection_that_is_kept_alive(self, rabbitmq: RabbitMQ) -> None:
         def connections() -> list[str]:
             return rabbitmq.ctl("list_connections", "pid", "timeout", "--no-table-headers").splitlines()
