@@ -43,7 +43,7 @@ PAIRED = (
 
 #: Modules that run on all usual deployments: what depends most on the broker, the side-store and the number of workers.
 #: The others run where it matters most, unless --deployment names other deployments.
-EVERYWHERE = ("api/test_fifo", "rules/")
+EVERYWHERE = ("api/test_fifo.py", "rules/")
 
 #: What a plain run leaves out, as it tries the like elsewhere or it is about the tests' own tools: tox -e thorough. How
 #: a path begins, and what the test's name has in it. Single tests have the mark themselves.
@@ -55,11 +55,13 @@ THOROUGH = (
     ("notify/test_deliveries", "real_statuses", "loopback+sqlite"),
     ("notify/test_mail", "quorum+mongodb"),
     ("notify/test_takeover", "loopback+sqlite"),
-    ("outages/test_posts_sent_again", "sqlite"),
+    ("outages/test_posts_sent_again", "gateway_that_was_killed"),
+    ("outages/test_posts_sent_again", "dedup_id"),
     ("peers/test_elasticmq",),
     ("pools/test_recipes", "second_cluster"),
     ("pools/test_recipes", "zaqars_way"),
     ("rules/test_rule_4_fifo_queues",),
+    ("test_amqp_bridge", "many_queues_are_on_one_connection"),
     ("test_load_scripts", "scaling"),
     ("test_services", "data_is_there"),
     ("test_services", "paused_service"),

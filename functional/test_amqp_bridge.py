@@ -509,7 +509,6 @@ class TestConsumers:
 
     MANY = 300
 
-    @pytest.mark.alone  # it counts heartbeats of two seconds
     def test_many_queues_are_on_one_connection_that_is_kept_alive(self, rabbitmq: RabbitMQ) -> None:
         def connections() -> list[str]:
             return rabbitmq.ctl("list_connections", "pid", "timeout", "--no-table-headers").splitlines()
