@@ -32,6 +32,7 @@ from gateway.notify.notifier import Notifier
 from gateway.notify.own_addresses import own_addresses
 from gateway.notify.settings import DeliverySettings
 from gateway.notify.tester import Tester
+from gateway.stream.loop import StreamLoop
 from gateway.web.browsers import allow_browsers
 from gateway.web.confirm_page import ConfirmPage
 from gateway.web.context import Service
@@ -51,6 +52,7 @@ class Gateway:
         trusts = create_trusts(conf)
         self._core = make_core(conf, trusts)
         self._notifier: Notifier | None = None
+        self._streams = StreamLoop()
         try:
             self.app = make_app(conf, self._core, trusts)
             tester = Tester(
@@ -70,11 +72,15 @@ class Gateway:
         """See gateway.server.application.ErrorBody."""
         return json_error(title, description)
 
+    def drain(self) -> None:
+        """See gateway.server.application.Application."""
+
     def close(self) -> None:
         """Close its connections to broker and side-store, once the deliveries under way have ended."""
         if self._notifier is not None:
             self._core.also_tend = None
             self._notifier.close()
+        self._streams.close()
         self._core.close()
 
 

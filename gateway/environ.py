@@ -14,6 +14,12 @@ CALLER = "marconi.caller"
 #: Set while the server is about to stop.
 DRAINING = "marconi.draining"
 
+#: Suspends the request: see gateway.server.connection.ClientConnection.suspend. Missing with other WSGI servers.
+SUSPEND = "marconi.suspend"
+
+#: Hands the connection over: see gateway.server.connection.ClientConnection.hand_over. Missing with other WSGI servers.
+HAND_OVER = "marconi.hand_over"
+
 _AUTHORITY = re.compile(r"[a-z][a-z0-9+.-]*://[^/?]*", re.I)
 
 

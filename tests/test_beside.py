@@ -162,7 +162,7 @@ def test_limit_of_open_files_that_may_not_be_raised_fails_no_start(monkeypatch: 
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1 << 20))
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert gateway.server.loop._max_connections() == 512
+    assert gateway.server.loop._room_for_connections() == (341, 342)
 
 
 def test_housekeeper_goes_on_whatever_fails(

@@ -14,6 +14,7 @@ ROOMS: dict[str, set[str]] = {
     "bridges": set(),
     "storage": set(),
     "gateway.environ": set(),
+    "gateway.loops": set(),
     "gateway.bench": set(),
     "gateway.observe": set(),
     "gateway.config": {"gateway.observe", "bridges.errors", "storage.errors"},
@@ -28,13 +29,17 @@ ROOMS: dict[str, set[str]] = {
         "gateway.environ", "gateway.config", "gateway.observe", "gateway.core", "gateway.access", "gateway.web",
         "bridges.errors", "storage",
     },
+    "gateway.stream": {
+        "gateway.environ", "gateway.loops", "gateway.config", "gateway.observe", "gateway.core", "gateway.access",
+        "gateway.web", "gateway.api", "bridges.errors", "storage",
+    },
     "gateway.notify": {
-        "gateway.config", "gateway.observe", "gateway.core", "bridges.consuming", "bridges.errors", "storage.catalogue",
-        "storage.errors", "storage.model",
+        "gateway.loops", "gateway.config", "gateway.observe", "gateway.core", "bridges.consuming", "bridges.errors",
+        "storage.catalogue", "storage.errors", "storage.model",
     },
     "gateway.app": {
         "gateway.environ", "gateway.config", "gateway.observe", "gateway.core", "gateway.access", "gateway.web",
-        "gateway.api", "gateway.notify",
+        "gateway.api", "gateway.notify", "gateway.stream",
     },
     "gateway.commands": {
         "gateway.config", "gateway.observe", "gateway.core", "gateway.access", "gateway.server", "gateway.app",

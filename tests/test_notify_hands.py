@@ -10,8 +10,8 @@ import pytest
 
 from bridges.base import Envelope
 from bridges.consuming import Consumer, Delivery
+from gateway.loops import new_loop
 from gateway.notify.hands import AT_ONCE, WAIT, Hands
-from gateway.notify.notifier import new_loop
 
 
 class Noting(Consumer):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.core import Core
 from gateway.core.subscriptions.addresses import Rules
+from gateway.loops import new_loop
 from gateway.notify.settings import DeliverySettings
 
 if TYPE_CHECKING:  # it needs an HTTP client, which nobody imports who delivers nothing
@@ -19,17 +20,6 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds that the thread is waited for at the end: longer than it waits for attempts under way.
 ENDING = 15.0
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, which takes less CPU for each notification; asyncio's where there is none."""
-    try:
-        import uvloop
-    except ImportError:
-        LOG.info("uvloop can't be imported here, so notifications take about a tenth more CPU")
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
 
 
 class Notifier:

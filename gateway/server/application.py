@@ -34,6 +34,9 @@ class Application(Protocol):
     def error_body(self, title: str, description: str) -> tuple[bytes, str]:
         """See ErrorBody."""
 
+    def drain(self) -> None:
+        """Answer the requests that are suspended, and end the connections that were handed over; must not block."""
+
     def close(self) -> None:
         """Close its connections to broker and side-store; no more requests come."""
 

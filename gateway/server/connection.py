@@ -13,13 +13,13 @@ import time
 from typing import Any
 
 from waitress.buffers import OverflowableBuffer, ReadOnlyFileBasedBuffer
-from waitress.channel import HTTPChannel
 from waitress.utilities import InternalServerError
 
 from gateway.observe import metrics
 from gateway.server.errors import RequestTimeout, ServiceUnavailable
 from gateway.server.parser import Parser
-from gateway.server.tasks import ApplicationErrorTask, Task
+from gateway.server.suspending import SuspendableConnection
+from gateway.server.tasks import ApplicationErrorTask, ResumedTask, Task
 
 LOG = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ DISCONNECTED = frozenset({
 })
 
 
-class ClientConnection(HTTPChannel):
+class ClientConnection(SuspendableConnection):
     """A client's connection: one request at a time, whatever the client sends ahead.
 
     waitress parses all that arrives in one read, and blocks a thread when the client does not take the answers. Here
@@ -44,6 +44,9 @@ class ClientConnection(HTTPChannel):
     In waitress a thread wakes the main thread after each answer, to have the connection watched again. Here the
     connection stays watched while a thread works on it, as clients seldom send before they have their answer. A
     connection on which the client does that is ``parked``: it is not watched until the thread is done.
+
+    A request may be suspended: it stays in ``requests``, and the connection is watched for its end, but no thread works
+    on it until it is resumed. A connection may also be handed over to whoever speaks another protocol on its socket.
 
     waitress calls such an object a channel, and its attributes keep waitress' names.
     """
@@ -194,19 +197,34 @@ class ClientConnection(HTTPChannel):
     # -- what a thread does ------------------------------------------------------------------------------------------
 
     def service(self) -> None:
-        """Serve the request, and send the answer."""
+        """Serve the request, and send the answer; or leave it suspended, or the connection to be handed over."""
         (request,) = self.requests
-        task = (self.error_task_class if request.error else self.task_class)(self, request)
-        try:
-            task.service()
-        except Exception:  # the application answers its exceptions itself
-            LOG.exception("serving %s failed", request.path)
-            request.error = InternalServerError("The server encountered an unexpected internal server error")
-            self._answer.clear()
-            task = self.error_task_class(self, request)
-            task.service()
-        request.close()
-        self._send_answer(task.close_on_finish)
+        while True:
+            task = self._next_task(request)
+            try:
+                task.service()
+            except Exception:  # the application answers its exceptions itself
+                LOG.exception("serving %s failed", request.path)
+                request.error = InternalServerError("The server encountered an unexpected internal server error")
+                self._answer.clear()
+                task = self._next_task(request)
+                task.service()
+            if self.suspension is None or self.suspension.leave():
+                break
+        if self._take is not None:
+            self.server.attend(self)
+        elif self.suspension is None:
+            request.close()
+            self._send_answer(task.close_on_finish)
+        elif self.parked:
+            self.server.attend(self)
+
+    def _next_task(self, request: Any) -> Any:
+        suspension, self.suspension, self._take = self.suspension, None, None
+        self.server.suspended.discard(self)
+        if request.error:
+            return self.error_task_class(self, request)
+        return self.task_class(self, request) if suspension is None else ResumedTask(self, request, suspension)
 
     def write_soon(self, data: bytes) -> int:
         """Keep a part of the answer until it is complete: it goes out in one write."""

@@ -27,8 +27,11 @@ from gateway.server.thread_pool import ThreadPool
 
 LOG = logging.getLogger(__name__)
 
-#: Most connections that one worker process keeps.
+#: Most connections that one worker process keeps, without those that wait.
 MAX_CONNECTIONS = 2000
+
+#: Most requests that are suspended, and connections that have been handed over, in one worker process.
+MAX_WAITING = 10_000
 
 #: Most bytes that one worker process keeps of incomplete requests and of answers that clients don't take.
 MAX_BUFFERED = 128 * 1024 * 1024
@@ -72,12 +75,17 @@ class Listener(TcpWSGIServer):
         error_body: ErrorBody = text_error,
     ):
         self.error_body = error_body
-        self._max_connections = max_connections or _max_connections()
+        connections, self._max_waiting = _room_for_connections()
+        self._max_connections = max_connections or connections
+        #: Connections whose requests are suspended, and tokens of those that have been handed over.
+        self.suspended: set[ClientConnection] = set()
+        self.elsewhere: set[object] = set()
         self._max_queue_time = options.max_queue_time
         self._client_timeout = options.client_timeout
         self._next_sweep = 0.0
         self._selector = selectors.DefaultSelector()
         self._attended: deque[ClientConnection] = deque()
+        self._resumed: deque[ClientConnection] = deque()
         #: How connections send and receive.
         self.sockets = choose_sockets(options.direct_syscalls)
         super().__init__(
@@ -146,6 +154,16 @@ class Listener(TcpWSGIServer):
         self._attended.append(connection)
         self.pull_trigger()
 
+    def resume(self, connection: ClientConnection) -> None:
+        """Have a thread go on with a suspended request; any thread may call."""
+        self._resumed.append(connection)
+        self.pull_trigger()
+
+    @property
+    def has_room_to_wait(self) -> bool:
+        """May one more request be suspended, or one more connection handed over? Any thread may ask."""
+        return len(self.suspended) + len(self.elsewhere) < self._max_waiting
+
     def turn(self, timeout: float) -> None:
         """One round of the main thread: wait up to ``timeout`` seconds, and handle what has happened.
 
@@ -161,8 +179,15 @@ class Listener(TcpWSGIServer):
         while self._attended:
             connection = self._attended.popleft()
             connection.parked = False
-            self._handle(connection, selectors.EVENT_WRITE)
-        if len(self.active_channels) >= self._max_connections:
+            if connection.is_given_away:
+                connection.give_away()
+            else:
+                self._handle(connection, selectors.EVENT_WRITE)
+        while self._resumed:
+            connection = self._resumed.popleft()
+            connection.since = time.monotonic()
+            self.task_dispatcher.take_back(connection)
+        if self._is_full:
             self._make_room()
         now = time.monotonic()
         if now >= self._next_sweep or self.received > MAX_BUFFERED * RECEIVED_STEP:
@@ -177,6 +202,8 @@ class Listener(TcpWSGIServer):
         if events & selectors.EVENT_READ and connection.connected:
             if connection.readable():
                 wasyncore.read(connection)
+            elif connection.has_gone:
+                connection.handle_close()
             elif connection.park():
                 self.watch(connection, 0)
                 return
@@ -185,7 +212,11 @@ class Listener(TcpWSGIServer):
             self.watch(connection, selectors.EVENT_WRITE if writing else selectors.EVENT_READ)
 
     def readable(self) -> bool:
-        return self.accepting and len(self.active_channels) < self._max_connections
+        return self.accepting and not self._is_full
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self.active_channels) - len(self.suspended) >= self._max_connections
 
     def handle_accept(self) -> None:
         # A round costs more the more connections there are, so it then has to accept more than one.
@@ -274,14 +305,19 @@ def _adjustments(options: Any, max_body: int) -> Adjustments:
     )
 
 
-def _max_connections() -> int:
-    """MAX_CONNECTIONS, or half of the files that may be open: databases, brokers and large bodies need some too."""
+def _room_for_connections() -> tuple[int, int]:
+    """MAX_CONNECTIONS and MAX_WAITING, or less if not so many files may be open.
+
+    Half of those that are left by connections which wait is for databases, brokers and large bodies.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * MAX_CONNECTIONS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    wanted = 2 * MAX_CONNECTIONS + MAX_WAITING
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS, MAX_WAITING
+    if soft < wanted:
         more = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         with beside("more open files"):
             resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
             soft = more
-        return soft // 2
-    return MAX_CONNECTIONS
+    connections = min(MAX_CONNECTIONS, soft // 3)
+    return connections, min(MAX_WAITING, soft - 2 * connections)

@@ -55,6 +55,7 @@ class Server:
         while not self._listener.draining:
             self._listener.turn(SWEEP_STEP)
         LOG.info("stopping: %d connections are left", len(self._listener.active_channels))
+        self.application.drain()
         if alone:
             drop_new_connections(self._listener.socket)
         self._drain(drain_timeout)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from waitress.task import ErrorTask, WSGITask
 
-from gateway.environ import DRAINING
+from gateway.environ import DRAINING, HAND_OVER, SUSPEND
 from gateway.observe.logs import new_request_id
 from gateway.server.errors import ServiceUnavailable
+from gateway.server.suspending import Suspension
 
 #: Seconds after which a client may try again when all threads are busy.
 RETRY_AFTER = 2
@@ -37,7 +40,10 @@ class ApplicationErrorTask(ErrorTask):
 
 
 class Task(WSGITask):
-    """Keeps the connection open after an answer without a body, where waitress would close it."""
+    """Keeps the connection open after an answer without a body, where waitress would close it.
+
+    An application that has suspended its request, or had the connection handed over, gives no answer.
+    """
 
     def set_close_on_finish(self) -> None:
         asked = self.version == "1.0" or self.request.headers.get("CONNECTION", "").lower() == "close"
@@ -49,3 +55,36 @@ class Task(WSGITask):
         if self.channel.server.draining:
             super().set_close_on_finish()
             self.get_environment()[DRAINING] = True
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        environ[SUSPEND] = self.channel.suspend
+        environ[HAND_OVER] = self.channel.hand_over
+        return environ
+
+    def finish(self) -> None:
+        if self.complete or not self.channel.is_left_open:
+            super().finish()
+
+
+class ResumedTask(Task):
+    """Sends the answer to a request that was suspended."""
+
+    def __init__(self, channel: Any, request: Any, suspension: Suspension):
+        super().__init__(channel, request)
+        self.environ = suspension.environ
+        self._application = suspension.application
+
+    def execute(self) -> None:
+        body = b"".join(self._application(self.environ, self._start_response))
+        if self.complete:
+            self.write(body)
+
+    def _start_response(self, status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
+        self.complete = True
+        self.status = status
+        self.response_headers += headers
+        for name, value in headers:
+            if name.lower() == "content-length":
+                self.content_length = int(value)
+        return self.write

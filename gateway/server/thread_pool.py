@@ -41,10 +41,14 @@ class ThreadPool:
         """Have a connection's request served; False if too many wait already."""
         if self._taken_in - sum(self._served) >= self._room:
             return False
+        self.take_back(connection)
+        return True
+
+    def take_back(self, connection: ClientConnection) -> None:
+        """Have a connection's request served that has been let in before, and was suspended."""
         self._taken_in += 1
         self._line.append(connection)
         self._calls.put(True)
-        return True
 
     def allow(self, max_queued: int) -> None:
         """Change how many requests may wait for a thread."""

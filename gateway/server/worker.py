@@ -120,6 +120,7 @@ class Reloader:
         LOG.info("serving with the configuration as it is now")
         if changed := [name for name in AT_START if conf.wsgi[name] != before.wsgi[name]]:
             LOG.warning("a restart is needed for changes of [wsgi] %s", ", ".join(changed))
+        application_before.drain()
         deadline = time.monotonic() + OLD_REQUESTS_TIMEOUT
         while left() and time.monotonic() < deadline:
             time.sleep(OLD_REQUESTS_STEP)

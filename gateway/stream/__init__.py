@@ -1,0 +1,1 @@
+"""Those who wait without a thread: waiting requests, live feeds, WebSockets."""
