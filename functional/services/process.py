@@ -41,8 +41,8 @@ class Service:
     the data and the log, outlives stop and kill, so a restarted service has its data; `close` removes it.
     """
 
-    #: Seconds from start to ready.
-    start_timeout = 60.0
+    #: Seconds from start to ready: a broker that was killed on a busy machine recovers its queues first.
+    start_timeout = 180.0
 
     #: Seconds from SIGTERM to SIGKILL.
     stop_timeout = 20.0
