@@ -351,7 +351,11 @@ class TestAdoption:
     @pytest.mark.parametrize("single", [{}, {"x-single-active-consumer": False}, {"x-single-active-consumer": True}])
     @pytest.mark.parametrize(
         ("durable", "arguments"),
-        [(True, {"x-queue-type": "quorum"}), (True, {"x-queue-type": "classic", "x-max-length": 100}), (False, {})],
+        [
+            (True, {"x-queue-type": "quorum", "x-delivery-limit": 1000}),
+            (True, {"x-queue-type": "classic", "x-max-length": 100}),
+            (False, {}),
+        ],
         ids=["quorum", "limited", "transient"],
     )
     def test_queue_that_may_have_several_consumers_is_not_adopted_for_order(
@@ -371,6 +375,27 @@ class TestAdoption:
                 bridge.publish(name, envelopes("a", "b"))
                 if in_order:
                     assert bodies(drain(bridge, name, in_order=True)) == ["a", "b"]
+            bridge.delete(name)
+
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            ({"x-queue-type": "quorum"}, "x-delivery-limit"),
+            ({"x-queue-type": "quorum", "x-delivery-limit": 20}, "x-delivery-limit"),
+            ({"x-queue-type": "classic", "x-max-priority": 5}, "x-max-priority"),
+        ],
+        ids=["no limit", "low limit", "priorities"],
+    )
+    def test_queue_that_drops_or_reorders_messages_is_not_adopted_for_order(
+        self, rabbitmq: RabbitMQ, pika_connection: Connect, arguments: dict[str, Any], text: str
+    ) -> None:
+        name = f"marconi.test.{uuid4().hex}"
+        pika_connection().channel().queue_declare(
+            name, durable=True, arguments=arguments | {"x-single-active-consumer": True}
+        )
+        with opened(rabbitmq.uri, queue_type="quorum") as bridge:
+            with pytest.raises(BrokerRefused, match=f"is there already.*{text}"):
+                bridge.create(name, in_order=True)
             bridge.delete(name)
 
     def test_of_two_bridges_that_create_differently_both_work(self, rabbitmq: RabbitMQ) -> None:

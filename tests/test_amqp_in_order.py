@@ -187,6 +187,25 @@ def test_queue_that_can_have_several_consumers_or_does_not_tell_is_refused(refus
     assert len(channel.declared) < 30
 
 
+#: The delivery limit with which the gateway declares queues, as RabbitMQ writes it.
+OURS = "the value '1000000' of type 'signedint'"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "text"),
+    [
+        (DIFFERS.format("x-delivery-limit", OURS, "none"), "drops what comes back"),
+        (DIFFERS.format("x-delivery-limit", OURS, "the value '20' of type 'signedint'"), "drops what comes back"),
+        (DIFFERS.format("x-max-priority", "none", "the value '5' of type 'signedint'"), "has priorities"),
+    ],
+    ids=["no limit", "low limit", "priorities"],
+)
+def test_queue_that_drops_or_reorders_messages_is_refused(refusal: str, text: str) -> None:
+    channel = Channel([(0, 0)], [refusal])
+    with pytest.raises(BrokerRefused, match=f"queue q is there already.*{text}.*declare it again"):
+        RABBITMQ.check_in_order(fetcher_on(channel), "q", RABBITMQ.queue_arguments("quorum", True))
+
+
 def test_queue_that_can_t_be_made_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queues, "depth", lambda *_: None)
     channel = Channel([(0, 0)], [DIFFERS.format("x", "none", "none")])

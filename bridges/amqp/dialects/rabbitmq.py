@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 #: of RabbitMQ 4, 20, would drop messages after that many crashes, so this limit is one that is never reached.
 DELIVERY_LIMIT = 1_000_000
 
+#: Arguments of queues: how often a message may return, and up to which priority messages may overtake others.
+LIMIT, PRIORITY = "x-delivery-limit", "x-max-priority"
+
+#: Fewest returns that a queue of others must allow so that we keep it in order: each one is a crash of a gateway, or a
+#: pause that was too long, with the message in its hands.
+FEWEST_RETURNS = 1000
+
 #: Header that RabbitMQ adds to messages of quorum queues. Since 4.0 only messages that have been returned have it.
 DELIVERY_COUNT = "x-delivery-count"
 
@@ -73,7 +80,7 @@ class RabbitMQ(Dialect):
     def queue_arguments(self, queue_type: str, in_order: bool = False) -> dict[str, Any]:
         arguments: dict[str, Any] = {TYPE: queue_type}
         if queue_type == "quorum":
-            arguments["x-delivery-limit"] = DELIVERY_LIMIT
+            arguments[LIMIT] = DELIVERY_LIMIT
         if in_order:
             arguments[SINGLE_CONSUMER] = True
         return arguments
@@ -90,6 +97,7 @@ class RabbitMQ(Dialect):
                 connection.channel_reopened()
                 difference = DIFFERENCE.search(str(error))
             else:
+                _check_order(queue, tried)
                 return
             if difference is None or (name := difference["name"]) == SINGLE_CONSUMER:
                 break
@@ -134,6 +142,20 @@ class RabbitMQ(Dialect):
             if difference is not None and difference["name"] == "type":
                 real = f"{difference['value']}, not" if difference["value"] else "not of type"
                 raise SourceUnreadable(f"exchange {binding.exchange} is {real} {binding.type}") from error
+
+
+def _check_order(queue: str, arguments: Mapping[str, Any]) -> None:
+    """Raises BrokerRefused if a queue with one consumer at a time and these arguments may drop or reorder messages."""
+    if arguments.get(PRIORITY):
+        raise BrokerRefused(
+            f"queue {queue} is there already and has priorities, so its messages can't be kept in order: delete it, or"
+            f" declare it again without {PRIORITY}"
+        )
+    if arguments.get(TYPE) == "quorum" and (arguments.get(LIMIT) or 0) < FEWEST_RETURNS:
+        raise BrokerRefused(
+            f"queue {queue} is there already, and RabbitMQ drops what comes back to it too often, or puts it at the"
+            f" end: delete it, or declare it again with {LIMIT} {DELIVERY_LIMIT}"
+        )
 
 
 def _may_consume(fetcher: Fetcher, queue: str) -> bool | None:
