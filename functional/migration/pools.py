@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
 import pika.exceptions
 
-from functional.faults.cluster import GATEWAYS, SMALL_DISK, TIMEOUT, FaultyGateway
+from functional.faults.cluster import GATEWAYS, SMALL_DISK, TIMEOUT, FaultyGateway, make_queues
 from functional.faults.disk import SmallDisk
 from functional.faults.network import Network
 from functional.http import Api
@@ -19,7 +19,6 @@ from functional.services.process import Missing, Service, start_together
 from functional.services.qpid import Qpid
 from functional.services.rabbitmq import LATER, RabbitMQ
 from functional.services.redis import Redis
-from functional.wait import wait_until
 
 #: The pool of [bridge], and the one without a broker, whose messages are in a database of their own.
 DEFAULT, STORED = "default", "stored"
@@ -160,14 +159,13 @@ class Pools:
         """The broker of a pool; None for the pool without one."""
         return next((broker for broker in self.brokers if broker.pool == pool), None)
 
-    def make_queues(self, project: str, names: Sequence[str]) -> None:
-        """Make the queues, in the default pool, and wait until its broker would know them after a crash."""
-        api = Api(self.gateways[0].url, project)
-        for name in names:
-            wait_until(lambda name=name: api.put(f"/v2/queues/{name}").status_code == 201, 30, f"queue {name}")
-        for name in names:
+    def make_queues(self, project: str, queues: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make the queues with their metadata, in the default pool, and wait until its broker would know them after a
+        crash.
+        """
+        make_queues(self.gateways[0], project, queues)
+        for name in queues:
             self.brokers[0].service.until_saved(f"marconi.{project}.{name}")
-        api.close()
 
     def until_up(self) -> None:
         """Start what is down, and wait until all services are up."""

@@ -10,10 +10,12 @@ from pathlib import Path
 from random import Random
 
 from functional.faults.checker import Report, Violation, check, describe
-from functional.faults.clients import Claimer, Lister, Popper, Producer, Reader
+from functional.faults.clients import Claimer, GroupClaimer, Lister, Popper, Producer, Reader
 from functional.faults.history import POST, Fault, History
 from functional.faults.kinds import possible
 from functional.faults.load import Load, Say
+from functional.faults.plan import DELAYED, FIFO, GROUPS
+from functional.faults.repeating import KEY, Repeater
 from functional.faults.run import CALM, LASTS, LASTS_LONG, RESTS, keep_logs
 from functional.migration.journey import Journey
 from functional.migration.kinds import KINDS, LONG, Place
@@ -21,8 +23,9 @@ from functional.migration.pools import Pools
 from gateway.core.migration.move import DRAINING, LANDED, SETTLING, SWITCHING, WAITING
 from gateway.core.queues.names import broker_name
 
-#: Queues that move. All kinds of clients use the first; the second is read by listers alone, who must see all of it.
-WORK, FEED = "work", "feed"
+#: Queues that move. All kinds of clients use the first; the second is read by listers alone, who must see all of it;
+#: the third is a FIFO queue.
+WORK, FEED, ORDERED = MOVING = "work", "feed", "ordered"
 
 #: Queues that stay, by which it is seen that gateways work.
 PROBES = ("probe-1", "probe-2")
@@ -94,9 +97,9 @@ def run_on(
         say(f"{history.now():7.1f} {text}")
 
     project = f"migration-{uuid.uuid4().hex[:8]}"
-    pools.make_queues(project, [WORK, FEED, *PROBES])
+    pools.make_queues(project, {WORK: {}, FEED: {}, ORDERED: FIFO} | dict.fromkeys(PROBES, {}))
     load = _load(history, pools, project, str(seed))
-    journey = Journey(history, pools, project, (WORK, FEED), told)
+    journey = Journey(history, pools, project, MOVING, told)
     load.start()
     try:
         time.sleep(CALM)
@@ -131,6 +134,10 @@ def _load(history: History, pools: Pools, project: str, seed: str) -> Load:
     load.add_producers(Producer, FEED)
     load.add_consumers(Reader, FEED)
     load.add_listers(Lister, FEED, 2)
+    load.add_producers(Producer, ORDERED, 2, groups=GROUPS, delayed=DELAYED)
+    load.add_producers(Repeater, ORDERED, groups=GROUPS, by=KEY)
+    load.add_consumers(GroupClaimer, ORDERED, 3)
+    load.add_listers(Lister, ORDERED)
     return load
 
 
@@ -183,7 +190,7 @@ def _await_saved(pools: Pools, journey: Journey, project: str) -> None:
     deadline = time.monotonic() + UNSAVED
     while journey.phase in (WAITING, LANDED) and time.monotonic() < deadline:
         time.sleep(0.05)
-    for queue in (WORK, FEED):
+    for queue in MOVING:
         try:
             broker.service.until_saved(broker_name(project, queue))
         except TimeoutError:  # it is not there yet
@@ -204,7 +211,7 @@ def _posts(report: Report, history: History, faults: bool) -> float:
 
 
 def _nothing_left_behind(report: Report, pools: Pools, project: str, place: str) -> None:
-    for queue in (WORK, FEED):
+    for queue in MOVING:
         if others := [pool for pool in pools.holders(project, queue) if pool != place]:
             report.violations.append(
                 Violation("nothing is left in an old place", f"{queue}, which is in {place}, is in {others} as well")
