@@ -14,6 +14,7 @@ from gateway.environ import base_of
 from gateway.web import body
 from gateway.web.context import Context
 from gateway.web.errors import UnsupportedCoding
+from gateway.web.version import V2, Version
 
 #: Longest header or query string, in characters, of which the meaning is cached: longer ones would fill the memory.
 MAX_CACHED = 256
@@ -31,11 +32,17 @@ class Call(Context):
     """A Context with the HTTP request that it came with."""
 
     request: Request
+    version: Version = V2
 
     @property
     def base(self) -> str:
         """What comes before ``/v2`` in links."""
         return base_of(self.request.environ)
+
+    @property
+    def root(self) -> str:
+        """What links begin with, like ``/v2``."""
+        return base_of(self.request.environ) + self.version.root
 
     @property
     def args(self) -> MultiDict[str, str]:
