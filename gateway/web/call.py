@@ -11,7 +11,7 @@ from werkzeug.wrappers import Request
 
 from gateway.core.errors import InvalidInput
 from gateway.environ import base_of
-from gateway.web import body
+from gateway.web import body, query
 from gateway.web.context import Context
 from gateway.web.errors import UnsupportedCoding
 from gateway.web.version import V2, Version
@@ -76,8 +76,11 @@ def _check_coding(coding: str) -> None:
 
 
 def parse_args(text: str) -> MultiDict[str, str]:
-    """A query string, as werkzeug reads it."""
-    return Request({"QUERY_STRING": text}, populate_request=False).args
+    """A query string, as werkzeug reads it. Raises InvalidInput."""
+    try:
+        return Request({"QUERY_STRING": text}, populate_request=False).args
+    except UnicodeDecodeError as error:  # bytes that should have been percent-encoded
+        raise InvalidInput("The query string is not UTF-8", query.TITLE) from error
 
 
 _args = lru_cache(maxsize=4096)(parse_args)
