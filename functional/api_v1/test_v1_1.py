@@ -163,7 +163,8 @@ def test_post_creates_the_queue(api, queue):
     first, second = (id_of(href) for href in answer.json()["resources"])
     assert answer.headers["Location"] == at(V1_1, queue, f"/messages?ids={first},{second}")
     found = listed(api, V1_1, queue)
-    assert [(message["id"], message["ttl"], message["body"]) for message in found] == [(first, 3600, 1), (second, 60, None)]
+    assert [message["id"] for message in found] == [first, second]
+    assert [(message["ttl"], message["body"]) for message in found] == [(3600, 1), (60, None)]
     assert all(set(message) == MESSAGE_KEYS for message in found)
     assert api.head(at(V2, queue)).status_code == 204
 
