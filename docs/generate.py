@@ -1,9 +1,13 @@
-"""Writes docs/configuration.md, the list in docs/api.md and the samples in etc/. Run `python docs/generate.py`."""
+"""Writes docs/configuration.md, the lists of calls in docs/api.md and docs/api-v1.md, and the samples in etc/.
+
+Run `python docs/generate.py`.
+"""
 
 from __future__ import annotations
 
+import itertools
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +15,10 @@ from oslo_policy.policy import DocumentedRuleDefault
 
 from gateway.api.endpoints import ENDPOINTS
 from gateway.api.v2.operations import OPERATIONS
+from gateway.api.versions import OLDER
 from gateway.app import list_rules
 from gateway.config.options import list_opts
+from gateway.web.operations import Endpoint, Operation
 
 ROOT = Path(__file__).parents[1]
 
@@ -131,28 +137,38 @@ def _policy_lines() -> Iterator[str]:
         yield "".join(f"# {line}\n" for line in lines) + f'#"{rule.name}": "{rule.check_str}"\n'
 
 
-#: The list of endpoints and operations stands between these two lines of docs/api.md.
+#: The list of calls stands between these two lines of a page.
 BEGIN, END = "<!-- operations: written by `make docs` -->\n", "<!-- end of operations -->\n"
 
 
 def api() -> str:
-    """docs/api.md: what is written by hand, with the list of operations as it is now."""
-    before, _, rest = (ROOT / "docs/api.md").read_text(encoding="utf-8").partition(BEGIN)
+    """docs/api.md"""
+    return _with_calls("docs/api.md", (*ENDPOINTS, *OPERATIONS))
+
+
+def older_api() -> str:
+    """docs/api-v1.md"""
+    return _with_calls("docs/api-v1.md", itertools.chain(*OLDER.values()))
+
+
+def _with_calls(path: str, calls: Iterable[Endpoint | Operation]) -> str:
+    """A page: what is written by hand, with the list of calls as it is now."""
+    before, _, rest = (ROOT / path).read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
-        raise ValueError("docs/api.md has no place for the operations")
-    return "".join((before, BEGIN, "\n", *_api_lines(), "\n", END, after))
+        raise ValueError(f"{path} has no place for the operations")
+    return "".join((before, BEGIN, "\n", *_call_lines(calls), "\n", END, after))
 
 
-def _api_lines() -> Iterator[str]:
+def _call_lines(calls: Iterable[Endpoint | Operation]) -> Iterator[str]:
     yield "| method | path | |\n| --- | --- | --- |\n"
-    for call in (*ENDPOINTS, *OPERATIONS):
+    for call in calls:
         yield f"| `{call.method}` | `{call.route}` | {call.description} |\n"
 
 
 #: The function that writes each file.
 FILES = {
-    "docs/api.md": api, "docs/configuration.md": page, "etc/marconi.conf.sample": sample,
+    "docs/api.md": api, "docs/api-v1.md": older_api, "docs/configuration.md": page, "etc/marconi.conf.sample": sample,
     "etc/policy.yaml.sample": policy,
 }
 

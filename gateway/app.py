@@ -16,6 +16,7 @@ from gateway.access.signing import sign
 from gateway.access.trusts import KeystoneTrusts, create_trusts
 from gateway.api.endpoints import ENDPOINTS
 from gateway.api.v2.operations import OPERATIONS
+from gateway.api.versions import switched_on
 from gateway.config.consistency import check_settings
 from gateway.config.drivers import BRIDGES, SIDE_STORES, create_driver, installed_blueprints
 from gateway.config.limits import Limits
@@ -179,6 +180,7 @@ def make_service(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) ->
         request_rate=_rate(conf.quota.requests_per_second, "requests"),
         byte_rate=_rate(conf.quota.bytes_per_second, "bytes"),
         trusts=trusts,
+        older=switched_on(conf.enable_deprecated_api_versions, conf.admin_mode),
     )
 
 

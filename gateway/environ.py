@@ -11,6 +11,9 @@ BASE = "marconi.base"
 #: The caller (an Identity) and the project, once they are known.
 CALLER = "marconi.caller"
 
+#: Set if a signature was to stand in for credentials, whether it did or not.
+SIGNED = "marconi.signed"
+
 #: Set while the server is about to stop.
 DRAINING = "marconi.draining"
 

@@ -9,29 +9,31 @@ import orjson
 
 from gateway.environ import base_of
 from gateway.observe import metrics
-from gateway.web.call import PLACES
+from gateway.web.call import JSON, PLACES
 from gateway.web.context import Service
 from gateway.web.operations import Answer, Endpoint
+from gateway.web.version import V2, Version
 
 
 def versions(service: Service, environ: dict[str, Any]) -> Answer:
-    """The versions of the API."""
-    return 300, _versions(base_of(environ)), {}
+    """The versions of the API that are switched on, oldest first."""
+    return 300, _versions((*service.older, V2), base_of(environ)), {}
 
 
 @lru_cache(PLACES)
-def _versions(base: str) -> orjson.Fragment:
+def _versions(versions: tuple[Version, ...], base: str) -> orjson.Fragment:
     """``base``: what comes before ``/v2`` in links."""
     return orjson.Fragment(orjson.dumps({
-        "versions": [{
-            "id": "2",
-            "status": "CURRENT",
-            "updated": "2026-11-23T00:00:00Z",
-            "media-types": [
-                {"base": "application/json", "type": "application/vnd.openstack.messaging-v2+json"},
-            ],
-            "links": [{"href": f"{base}/v2/", "rel": "self"}],
-        }],
+        "versions": [
+            {
+                "id": version.id,
+                "status": version.status,
+                "updated": version.updated,
+                "media-types": [{"base": JSON, "type": version.media_type}],
+                "links": [{"href": f"{base}{version.root}/", "rel": "self"}],
+            }
+            for version in versions
+        ],
     }))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gateway.access.auth.base import AuthStrategy, Identity
@@ -16,13 +16,18 @@ from gateway.core.queues.names import TOPICS, client_project
 from gateway.core.subscriptions.trusts import no_trust
 from gateway.web.healthcheck import Healthcheck
 from gateway.web.operations import Operation
+from gateway.web.version import Version
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the handlers work with; created once for a configuration."""
+    """What the handlers work with; created once for a configuration.
+
+    ``operations`` are those of the current version, ``older`` those of the older versions that are switched on, oldest
+    first.
+    """
 
     core: Core
     healthcheck: Healthcheck
@@ -37,6 +42,7 @@ class Service:
     request_rate: RateLimit | None
     byte_rate: RateLimit | None
     trusts: KeystoneTrusts | None = None
+    older: Mapping[Version, tuple[Operation, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

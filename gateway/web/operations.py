@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from gateway.web.version import V2, Version
+
 #: Status, document and headers of an answer. The document is any JSON value, bytes to be sent as they are, or None for
 #: an answer without a body.
 Answer = tuple[int, Any, dict[str, str]]
@@ -81,6 +83,14 @@ class Operation:
 
     #: Some of PROJECT and CLIENT.
     needs: frozenset[str] = frozenset({PROJECT, CLIENT})
+
+    version: Version = V2
+
+    #: Is HEAD answered as GET without the body, where it has no operation of its own? If not it is a 405.
+    heads: bool = True
+
+    #: What Content-Location says: gets the WSGI environment and the status; None for an answer without that header.
+    content_location: Callable[[dict[str, Any], int], str | None] | None = None
 
     @property
     def rule(self) -> str | None:

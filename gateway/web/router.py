@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
-from werkzeug.routing import RequestRedirect
+from werkzeug.routing import RequestRedirect, Rule
 from werkzeug.wrappers import Request
 
 from gateway.environ import base_of
@@ -45,6 +45,15 @@ class Serving(Protocol):
         """The answer of ``answer``, a WSGI application, to a request of that route."""
 
 
+class _Rule(Rule):
+    """A rule of werkzeug's, which adds HEAD to GET unless ``heads`` is false."""
+
+    def __init__(self, *args: Any, heads: bool = True, **options: Any):
+        super().__init__(*args, **options)
+        if not heads and self.methods is not None:
+            self.methods.discard("HEAD")
+
+
 class App(flask.Flask):
     """A Flask application. Views that are added with ``add`` are called without what Flask does for each request:
     contexts, sessions, signals and hooks. Everything else that is registered on it, like blueprints, is served by
@@ -57,6 +66,7 @@ class App(flask.Flask):
     """
 
     monitor: App
+    url_rule_class = _Rule
 
     def __init__(
         self, name: str, max_body: int, serving: Serving, prefix: str = "", fast: bool = True,
@@ -78,15 +88,18 @@ class App(flask.Flask):
         self._exact: set[str] = set()
         self._fast = fast
 
-    def add(self, route: str, methods: Iterable[str], view: View, exact: bool = False) -> None:
+    def add(
+        self, route: str, methods: Iterable[str], view: View, exact: bool = False, heads: bool = True,
+    ) -> None:
         """Have a view answer the requests of a route, in Flask's way to write it, with these methods.
 
-        ``exact``: there is one path to it, without a slash at its end and without the prefix.
+        ``exact``: there is one path to it, without a slash at its end and without the prefix. ``heads``: HEAD comes
+        with GET.
         """
         self._views[route] = view
         self.add_url_rule(
             route, route, _for_flask(view), methods=list(methods), provide_automatic_options=False,
-            strict_slashes=exact,
+            strict_slashes=exact, heads=heads,
         )
         if exact:
             self._exact.add(route)

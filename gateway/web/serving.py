@@ -32,7 +32,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 REQUEST_ID_HEADER = "X-Openstack-Request-Id"
 
 #: Headers of every answer but Flask's: no cache may keep an answer for another caller (caches don't know X-Auth-Token),
-#: and no browser may take it for a page.
+#: unless it is the same for all and says so itself, and no browser may take it for a page.
 GUARDS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 
@@ -49,8 +49,10 @@ class Serving:
 
     def add_operations(self, app: App) -> None:
         """Have an application answer the service's operations."""
-        for route, operations in by_route(self._service.operations).items():
-            app.add(route, operations, self._view(route, operations))
+        for version in (self._service.operations, *self._service.older.values()):
+            for route, operations in by_route(version).items():
+                heads = all(operation.heads for operation in operations.values())
+                app.add(route, operations, self._view(route, operations), heads=heads)
 
     def add_endpoints(self, app: App, endpoints: Iterable[Endpoint]) -> None:
         """Have an application answer endpoints."""
@@ -138,13 +140,17 @@ class Serving:
                 status, document, headers = answer(failure)
                 data = orjson.dumps(document)
             method = request.method if request.method in METHODS else "OTHER"
+            if operation is not None and operation.content_location is not None:
+                place = operation.content_location(request.environ, status)
+                headers = headers if place is None else {**headers, "Content-Location": place}
             action = None
             if operation is not None:
                 action = (operation.rule if operation.method == method else None) or f"{method} {route}"
             self._record(request.environ, method, route, status, start, request_id, action)
         finally:
             REQUEST_ID.reset(token)
-        sent = [*GUARDS, (REQUEST_ID_HEADER, request_id), *headers.items()]
+        guards = GUARDS if "Cache-Control" not in headers else GUARDS[1:]
+        sent = [*guards, (REQUEST_ID_HEADER, request_id), *headers.items()]
         if data and "Content-Type" not in headers:
             sent.append(("Content-Type", JSON))
         return status, data, sent

@@ -112,20 +112,27 @@ def _string_list(document: dict[str, Any], key: str, default: list[str], allowed
 
 def posts(call: Call) -> dict[str, Any]:
     """Messages to post, the bytes of the request, and its Idempotency-Key. Raises TooFast."""
-    data = call.body()
-    if call.service.byte_rate is not None:
-        call.service.byte_rate.take(call.project, len(data))
+    data = posted_body(call)
     messages = body.parse_object(data).get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidInput("'messages' must be a list of messages and not empty", body.TITLE)
     key = call.request.environ.get(KEY_HEADER)
     return {
-        "posts": [_post(message) for message in messages], "size": len(data),
+        "posts": [post_of(message) for message in messages], "size": len(data),
         "key": None if key is None else read_key(key, data),
     }
 
 
-def _post(message: Any) -> Post:
+def posted_body(call: Call) -> bytes:
+    """The body of a request that posts, which counts for the project's rate. Raises TooFast."""
+    data = call.body()
+    if call.service.byte_rate is not None:
+        call.service.byte_rate.take(call.project, len(data))
+    return data
+
+
+def post_of(message: Any) -> Post:
+    """One message to post."""
     if not isinstance(message, dict):
         raise InvalidInput("Each message must be a JSON object", body.TITLE)
     if "body" not in message:
@@ -156,7 +163,7 @@ def messages_or_page(call: Call) -> dict[str, Any]:
     args = call.args
     ids = query.strings(args, "ids")
     if ids is not None:
-        return {"ids": _ids(call, ids)}
+        return {"ids": usable_ids(call, ids)}
     return {
         "limit": query.limit(args, call.core.limits.max_messages_per_page),
         "marker": args.get("marker"),
@@ -166,7 +173,7 @@ def messages_or_page(call: Call) -> dict[str, Any]:
     }
 
 
-def _ids(call: Call, ids: list[str]) -> list[str]:
+def usable_ids(call: Call, ids: list[str]) -> list[str]:
     """Those of the ids that a message may have."""
     highest = call.core.limits.max_messages_per_page
     if not 1 <= len(ids) <= highest:
@@ -187,7 +194,7 @@ def ids_or_pop(call: Call) -> dict[str, Any]:
         raise InvalidInput("Give either ids or pop", query.TITLE)
     if ids is None:
         return {"pop": query.check_limit(pop, call.core.limits.max_messages_per_claim_or_pop, "pop")}
-    usable = _ids(call, ids)
+    usable = usable_ids(call, ids)
     claim_ids = query.strings(args, "claim_ids")
     if call.core.limits.message_delete_with_claim_id and claim_ids is None:
         raise InvalidInput("This service wants claim_ids together with ids", query.TITLE)
