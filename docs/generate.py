@@ -1,7 +1,11 @@
-"""Writes docs/configuration.md, the list in docs/api.md and the samples in etc/. Run `python docs/generate.py`."""
+"""Writes docs/configuration.md, docs/openapi.md, the list in docs/api.md and the samples in etc/.
+
+Run `python docs/generate.py`.
+"""
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +13,17 @@ from typing import Any
 
 from oslo_policy.policy import DocumentedRuleDefault
 
-from gateway.api.endpoints import ENDPOINTS
+from gateway.api.endpoints import CLIENTS_ENDPOINTS, ENDPOINTS
+from gateway.api.openapi.document import document
 from gateway.api.v2.operations import OPERATIONS
 from gateway.app import list_rules
 from gateway.config.options import list_opts
+from gateway.web.facts import Facts
 
 ROOT = Path(__file__).parents[1]
+
+sys.path.insert(0, str(ROOT / "docs"))
+import openapi_page  # noqa: E402
 
 HEAD = """\
 # Configuration
@@ -150,9 +159,14 @@ def _api_lines() -> Iterator[str]:
         yield f"| `{call.method}` | `{call.route}` | {call.description} |\n"
 
 
+def openapi() -> str:
+    """docs/openapi.md"""
+    return openapi_page.page(document(OPERATIONS, CLIENTS_ENDPOINTS, Facts(can_share=True)))
+
+
 #: The function that writes each file.
 FILES = {
-    "docs/api.md": api, "docs/configuration.md": page, "etc/marconi.conf.sample": sample,
+    "docs/api.md": api, "docs/configuration.md": page, "docs/openapi.md": openapi, "etc/marconi.conf.sample": sample,
     "etc/policy.yaml.sample": policy,
 }
 

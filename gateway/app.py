@@ -36,6 +36,7 @@ from gateway.web.browsers import allow_browsers
 from gateway.web.confirm_page import ConfirmPage
 from gateway.web.context import Service
 from gateway.web.errors import json_error
+from gateway.web.facts import Facts
 from gateway.web.healthcheck import Healthcheck
 from gateway.web.router import App
 from gateway.web.serving import Serving
@@ -151,7 +152,7 @@ def make_app(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> App
         app.register_blueprint(blueprint)
     allow_browsers(app, conf)
     app.monitor = App("marconi-metrics", 0, serving)
-    serving.add_endpoints(app.monitor, ENDPOINTS)
+    serving.add_endpoints(app.monitor, [endpoint for endpoint in ENDPOINTS if not endpoint.api_only])
     return app
 
 
@@ -173,6 +174,7 @@ def make_service(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) ->
         request_rate=_rate(conf.quota.requests_per_second, "requests"),
         byte_rate=_rate(conf.quota.bytes_per_second, "bytes"),
         trusts=trusts,
+        facts=Facts.from_options(conf),
     )
 
 

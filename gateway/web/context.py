@@ -14,6 +14,7 @@ from gateway.core.core import Core
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.names import TOPICS, client_project
 from gateway.core.subscriptions.trusts import no_trust
+from gateway.web.facts import Facts
 from gateway.web.healthcheck import Healthcheck
 from gateway.web.operations import Operation
 
@@ -37,6 +38,7 @@ class Service:
     request_rate: RateLimit | None
     byte_rate: RateLimit | None
     trusts: KeystoneTrusts | None = None
+    facts: Facts = Facts()
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ _ALIAS = re.compile(r"%(?:2[def]|3[0-9]|4[1-9a-f]|5[0-9acf]|6[1-9a-f]|7[0-9ae])"
 _DOTS = re.compile(r"(?<!^/v2/queues)(?<!^/v2/topics)/\.\.?(?=/|\Z)")
 
 #: What may follow /v2, so that it is nobody's prefix there.
-_API = re.compile(r"/(?:queues|topics|ping|health|pools|flavors)(?:/|\Z)")
+_API = re.compile(r"/(?:queues|topics|ping|health|pools|flavors|openapi\.json)(?:/|\Z)")
 
 def is_plain(environ: dict[str, Any], path: str) -> bool:
     """Is the path what was sent, with nothing in it or before it that ``locate`` would have to look at?"""
