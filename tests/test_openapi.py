@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, and true to the configuration. functional/openapi/ compares it with answers."""
+"""The OpenAPI document: valid, complete, true to the configuration. functional/openapi/ compares it with answers."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -232,7 +232,8 @@ def test_limits_are_those_of_the_configuration(served: Callable[..., Any]) -> No
     )
     messages = shown["paths"]["/v2/queues/{queue_name}/messages"]
     limits = {
-        (method, each["name"]): each["schema"] for method in ("get", "delete") for each in messages[method]["parameters"]
+        (method, each["name"]): each["schema"]
+        for method in ("get", "delete") for each in messages[method]["parameters"]
     }
     assert limits["get", "limit"] == {"type": "integer", "minimum": 1, "maximum": 7, "default": 7}
     assert limits["get", "ids"]["maxItems"] == limits["delete", "ids"]["maxItems"] == 7
