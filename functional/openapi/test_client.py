@@ -1,5 +1,6 @@
 """A client that openapi-python-client makes of the document, as docs/openapi.md says, takes the README's tour."""
 
+import base64
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import bcrypt
 import pytest
 
 from functional.services.gateway import Gateway
@@ -55,8 +57,7 @@ def call(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         return module.sync_detailed(*arguments, **(mine | more))
 
     yield call
-    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
-        del sys.modules[name]
+    forget()
 
 
 def test_code_of_the_page_works(gateway: Gateway, tmp_path: Path) -> None:
@@ -68,6 +69,32 @@ def test_code_of_the_page_works(gateway: Gateway, tmp_path: Path) -> None:
         timeout=TIMEOUT, stdout=subprocess.PIPE, text=True,
     )
     assert ran.stdout.splitlines() == ["{'item': 'lamp'}", "None"]  # claimed, and then deleted
+
+
+def test_client_has_credentials(
+    start_gateway: Callable[..., Gateway], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = tmp_path / "users"
+    users.write_text(f"alice:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}:shop\n")
+    gateway = start_gateway(DEFAULT={"auth_strategy": "basic"}, basic={"htpasswd_file": users})
+    generate(gateway.url, tmp_path)
+    token = base64.b64encode(b"alice:secret").decode()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        client = import_module(PACKAGE).AuthenticatedClient(gateway.url, token, prefix="Basic")
+        module = import_module(f"{PACKAGE}.api.queues.create_queue")
+        assert module.sync_detailed("orders", client=client, client_id=CLIENT_ID).status_code == 201
+        wrong = import_module(PACKAGE).AuthenticatedClient(gateway.url, "d3Jvbmc6d3Jvbmc=", prefix="Basic")
+        answer = module.sync_detailed("orders", client=wrong, client_id=CLIENT_ID)
+        assert answer.status_code == 401 and answer.parsed.title == "Unauthorized"
+    finally:
+        forget()
+
+
+def forget() -> None:
+    """Let the next test import its own client."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+        del sys.modules[name]
 
 
 def test_client_takes_the_tour(call: Callable[..., Any]) -> None:
