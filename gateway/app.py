@@ -38,6 +38,7 @@ from gateway.web.browsers import allow_browsers
 from gateway.web.confirm_page import ConfirmPage
 from gateway.web.context import Service
 from gateway.web.errors import json_error
+from gateway.web.facts import Facts
 from gateway.web.healthcheck import Healthcheck
 from gateway.web.router import App
 from gateway.web.serving import Serving
@@ -158,7 +159,7 @@ def make_app(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> App
         app.register_blueprint(blueprint)
     allow_browsers(app, conf)
     app.monitor = App("marconi-metrics", 0, serving)
-    serving.add_endpoints(app.monitor, ENDPOINTS)
+    serving.add_endpoints(app.monitor, [endpoint for endpoint in ENDPOINTS if not endpoint.api_only])
     return app
 
 
@@ -181,6 +182,7 @@ def make_service(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) ->
         byte_rate=_rate(conf.quota.bytes_per_second, "bytes"),
         trusts=trusts,
         older=switched_on(conf.enable_deprecated_api_versions, conf.admin_mode),
+        facts=Facts.from_options(conf),
     )
 
 

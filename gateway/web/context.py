@@ -14,6 +14,7 @@ from gateway.core.core import Core
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.names import TOPICS, client_project
 from gateway.core.subscriptions.trusts import no_trust
+from gateway.web.facts import Facts
 from gateway.web.healthcheck import Healthcheck
 from gateway.web.operations import Operation
 from gateway.web.version import Version
@@ -43,6 +44,7 @@ class Service:
     byte_rate: RateLimit | None
     trusts: KeystoneTrusts | None = None
     older: Mapping[Version, tuple[Operation, ...]] = field(default_factory=dict)
+    facts: Facts = Facts()
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ _DOTS = re.compile(
 _ROOTS = ("/v2", "/v1.1", "/v1")
 
 #: What may follow one of them, so that it is nobody's prefix there.
-_API = re.compile(r"/(?:queues|topics|ping|health|pools|flavors)(?:/|\Z)")
+_API = re.compile(r"/(?:queues|topics|ping|health|pools|flavors|openapi\.json)(?:/|\Z)")
 
 
 def is_plain(environ: dict[str, Any], path: str) -> bool:

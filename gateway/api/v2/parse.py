@@ -208,11 +208,11 @@ def claim(call: Call) -> dict[str, Any]:
     """How long a claim lasts, in seconds, and how many messages it takes."""
     document = call.document()
     ttl, grace = body.integer(document, "ttl"), body.integer(document, "grace")
-    # openstacksdk sends the limit in the body.
-    limit = query.integer(call.args, "limit")
-    limit = body.integer(document, "limit") if limit is None else limit
+    # openstacksdk sends the limit in the body. That of the query counts first, but both have to be right.
+    highest = call.core.limits.max_messages_per_claim_or_pop
+    limit = query.check_limit(body.integer(document, "limit"), highest)
     return {
-        "ttl": ttl, "grace": grace, "limit": query.check_limit(limit, call.core.limits.max_messages_per_claim_or_pop),
+        "ttl": ttl, "grace": grace, "limit": query.limit(call.args, highest) if "limit" in call.args else limit,
     }
 
 
