@@ -46,6 +46,10 @@ class Watch:
         if self.state != CLOSED:
             self._queue.looked(self, found, more)
 
+    def is_empty(self, since: float) -> bool:
+        """Have looks after this time (monotonic seconds) shown that there is nothing?"""
+        return self._queue.is_empty(since)
+
     def close(self) -> None:
         """Wait no longer. A call that has not been used is passed on. It may be repeated."""
         if self.state != CLOSED:
@@ -79,8 +83,10 @@ class WatchedQueue:
         self.interest = interest
         #: As it was found by the last look; None while that is not known, or there is no such queue.
         self.info: QueueInfo | None = None
-        #: When the last look at it was complete, and when the next one is due (monotonic seconds).
-        self.looked_at = self.due = float("-inf")
+        #: When the next look at it is due (monotonic seconds).
+        self.due = float("-inf")
+        #: When looks at the broker and at the side-store have ended.
+        self._saw_broker = self._saw_landed = float("-inf")
         self._ended = ended
         self._idle: OrderedDict[Watch, None] = OrderedDict()
         self._listers: dict[Watch, None] = {}
@@ -116,6 +122,13 @@ class WatchedQueue:
         if self._listers:
             paces.append(self._lister_pace)
         return min((pace.until for pace in paces), default=0.0)
+
+    def is_empty(self, since: float) -> bool:
+        """See Watch."""
+        info = self.info
+        has_broker = info is None or info.reads.has_backlog
+        is_shown = (self._saw_broker > since or not has_broker) and (self._saw_landed > since or info is None)
+        return is_shown and not (self._depth or self._is_free or self._is_news)
 
     def add(self, watch: Watch) -> None:
         """Somebody waits."""
@@ -199,12 +212,13 @@ class WatchedQueue:
         if info is None or self.info is None or info.key != self.info.key:
             self._last, self._is_free = None, False
         self.info = info
-        self.looked_at = now
+        self._saw_broker = now
         self._depth = depth
         self._alarm(now)
 
     def see_landed(self, landed: Landed, now: float) -> None:
         """A look has found these messages in the side-store."""
+        self._saw_landed = now
         is_quiet = not self._is_news
         if self._listers:
             has_grown = self._last is not None and landed.last > self._last

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.access.auth.base import AuthStrategy, Identity
 from gateway.access.policy import Policy
@@ -16,6 +16,9 @@ from gateway.core.queues.names import TOPICS, client_project
 from gateway.core.subscriptions.trusts import no_trust
 from gateway.web.healthcheck import Healthcheck
 from gateway.web.operations import Operation
+
+if TYPE_CHECKING:  # a waiting call is a call, which has a context
+    from gateway.web.waiting import Places
 
 T = TypeVar("T")
 
@@ -37,6 +40,8 @@ class Service:
     request_rate: RateLimit | None
     byte_rate: RateLimit | None
     trusts: KeystoneTrusts | None = None
+    #: For those who wait for messages; None: nobody waits.
+    places: Places | None = None
 
 
 @dataclass(slots=True)

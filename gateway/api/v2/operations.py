@@ -19,7 +19,7 @@ from gateway.api.v2 import (
     subscription_operations,
     topic_operations,
 )
-from gateway.web.operations import BOOLEAN, INTEGER, LIST, Operation, Parameter
+from gateway.web.operations import BOOLEAN, INTEGER, LIST, READING, TAKING, Operation, Parameter
 
 _QUEUE = "/v2/queues/{queue_name}"
 _MESSAGES = f"{_QUEUE}/messages"
@@ -102,11 +102,13 @@ OPERATIONS: tuple[Operation, ...] = (
         name="messages:get_all", method="GET", path=_MESSAGES, relation="rel/messages",
         summary="List messages, or read several by their ids.",
         description="a page of messages: `limit`, `marker`, `echo`, `include_claimed`, `include_delayed`; or those of"
-                    " `ids`",
+                    " `ids`. `wait=<seconds>` waits for a page that is not empty",
         parameters=(
             Parameter("marker"), Parameter("limit", INTEGER), Parameter("echo", BOOLEAN),
             Parameter("include_claimed", BOOLEAN), Parameter("include_delayed", BOOLEAN), Parameter("ids", LIST),
+            Parameter("wait", INTEGER),
         ),
+        waits=READING,
         parse=parse.messages_or_page, handler=messages.list_, render=render.message_list,
     ),
     _writes(
@@ -120,8 +122,12 @@ OPERATIONS: tuple[Operation, ...] = (
     _writes(
         name="messages:delete_all", method="DELETE", path=_MESSAGES, relation="rel/messages_delete",
         summary="Delete several messages by their ids, or pop.",
-        description="deletes `ids` (with `claim_ids`, those they hold), or takes out the oldest with `pop=<n>`",
-        parameters=(Parameter("ids", LIST), Parameter("claim_ids", LIST), Parameter("pop", INTEGER)),
+        description="deletes `ids` (with `claim_ids`, those they hold), or takes out the oldest with `pop=<n>`, and"
+                    " waits for them with `wait=<seconds>`",
+        parameters=(
+            Parameter("ids", LIST), Parameter("claim_ids", LIST), Parameter("pop", INTEGER), Parameter("wait", INTEGER),
+        ),
+        waits=TAKING,
         parse=parse.ids_or_pop, handler=messages.delete_many, render=render.deleted_or_popped,
     ),
     _reads(
@@ -146,8 +152,10 @@ OPERATIONS: tuple[Operation, ...] = (
     _writes(
         name="claims:create", method="POST", path=_CLAIMS, relation="rel/post_claim", body=True,
         summary="Claim messages.",
-        description="201: claims up to `limit` messages for `ttl` seconds; 204 when there is nothing",
-        parameters=(Parameter("limit", INTEGER),),
+        description="201: claims up to `limit` messages for `ttl` seconds; 204 when there is nothing, also after"
+                    " `wait=<seconds>`",
+        parameters=(Parameter("limit", INTEGER), Parameter("wait", INTEGER)),
+        waits=TAKING,
         parse=parse.claim, handler=claims.post, render=render.claimed,
     ),
     _writes(

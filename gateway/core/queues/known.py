@@ -45,7 +45,7 @@ class KnownQueues:
 
     def find(self, project: str, name: str) -> QueueInfo | None:
         """The queue if it exists; it may have been changed or deleted elsewhere up to KNOWN_FOR seconds ago."""
-        return self.remembered(project, name) or self.refresh(project, name)
+        return self._remembered.get(queue_key(project, name)) or self.refresh(project, name)
 
     def remembered(self, project: str, name: str) -> QueueInfo | None:
         """As find, without asking: None does not say that there is no such queue. Never blocks."""
