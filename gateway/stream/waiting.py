@@ -215,4 +215,5 @@ class Waiting:
         self.drain()
         with self._lock:
             self._lock.wait_for(lambda: not self._requests, ENDING)
-        self.streams.call(self.watches.close)
+        if self.watches.has_begun:
+            self.streams.call(self.watches.close)

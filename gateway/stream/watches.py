@@ -22,6 +22,8 @@ class Watches:
         self._arrivals = core.arrivals
         self._queues: dict[Key, WatchedQueue] = {}
         self._remembered = core.glances.remembered
+        #: Has anybody ever waited?
+        self.has_begun = False
         self._looks = Looks(core.glances, streams, self._queues.values())
         core.arrivals.wake = lambda interest: streams.call(self._told, interest)
 
@@ -35,6 +37,7 @@ class Watches:
 
         If looking at the queue fails, ``woken`` is called with the error in ``Watch.error``.
         """
+        self.has_begun = True
         key = project, queue
         watched = self._queues.get(key)
         if watched is None:
