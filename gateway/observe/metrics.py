@@ -226,6 +226,9 @@ def share(memory: Memory, worker: int) -> None:
     global _shared
     _shared = Shared(memory, worker)
     values.ValueClass = type("SharedValue", (Value,), {"shared": _shared})
+    for metric in _METRICS.values():
+        if not metric._labelnames:  # it has had a value of its own since it was imported
+            metric._metric_init()
     disable_created_metrics()  # when one of them began to count says nothing of all
     _show_fast_paths()  # now, while there is room: that there is none is counted here, too
 
