@@ -34,8 +34,8 @@ def fresh(make_options) -> Iterator[Gateway]:
 def test_message_that_is_posted_is_the_answer(fresh: Gateway, api: Api, queue: str, kind: str) -> None:
     waiting = [Waiter(api, queue, kind) for _ in range(3)]  # for a queue that does not exist
     until_waiting(fresh.url, 3)
-    posted = time.monotonic()
     sent = post(api, queue, 1, 2, 3)
+    posted = time.monotonic()
     found = [message["id"] for each in waiting for message in each.messages[:1]]
     assert max(each.ended_after(posted) for each in waiting) < SOON
     if kind == "list":
@@ -74,8 +74,8 @@ def test_list_waits_for_what_comes_after_its_marker(fresh: Gateway, api: Api, qu
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(api.get, href)
         until_waiting(fresh.url, 1)
-        posted = time.monotonic()
         post(api, queue, 3)
+        posted = time.monotonic()
         assert bodies(waiting.result().json()["messages"]) == [3]
         assert time.monotonic() - posted < SOON
 
@@ -137,8 +137,8 @@ def test_what_is_posted_to_a_subscribed_queue_is_the_answer(fresh: Gateway, api:
     assert answer.status_code == 201, answer.text
     waiting = Waiter(api, queue, "pop")
     until_waiting(fresh.url, 1)
-    posted = time.monotonic()
     post(api, source, 1)
+    posted = time.monotonic()
     assert bodies(waiting.messages) == [1]
     assert waiting.ended_after(posted) < SOON
 

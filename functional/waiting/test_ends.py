@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from functional.api.helpers import bodies, create, post
+from functional.api.helpers import bodies, create, messages_path, post
 from functional.brokers import Broker, make_broker
 from functional.deployments import beside, through
 from functional.http import Api
@@ -20,7 +20,8 @@ from functional.services.gateway import Gateway, Options, merge
 from functional.services.mongodb import MongoDB
 from functional.services.process import start_together
 from functional.wait import wait_until
-from functional.waiting.waiters import CALLS, SOON, WAIT, Waiter, until_waiting, waiting_at
+from functional.waiting.waiters import CALLS, SOON, WAIT, Waiter, until_waiting
+from gateway.core.queues.names import broker_name
 
 Start = Callable[..., Gateway]
 
@@ -111,6 +112,7 @@ def test_dependency_that_goes_away_is_503_for_all_who_wait(
     gateway = start_gateway(**options)
     api = Api(gateway.url)
     create(api, queue)
+    services[0].until_saved(broker_name(api.project, queue))
     waiting = [Waiter(api, queue, CALLS[each % 3]) for each in range(NUMBER)]
     until_waiting(gateway.url, NUMBER)
     service = services[number]
@@ -132,7 +134,8 @@ def test_dependency_that_goes_away_is_503_for_all_who_wait(
     if way == "kill":
         service.start()
     wait_until(lambda: api.get("/v2/ping").status_code == 204, 30, "the service to be back")
-    again = Waiter(api, queue, "pop")
-    wait_until(lambda: waiting_at(gateway.url) == 1 or again.is_answered, 30, "somebody who waits")
-    post(api, queue, 1)
-    assert bodies(again.messages) == [1]
+    message = {"messages": [{"body": 1}]}
+    wait_until(
+        lambda: api.post(messages_path(queue), json=message).status_code == 201, 60, "the queue to have a leader"
+    )
+    assert bodies(Waiter(api, queue, "pop").messages) == [1]
