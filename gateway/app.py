@@ -34,6 +34,7 @@ from gateway.notify.own_addresses import own_addresses
 from gateway.notify.settings import DeliverySettings
 from gateway.notify.tester import Tester
 from gateway.stream.loop import StreamLoop
+from gateway.stream.waiting import Waiting
 from gateway.web.browsers import allow_browsers
 from gateway.web.confirm_page import ConfirmPage
 from gateway.web.context import Service
@@ -55,8 +56,9 @@ class Gateway:
         self._core = make_core(conf, trusts)
         self._notifier: Notifier | None = None
         self._streams = StreamLoop()
+        self._waiting = Waiting(self._core, self._streams, conf.quota.waiting)
         try:
-            self.app = make_app(conf, self._core, trusts)
+            self.app = make_app(conf, self._core, trusts, self._waiting)
             tester = Tester(
                 self._core, DeliverySettings.from_options(conf),
                 partial(address_rules, conf, self._core.all_pools.records), trusts.token if trusts else None,
@@ -76,12 +78,14 @@ class Gateway:
 
     def drain(self) -> None:
         """See gateway.server.application.Application."""
+        self._waiting.drain()
 
     def close(self) -> None:
         """Close its connections to broker and side-store, once the deliveries under way have ended."""
         if self._notifier is not None:
             self._core.also_tend = None
             self._notifier.close()
+        self._waiting.close()
         self._streams.close()
         self._core.close()
 
@@ -146,9 +150,14 @@ def address_rules(conf: Any, read_pools: Callable[[], Iterable[PoolRecord]]) -> 
     )
 
 
-def make_app(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> App:
-    """The WSGI application for a configuration (oslo.config) and a core. Raises what is wrong with the former."""
-    service = make_service(conf, core, trusts)
+def make_app(
+    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, waiting: Waiting | None = None
+) -> App:
+    """The WSGI application for a configuration (oslo.config) and a core. Raises what is wrong with the former.
+
+    ``waiting``: for requests that wait for messages; without it they are answered at once.
+    """
+    service = make_service(conf, core, trusts, waiting)
     serving = Serving(service, AuditLog(conf.audit) if conf.audit.file else None)
     app = App("marconi", max_body(conf), serving, conf.wsgi.prefix, conf.wsgi.fast_dispatch)
     serving.add_operations(app)
@@ -158,12 +167,16 @@ def make_app(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> App
     for blueprint in installed_blueprints():
         app.register_blueprint(blueprint)
     allow_browsers(app, conf)
+    if waiting is not None:
+        waiting.application = app.wsgi_app
     app.monitor = App("marconi-metrics", 0, serving)
     serving.add_endpoints(app.monitor, [endpoint for endpoint in ENDPOINTS if not endpoint.api_only])
     return app
 
 
-def make_service(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> Service:
+def make_service(
+    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, waiting: Waiting | None = None
+) -> Service:
     """What the handlers work with. Raises what is wrong with the configuration."""
     auth = create_strategy(conf)
     core.confirmations.find_public_url = auth.find_public_url
@@ -183,6 +196,7 @@ def make_service(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) ->
         trusts=trusts,
         older=switched_on(conf.enable_deprecated_api_versions, conf.admin_mode),
         facts=Facts.from_options(conf),
+        places=waiting,
     )
 
 

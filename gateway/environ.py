@@ -23,6 +23,9 @@ SUSPEND = "marconi.suspend"
 #: Hands the connection over: see gateway.server.connection.ClientConnection.hand_over. Missing with other WSGI servers.
 HAND_OVER = "marconi.hand_over"
 
+#: What makes the answer to a request that was suspended and is resumed: see gateway.web.waiting.Places.
+RESUMED = "marconi.resumed"
+
 _AUTHORITY = re.compile(r"[a-z][a-z0-9+.-]*://[^/?]*", re.I)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.access.auth.base import AuthStrategy, Identity
 from gateway.access.policy import Policy
@@ -18,6 +18,9 @@ from gateway.web.facts import Facts
 from gateway.web.healthcheck import Healthcheck
 from gateway.web.operations import Operation
 from gateway.web.version import Version
+
+if TYPE_CHECKING:  # a waiting call is a call, which has a context
+    from gateway.web.waiting import Places
 
 T = TypeVar("T")
 
@@ -45,6 +48,8 @@ class Service:
     trusts: KeystoneTrusts | None = None
     older: Mapping[Version, tuple[Operation, ...]] = field(default_factory=dict)
     facts: Facts = Facts()
+    #: For those who wait for messages; None: nobody waits.
+    places: Places | None = None
 
 
 @dataclass(slots=True)

@@ -16,6 +16,10 @@ Answer = tuple[int, Any, dict[str, str]]
 PROJECT = "project"
 CLIENT = "client"
 
+#: What an operation does that may wait until there are messages: it takes them from others, or it only reads them.
+TAKING = "taking"
+READING = "reading"
+
 #: Types of query parameters. A list is separated by commas, or the parameter is repeated.
 STRING, INTEGER, BOOLEAN, LIST = "string", "integer", "boolean", "list"
 
@@ -101,6 +105,9 @@ class Operation:
 
     #: More methods that the home document shows for its relation.
     more_methods: tuple[str, ...] = ()
+
+    #: TAKING or READING if a client may wait until what the handler returns is true. The path has a ``queue_name``.
+    waits: str | None = None
 
     parameters: tuple[Parameter, ...] = ()
 

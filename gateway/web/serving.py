@@ -23,6 +23,7 @@ from gateway.web.context import Service
 from gateway.web.errors import answer
 from gateway.web.operations import Answer, Endpoint, Operation, by_route
 from gateway.web.router import App, Response, View
+from gateway.web.waiting import PREFER, WaitingCall, read_wait
 
 LOG = logging.getLogger(__name__)
 
@@ -65,7 +66,9 @@ class Serving:
         def run() -> Answer:
             raise error
 
-        return self._serve(request, "", run)
+        answered = self._serve(request, "", run)
+        assert answered is not None  # nosec B101  # for the type checker
+        return answered
 
     def record(
         self, environ: dict[str, Any], start_response: Callable[..., Any], route: str,
@@ -103,11 +106,12 @@ class Serving:
     def _view(self, route: str, operations: dict[str, Operation]) -> View:
         service = self._service
 
-        def view(request: Request, **names: str) -> Response:
+        def view(request: Request, **names: str) -> Response | None:
+            start = time.perf_counter()
             # A HEAD request without an operation of its own is a GET whose body is not sent.
             operation = operations[request.method if request.method in operations else "GET"]
 
-            def run() -> Answer:
+            def run() -> Answer | None:
                 call = admit(service, request, operation)
                 if "queue" in names:
                     check_queue_name(names["queue"])
@@ -116,23 +120,41 @@ class Serving:
                 if operation.parse is None:
                     value = operation.handler(call, **names)
                 else:
-                    value = operation.handler(call, **names, **operation.parse(call))
+                    values = operation.parse(call)
+                    if operation.waits is not None and ("wait" in call.args or PREFER in request.environ):
+                        wait = read_wait(call)
+                        if wait is not None and service.places is not None:
+                            return WaitingCall(
+                                call, operation, names, values, wait, service.places, start, again
+                            ).begin()
+                    value = operation.handler(call, **names, **values)
                 return operation.render(call, value, **names)
 
-            return self._serve(request, route, run, operation)
+            def again(waiting: WaitingCall) -> Response | None:
+                now = time.perf_counter()
+                return self._serve(
+                    request, route, lambda: waiting.again(now), operation, now - waiting.worked, waiting.request_id
+                )
+
+            return self._serve(request, route, run, operation, start)
 
         return view
 
     def _serve(
-        self, request: Request, route: str, run: Callable[[], Answer], operation: Operation | None = None
-    ) -> Response:
-        start = time.perf_counter()
-        request_id = new_request_id()
+        self, request: Request, route: str, run: Callable[[], Answer | None], operation: Operation | None = None,
+        start: float = 0.0, request_id: str = "",
+    ) -> Response | None:
+        """The answer; None if ``run`` has suspended the request. ``start``: when it began, 0 for now."""
+        start = start or time.perf_counter()
+        request_id = request_id or new_request_id()
         token = REQUEST_ID.set(request_id)
         try:
             failure = None
             try:
-                status, document, headers = run()
+                ran = run()
+                if ran is None:
+                    return None
+                status, document, headers = ran
                 data = document if isinstance(document, bytes) else b"" if document is None else orjson.dumps(document)
             except Exception as error:
                 failure = error

@@ -20,7 +20,7 @@ from gateway.api.v2 import (
     subscription_operations,
     topic_operations,
 )
-from gateway.web.operations import BOOLEAN, INTEGER, LIST, Operation, Parameter
+from gateway.web.operations import BOOLEAN, INTEGER, LIST, READING, TAKING, Operation, Parameter
 
 #: Tags, and what parameters that are none of its own mean to the list of queues.
 SERVICE, QUEUES, MESSAGES, CLAIMS = "Service", "Queues", "Messages", "Claims"
@@ -119,11 +119,13 @@ OPERATIONS: tuple[Operation, ...] = (
         id="list_messages", tag=MESSAGES, replies=schemas.messages.LISTED_MESSAGES, page="max_messages_per_page",
         summary="List messages, or read several by their ids.",
         description="a page of messages: `limit`, `marker`, `echo`, `include_claimed`, `include_delayed`; or those of"
-                    " `ids`",
+                    " `ids`. `wait=<seconds>` waits for a page that is not empty",
         parameters=(
             Parameter("marker"), Parameter("limit", INTEGER), Parameter("echo", BOOLEAN),
             Parameter("include_claimed", BOOLEAN), Parameter("include_delayed", BOOLEAN), Parameter("ids", LIST),
+            Parameter("wait", INTEGER),
         ),
+        waits=READING,
         parse=parse.messages_or_page, handler=messages.list_, render=render.message_list,
     ),
     _writes(
@@ -141,8 +143,12 @@ OPERATIONS: tuple[Operation, ...] = (
         id="delete_or_pop_messages", tag=MESSAGES, replies=schemas.messages.DELETED_OR_POPPED,
         page="max_messages_per_claim_or_pop",
         summary="Delete several messages by their ids, or pop.",
-        description="deletes `ids` (with `claim_ids`, those they hold), or takes out the oldest with `pop=<n>`",
-        parameters=(Parameter("ids", LIST), Parameter("claim_ids", LIST), Parameter("pop", INTEGER)),
+        description="deletes `ids` (with `claim_ids`, those they hold), or takes out the oldest with `pop=<n>`, and"
+                    " waits for them with `wait=<seconds>`",
+        parameters=(
+            Parameter("ids", LIST), Parameter("claim_ids", LIST), Parameter("pop", INTEGER), Parameter("wait", INTEGER),
+        ),
+        waits=TAKING,
         parse=parse.ids_or_pop, handler=messages.delete_many, render=render.deleted_or_popped,
     ),
     _reads(
@@ -172,8 +178,10 @@ OPERATIONS: tuple[Operation, ...] = (
         id="claim_messages", tag=CLAIMS, body=schemas.messages.NEW_CLAIM, replies=schemas.messages.CLAIMED,
         page="max_messages_per_claim_or_pop",
         summary="Claim messages.",
-        description="201: claims up to `limit` messages for `ttl` seconds; 204 when there is nothing",
-        parameters=(Parameter("limit", INTEGER),),
+        description="201: claims up to `limit` messages for `ttl` seconds; 204 when there is nothing, also after"
+                    " `wait=<seconds>`",
+        parameters=(Parameter("limit", INTEGER), Parameter("wait", INTEGER)),
+        waits=TAKING,
         parse=parse.claim, handler=claims.post, render=render.claimed,
     ),
     _writes(

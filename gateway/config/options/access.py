@@ -77,6 +77,11 @@ QUOTA_OPTS = (
              " 0: no limit.",
     ),
     cfg.IntOpt(
+        "waiting", default=0, min=0,
+        help="Number of requests of one project that may wait for messages at a time in one worker process. Further"
+             " ones are answered 429. 0: no limit but that of the process.",
+    ),
+    cfg.IntOpt(
         "subscriptions", default=0, min=0,
         help="Number of subscriptions that one project may have, counted over all gateways. Creating more is answered"
              " 403. 0: no limit.",
