@@ -77,7 +77,8 @@ def admit(service: Service, request: Request, operation: Operation) -> Call:
     if CLIENT in operation.needs or (version.uuids_only and "HTTP_CLIENT_ID" in environ):
         client = _client(service, environ, version)
     call = Call(service, project, client, identity, request, version)
-    if rule is not None and not call.allows(rule):
+    binds = version.rules_for_anybody or identity.user is not None
+    if rule is not None and binds and not call.allows(rule):
         raise Forbidden(f"Your roles don't allow this ({rule})")
     if service.request_rate is not None:
         service.request_rate.take(call.project)
