@@ -32,6 +32,7 @@ from gateway.notify.notifier import Notifier
 from gateway.notify.own_addresses import own_addresses
 from gateway.notify.settings import DeliverySettings
 from gateway.notify.tester import Tester
+from gateway.stream.feeds import Feeds
 from gateway.stream.loop import StreamLoop
 from gateway.web.browsers import allow_browsers
 from gateway.web.confirm_page import ConfirmPage
@@ -144,9 +145,9 @@ def address_rules(conf: Any, read_pools: Callable[[], Iterable[PoolRecord]]) -> 
     )
 
 
-def make_app(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> App:
+def make_app(conf: Any, core: Core, trusts: KeystoneTrusts | None = None, feeds: Feeds | None = None) -> App:
     """The WSGI application for a configuration (oslo.config) and a core. Raises what is wrong with the former."""
-    service = make_service(conf, core, trusts)
+    service = make_service(conf, core, trusts, feeds)
     serving = Serving(service, AuditLog(conf.audit) if conf.audit.file else None)
     app = App("marconi", max_body(conf), serving, conf.wsgi.prefix, conf.wsgi.fast_dispatch)
     serving.add_operations(app)
@@ -161,7 +162,9 @@ def make_app(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> App
     return app
 
 
-def make_service(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> Service:
+def make_service(
+    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, feeds: Feeds | None = None
+) -> Service:
     """What the handlers work with. Raises what is wrong with the configuration."""
     auth = create_strategy(conf)
     core.confirmations.find_public_url = auth.find_public_url
@@ -179,6 +182,7 @@ def make_service(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) ->
         request_rate=_rate(conf.quota.requests_per_second, "requests"),
         byte_rate=_rate(conf.quota.bytes_per_second, "bytes"),
         trusts=trusts,
+        feeds=feeds,
     )
 
 

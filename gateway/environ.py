@@ -20,6 +20,12 @@ SUSPEND = "marconi.suspend"
 #: Hands the connection over: see gateway.server.connection.ClientConnection.hand_over. Missing with other WSGI servers.
 HAND_OVER = "marconi.hand_over"
 
+#: Headers that are added to any answer to the request, as a list of pairs; missing if there are none.
+ADDED_HEADERS = "marconi.added_headers"
+
+#: Set once the connection is to be handed over: the application gives no answer.
+HANDED_OVER = "marconi.handed_over"
+
 _AUTHORITY = re.compile(r"[a-z][a-z0-9+.-]*://[^/?]*", re.I)
 
 

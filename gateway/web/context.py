@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from gateway.access.auth.base import AuthStrategy, Identity
 from gateway.access.policy import Policy
@@ -18,6 +18,16 @@ from gateway.web.healthcheck import Healthcheck
 from gateway.web.operations import Operation
 
 T = TypeVar("T")
+
+
+class Feeds(Protocol):
+    """Opens live feeds."""
+
+    def open(self, call: Any, queue: str, head: list[tuple[str, str]], **values: Any) -> None:
+        """Hand the connection of a Call over to a feed of a queue, whose answer has the headers ``head``.
+
+        ``values`` are those of Operation.feed. Raises CoreError if there is none: then that is to be answered.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,7 @@ class Service:
     request_rate: RateLimit | None
     byte_rate: RateLimit | None
     trusts: KeystoneTrusts | None = None
+    feeds: Feeds | None = None
 
 
 @dataclass(slots=True)

@@ -22,8 +22,9 @@ LONGEST_CACHED = 256
 #: Status, body and headers as they are sent.
 Response = tuple[int, bytes, list[tuple[str, str]]]
 
-#: Gets the request, and the route's variables by name.
-View = Callable[..., Response]
+#: Gets the request, and the route's variables by name. None: the request gets no answer, as its connection is handed
+#: over.
+View = Callable[..., Response | None]
 
 #: Status lines by status.
 _LINES = {status: f"{status} {phrase.upper()}" for status, phrase in HTTP_STATUS_CODES.items()}
@@ -118,7 +119,10 @@ class App(flask.Flask):
                 return self._serving.record(environ, start_response, route, self._through_flask)
             if not self._fast:
                 return self._through_flask(environ, start_response)
-            status, data, headers = view(request, **names)
+            response = view(request, **names)
+            if response is None:
+                return ()
+            status, data, headers = response
         if status not in _BODILESS:
             headers.append(("Content-Length", str(len(data))))
         start_response(_LINES[status], headers)
@@ -146,7 +150,8 @@ def _for_flask(view: View) -> Callable[..., flask.Response]:
     """A view as Flask calls it."""
 
     def flask_view(**names: str) -> flask.Response:
-        status, data, headers = view(flask.request, **names)
+        # The server drops what Flask makes of none.
+        status, data, headers = view(flask.request, **names) or (200, b"", [])
         response = flask.Response(data, status)
         response.headers.clear()  # Flask's own Content-Type
         response.headers.extend(headers)

@@ -26,7 +26,8 @@ from gateway.core.errors import CoreError, InvalidInput
 from gateway.core.queues.metadata import MetadataRules
 from gateway.core.queues.names import broker_name, queue_key
 from gateway.web import body, query
-from gateway.web.admission import accepts_json, admit, check_queue_name
+from gateway.web.accept import accepted
+from gateway.web.admission import admit, check_queue_name
 from gateway.web.context import Service
 from gateway.web.errors import answer
 from tests.fuzz.fuzzing import deep, fuzzed, headers, json_texts, near, parsed, texts, unicode_texts
@@ -133,21 +134,22 @@ def test_a_project_with_an_odd_space_is_not_the_one_without(space: str) -> None:
 
 
 def test_long_headers_are_not_remembered() -> None:
-    from gateway.web import admission
+    from gateway.web import accept, admission
 
     admission.client_id.cache_clear()
-    admission._accepts_json.cache_clear()
+    accept._read_cached.cache_clear()
     environ = {**EnvironBuilder().get_environ(), "HTTP_X_PROJECT_ID": "p"}
     with pytest.raises(InvalidInput):
         long = {"HTTP_ACCEPT": "*/*" + " " * 60_000, "HTTP_CLIENT_ID": "0" * 60_000}
         admit(service(), Request({**environ, **long}), HOME)
-    assert admission.client_id.cache_info().currsize == admission._accepts_json.cache_info().currsize == 0
+    assert admission.client_id.cache_info().currsize == accept._read_cached.cache_info().currsize == 0
 
 
 @fuzzed
 @given(headers | st.sampled_from(["," * 60_000, ";" * 60_000, "q=0" * 20_000, "*/*;" + "q =" * 20_000]))
 def test_any_accept_header_is_understood(text: str) -> None:
-    assert accepts_json(text) in (True, False)
+    admits_json, names_feed, both = accepted(text)
+    assert not both or (admits_json and names_feed)
 
 
 @fuzzed

@@ -17,12 +17,16 @@ IMPLIED = {"admin": ("member", "reader"), "member": ("reader",)}
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is calling. ``project`` is empty when the credentials are for none; ``token``: of Keystone, if any."""
+    """Who is calling. ``project`` is empty when the credentials are for none; ``token``: of Keystone, if any.
+
+    ``expires``: when the credentials end, in seconds since 1970; None if that is not known, or never.
+    """
 
     project: str
     user: str | None = None
     roles: tuple[str, ...] = ()
     token: str = field(default="", repr=False, compare=False)
+    expires: float | None = field(default=None, compare=False)
 
 
 def with_implied(names: Iterable[str]) -> tuple[str, ...]:

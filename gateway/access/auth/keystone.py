@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
+from datetime import datetime
 from typing import Any
 
 from cachetools import TTLCache
@@ -50,6 +51,9 @@ CATALOGUE_FOR = 60.0
 
 #: Where auth_token finds the cache for tokens, and leaves who is calling, in the WSGI environment.
 CACHE, IDENTITY = "marconi.token_cache", "marconi.identity"
+
+#: Where auth_token leaves what Keystone has said of the token (keystonemiddleware's documentation).
+TOKEN_INFO = "keystone.token_info"  # nosec B105
 
 
 class KeystoneAuth(AuthStrategy):
@@ -193,6 +197,15 @@ def _take_identity(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         environ.get("HTTP_X_USER_ID"),
         tuple(sorted(role.lower() for role in roles if role)),
         environ.get("HTTP_X_AUTH_TOKEN", ""),
+        _expiry(environ.get(TOKEN_INFO)),
     )
     start_response("204 No Content", [])
     return []
+
+
+def _expiry(info: Any) -> float | None:
+    """When a token expires, in seconds since 1970, by what Keystone's API v3 says of it; None if it does not say."""
+    try:
+        return datetime.fromisoformat(info["token"]["expires_at"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return None

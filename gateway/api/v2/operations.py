@@ -102,12 +102,12 @@ OPERATIONS: tuple[Operation, ...] = (
         name="messages:get_all", method="GET", path=_MESSAGES, relation="rel/messages",
         summary="List messages, or read several by their ids.",
         description="a page of messages: `limit`, `marker`, `echo`, `include_claimed`, `include_delayed`; or those of"
-                    " `ids`",
+                    " `ids`; with `Accept: text/event-stream` a [live feed](feeds.md)",
         parameters=(
             Parameter("marker"), Parameter("limit", INTEGER), Parameter("echo", BOOLEAN),
             Parameter("include_claimed", BOOLEAN), Parameter("include_delayed", BOOLEAN), Parameter("ids", LIST),
         ),
-        parse=parse.messages_or_page, handler=messages.list_, render=render.message_list,
+        parse=parse.messages_or_page, handler=messages.list_, render=render.message_list, feed=parse.message_feed,
     ),
     _writes(
         name="messages:create", method="POST", path=_MESSAGES, relation="rel/post_messages", body=True,
