@@ -56,7 +56,10 @@ class Claims:
 
     def release(self, info: QueueInfo, claim_id: str) -> bool:
         """Free a claim's messages; False when there is no such claim."""
-        return info.pool.store.landed.release_claim(info.key, claim_id) > 0
+        released = info.pool.store.landed.release_claim(info.key, claim_id)
+        if released:
+            info.pool.arrivals.tell(info.project, info.name, released)
+        return released > 0
 
     def check(self, ttl: int | None, grace: int | None) -> tuple[int, int]:
         """Ttl and grace (seconds) with their defaults. Raises InvalidInput when one is out of range."""
