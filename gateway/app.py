@@ -32,8 +32,9 @@ from gateway.notify.notifier import Notifier
 from gateway.notify.own_addresses import own_addresses
 from gateway.notify.settings import DeliverySettings
 from gateway.notify.tester import Tester
-from gateway.stream.feeds import Feeds
+from gateway.stream.feeds import Feeds, FeedSettings
 from gateway.stream.loop import StreamLoop
+from gateway.stream.watches import Watches
 from gateway.web.browsers import allow_browsers
 from gateway.web.confirm_page import ConfirmPage
 from gateway.web.context import Service
@@ -54,8 +55,12 @@ class Gateway:
         self._core = make_core(conf, trusts)
         self._notifier: Notifier | None = None
         self._streams = StreamLoop()
+        self._feeds = Feeds(
+            self._streams, Watches(self._core, self._streams), self._core, FeedSettings.from_options(conf),
+            conf.enable_checksum,
+        )
         try:
-            self.app = make_app(conf, self._core, trusts)
+            self.app = make_app(conf, self._core, trusts, self._feeds)
             tester = Tester(
                 self._core, DeliverySettings.from_options(conf),
                 partial(address_rules, conf, self._core.all_pools.records), trusts.token if trusts else None,
@@ -75,12 +80,14 @@ class Gateway:
 
     def drain(self) -> None:
         """See gateway.server.application.Application."""
+        self._feeds.drain()
 
     def close(self) -> None:
         """Close its connections to broker and side-store, once the deliveries under way have ended."""
         if self._notifier is not None:
             self._core.also_tend = None
             self._notifier.close()
+        self._feeds.close()
         self._streams.close()
         self._core.close()
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from bridges.errors import BridgeUnavailable
+from functional.feed_client import PATIENCE, FeedClient
 from gateway.access.signing import EXPIRES, sign
 from gateway.app import make_app
 from gateway.core.core import Core
@@ -26,7 +27,6 @@ from gateway.stream import reader as reader_module
 from gateway.stream.feeds import Feeds, FeedSettings
 from gateway.stream.loop import StreamLoop
 from gateway.web.errors import json_error
-from tests.feed_client import PATIENCE, FeedClient
 from tests.test_server import wsgi_options
 
 PATH = "/v2/queues/queue/messages"

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from gateway.api.v2.render import path_of
 from gateway.core.core import Core
@@ -16,7 +16,8 @@ from gateway.stream.feed import DRAINING, SLOW, TOO_MUCH, UNAVAILABLE, Feed
 from gateway.stream.lanes import Lanes
 from gateway.stream.loop import StreamLoop
 from gateway.stream.page import Page
-from gateway.stream.reader import Reader, Watch
+from gateway.stream.reader import Reader
+from gateway.stream.watches import Watches
 from gateway.stream.wheel import Wheel
 from gateway.web.call import Call
 from gateway.web.errors import Unready
@@ -54,13 +55,6 @@ class FeedSettings:
     def from_options(cls, conf: Any) -> FeedSettings:
         """As configured."""
         return cls(conf.stream.keep_alive, conf.stream.max_feed_seconds, conf.wsgi.client_timeout)
-
-
-class Watches(Protocol):
-    """Tells of messages, see gateway.stream.watches."""
-
-    def watch(self, project: str, queue: str, woken: Callable[[], None], *, consumes: bool) -> Watch:
-        """Have ``woken`` called when messages may be had."""
 
 
 class Feeds:

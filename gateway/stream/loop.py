@@ -35,8 +35,12 @@ class StreamLoop:
         self._is_closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def call(self, function: Callable[..., Any], *args: Any) -> bool:
-        """Have the loop call a function soon; any thread may ask. False, and nothing happens, once it is closed."""
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Have the loop call a function soon; any thread may ask. Nothing happens once the loop is closed."""
+        self._asked(function, *args)
+
+    def _asked(self, function: Callable[..., Any], *args: Any) -> bool:
+        """See call; False if the loop is closed."""
         with self._lock:
             loop = self._started()
             if loop is not None:
@@ -49,7 +53,7 @@ class StreamLoop:
         ``closed`` is called if the connection could not be taken, or else has to be called by the protocol when it is
         lost.
         """
-        if not self.call(self._take, make_protocol, sock, ahead, closed):
+        if not self._asked(self._take, make_protocol, sock, ahead, closed):
             sock.close()
             closed()
 

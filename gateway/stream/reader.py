@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from gateway.core.errors import Busy, CoreError
 from gateway.stream.feed import DELETED, REFUSED, UNAVAILABLE, Feed
 from gateway.stream.lanes import Lanes
 from gateway.stream.page import Page
+from gateway.stream.watches import Watch
 from gateway.web.errors import answer
 
 if TYPE_CHECKING:  # each knows the other
@@ -25,16 +26,6 @@ PAUSES = 0.1, 1.0
 
 #: Reads a page after a position: the page, and the name of the pool that it is from. Blocks. Raises what calls raise.
 Read = Callable[["FeedKey", int], tuple[Page, str]]
-
-
-class Watch(Protocol):
-    """See gateway.stream.watches."""
-
-    def looked(self, found: bool) -> None:
-        """Say what came of having been woken."""
-
-    def close(self) -> None:
-        """Be told no more."""
 
 
 class Reader:

@@ -23,10 +23,13 @@ T = TypeVar("T")
 class Feeds(Protocol):
     """Opens live feeds."""
 
-    def open(self, call: Any, queue: str, head: list[tuple[str, str]], **values: Any) -> None:
+    def open(
+        self, call: Any, queue: str, head: list[tuple[str, str]], *, marker: str | None, limit: int, echo: bool,
+        claimed: bool, delayed: bool,
+    ) -> None:
         """Hand the connection of a Call over to a feed of a queue, whose answer has the headers ``head``.
 
-        ``values`` are those of Operation.feed. Raises CoreError if there is none: then that is to be answered.
+        It begins after ``marker`` and reads pages of ``limit`` messages. If there is none it raises what to answer.
         """
 
 

@@ -130,7 +130,7 @@ class Serving:
         if feeds is None or operation.feed is None or HAND_OVER not in environ:
             raise NotAcceptable(f"This server has no live feeds; only {JSON} is served")
         head = [*GUARDS, (REQUEST_ID_HEADER, REQUEST_ID.get()), *environ.get(ADDED_HEADERS, ())]
-        feeds.open(call, **names, head=head, **operation.feed(call))
+        feeds.open(call, names["queue"], head, **operation.feed(call))
         return 200, None, {}
 
     def _serve(

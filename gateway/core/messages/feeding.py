@@ -12,8 +12,8 @@ from gateway.core.queues.directory import Directory
 from gateway.core.queues.info import QueueInfo, Reads
 from storage.model import TAG_BITS, Message
 
-#: Milliseconds by which a marker may be ahead of the side-store's time, as clocks of gateways differ a little.
-AHEAD = 60_000
+#: Milliseconds by which a marker may be ahead of the time: clocks of machines are set back now and then.
+AHEAD = 86_400_000
 
 
 class FedPage(NamedTuple):

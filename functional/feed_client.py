@@ -36,10 +36,11 @@ class FeedClient:
     headers: dict[str, str] = field(default_factory=dict)
     method: str = "GET"
     buffer: int | None = None
+    timeout: float = PATIENCE
 
     def __post_init__(self) -> None:
         self.socket = socket.socket()
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(self.timeout)
         if self.buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer)
         self.socket.connect(("127.0.0.1", self.port))
@@ -75,17 +76,26 @@ class FeedClient:
 
     def next(self) -> Event:
         """The next event that has data. Raises EOFError at the end, TimeoutError when none comes."""
-        event, deadline = Event(), time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.timeout
+        while True:
+            event = self.next_or_comment()
+            if event is not None:
+                return event
+            if time.monotonic() > deadline:
+                raise TimeoutError("no event")
+
+    def next_or_comment(self) -> Event | None:
+        """The next event that has data, or None for a comment in front of it."""
+        event = Event()
         while True:
             while b"\n" not in self._rest:
-                if time.monotonic() > deadline:
-                    raise TimeoutError("no event")
                 self._read()
             raw, _, self._rest = self._rest.partition(b"\n")
             line = raw.decode()
             if line.startswith(":"):
                 self.comments += 1
-            elif line:
+                return None
+            if line:
                 name, _, value = line.partition(":")
                 value = value.removeprefix(" ")
                 if name == "event":
@@ -117,7 +127,7 @@ class FeedClient:
         except TimeoutError:
             return True
         finally:
-            self.socket.settimeout(PATIENCE)
+            self.socket.settimeout(self.timeout)
         return False
 
     def close(self) -> None:
