@@ -84,9 +84,7 @@ class Feeds:
     ) -> None:
         """See gateway.web.context.Feeds. Raises InvalidInput, Unready, and what reading raises."""
         start = self._core.messages.feed_start(call.project, queue, marker, call.now())
-        seconds = self.settings.longest
-        if call.identity.expires is not None:
-            seconds = min(seconds, call.identity.expires - time.time())
+        seconds = min(self.settings.longest, call.identity.expires - time.time())
         key = FeedKey(call.project, queue, path_of(call, queue), limit, claimed, delayed)
         not_from, ends_at = None if echo else call.client, time.monotonic() + seconds
         self._is_used = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,14 +20,14 @@ IMPLIED = {"admin": ("member", "reader"), "member": ("reader",)}
 class Identity:
     """Who is calling. ``project`` is empty when the credentials are for none; ``token``: of Keystone, if any.
 
-    ``expires``: when the credentials end, in seconds since 1970; None if that is not known, or never.
+    ``expires``: when the credentials end, in seconds since the epoch.
     """
 
     project: str
     user: str | None = None
     roles: tuple[str, ...] = ()
     token: str = field(default="", repr=False, compare=False)
-    expires: float | None = field(default=None, compare=False)
+    expires: float = field(default=math.inf, repr=False, compare=False)
 
 
 def with_implied(names: Iterable[str]) -> tuple[str, ...]:

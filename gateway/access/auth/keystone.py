@@ -52,7 +52,7 @@ CATALOGUE_FOR = 60.0
 #: Where auth_token finds the cache for tokens, and leaves who is calling, in the WSGI environment.
 CACHE, IDENTITY = "marconi.token_cache", "marconi.identity"
 
-#: Where auth_token leaves what Keystone has said of the token (keystonemiddleware's documentation).
+#: Where auth_token leaves what Keystone says about the token.
 TOKEN_INFO = "keystone.token_info"  # nosec B105
 
 
@@ -189,6 +189,14 @@ class TokenCache:
                 self._tokens[key] = value
 
 
+def _expiry(info: Any) -> float:
+    """When a token ends (seconds since the epoch), by what auth_token has found out about it."""
+    try:
+        return datetime.fromisoformat(info["token"]["expires_at"]).timestamp()
+    except (LookupError, TypeError, ValueError):
+        return math.inf
+
+
 def _take_identity(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """The application behind the filter: what the filter says of the caller goes into the environment."""
     roles = environ.get("HTTP_X_ROLES", "").split(",")
@@ -201,11 +209,3 @@ def _take_identity(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     )
     start_response("204 No Content", [])
     return []
-
-
-def _expiry(info: Any) -> float | None:
-    """When a token expires, in seconds since 1970, by what Keystone's API v3 says of it; None if it does not say."""
-    try:
-        return datetime.fromisoformat(info["token"]["expires_at"]).timestamp()
-    except (KeyError, TypeError, ValueError):
-        return None
