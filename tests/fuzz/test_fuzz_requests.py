@@ -3,6 +3,7 @@
 import json
 import math
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import orjson
 import pytest
@@ -30,6 +31,7 @@ from gateway.web.accept import accepted
 from gateway.web.admission import admit, check_queue_name
 from gateway.web.context import Service
 from gateway.web.errors import answer
+from gateway.web.signed_query import HEADERS
 from tests.fuzz.fuzzing import deep, fuzzed, headers, json_texts, near, parsed, texts, unicode_texts
 
 RULES = MetadataRules(Limits(), can_encrypt=True, parse_bridging=parse)
@@ -89,6 +91,7 @@ POLICY = Policy(load(config_files=[]), list_rules())
 
 #: An operation with a rule, and one without.
 LIST = next(operation for operation in OPERATIONS if operation.name == "queues:get_all")
+MESSAGES = next(operation for operation in OPERATIONS if operation.feed is not None)
 HOME = next(operation for operation in OPERATIONS if operation.rule is None)
 
 
@@ -123,6 +126,20 @@ def test_headers_are_admitted_or_refused(environ: dict[str, str], uuid_safe: boo
     assert call.project.isascii() and call.project.isprintable() and 1 <= len(call.project) <= 256
     assert call.client.isprintable() and len(call.client) <= 36
     assert "HTTP_URL_SIGNATURE" not in environ
+
+
+@fuzzed
+@given(st.dictionaries(st.sampled_from([*HEADERS]), texts), texts)
+def test_query_is_signed_or_refused(parameters: dict[str, str], more: str) -> None:
+    query = urlencode({name: text.encode("utf-8", "replace") for name, text in parameters.items()})
+    environ = {**EnvironBuilder().get_environ(), "QUERY_STRING": f"{query}&{quote(more.encode('utf-8', 'replace'))}"}
+    request = Request({**environ, "HTTP_CLIENT_ID": "0" * 32, "HTTP_X_PROJECT_ID": "p"})
+    try:
+        call = admit(service(), request, MESSAGES)
+    except CoreError as error:
+        assert answer(error)[0] in (400, 404)
+        return
+    assert call.project == "p" and "url_signature" not in parameters
 
 
 @pytest.mark.parametrize("space", ["\x0b", "\x0c", "\x1c", "\x85", "\xa0"])
