@@ -67,6 +67,7 @@ setup(
             "requests>=2.31",
             "schemathesis>=4.8,<4.40",  # sends what the document allows and forbids
             "standardwebhooks>=1.0",  # what receivers verify signatures with
+            "websockets>=15,<18",  # drives Chromium
         ],
         "bench": ["psutil>=5.9"],  # reads CPU times
         "lint": ["bandit>=1.8", "mypy>=1.10", "pytest>=8", "ruff>=0.6"],  # pytest is what the suites of drivers import

@@ -33,11 +33,14 @@ from functional.services.redis import Redis
 pytest.register_assert_rewrite("storage.suite")
 
 #: Modules whose tests load the machine, or count seconds so closely that no other test may run beside them.
-ALONE = ("migration/test_run", "notify/test_faults", "overload/", "pools/test_paused", "rules/test_rule_4")
+ALONE = (
+    "feeds/test_rude_feeds", "migration/test_run", "notify/test_faults", "overload/", "pools/test_paused",
+    "rules/test_rule_4",
+)
 
 #: Modules whose tests start many processes: three workers side by side are enough.
 PAIRED = (
-    "faults/", "identity/", "migration/test_moves", "outages/", "rules/test_rule_7", "test_bench.py",
+    "faults/", "feeds/", "identity/", "migration/test_moves", "outages/", "rules/test_rule_7", "test_bench.py",
     "test_load_scripts.py", "test_process.py",
 )
 

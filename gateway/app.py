@@ -33,6 +33,7 @@ from gateway.notify.notifier import Notifier
 from gateway.notify.own_addresses import own_addresses
 from gateway.notify.settings import DeliverySettings
 from gateway.notify.tester import Tester
+from gateway.stream.feeds import Feeds, FeedSettings
 from gateway.stream.loop import StreamLoop
 from gateway.stream.waiting import Waiting
 from gateway.web.browsers import allow_browsers
@@ -57,8 +58,11 @@ class Gateway:
         self._notifier: Notifier | None = None
         self._streams = StreamLoop()
         self._waiting = Waiting(self._core, self._streams, conf.quota.waiting)
+        self._feeds = Feeds(
+            self._streams, self._waiting.watches, self._core, FeedSettings.from_options(conf), conf.enable_checksum
+        )
         try:
-            self.app = make_app(conf, self._core, trusts, self._waiting)
+            self.app = make_app(conf, self._core, trusts, self._waiting, self._feeds)
             tester = Tester(
                 self._core, DeliverySettings.from_options(conf),
                 partial(address_rules, conf, self._core.all_pools.records), trusts.token if trusts else None,
@@ -79,6 +83,7 @@ class Gateway:
     def drain(self) -> None:
         """See gateway.server.application.Application."""
         self._waiting.drain()
+        self._feeds.drain()
 
     def close(self) -> None:
         """Close its connections to broker and side-store, once the deliveries under way have ended."""
@@ -86,6 +91,7 @@ class Gateway:
             self._core.also_tend = None
             self._notifier.close()
         self._waiting.close()
+        self._feeds.close()
         self._streams.close()
         self._core.close()
 
@@ -151,13 +157,15 @@ def address_rules(conf: Any, read_pools: Callable[[], Iterable[PoolRecord]]) -> 
 
 
 def make_app(
-    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, waiting: Waiting | None = None
+    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, waiting: Waiting | None = None,
+    feeds: Feeds | None = None,
 ) -> App:
     """The WSGI application for a configuration (oslo.config) and a core. Raises what is wrong with the former.
 
-    ``waiting``: for requests that wait for messages; without it they are answered at once.
+    ``waiting``: for requests that wait for messages; without it they are answered at once. ``feeds``: for live feeds;
+    without it they are refused.
     """
-    service = make_service(conf, core, trusts, waiting)
+    service = make_service(conf, core, trusts, waiting, feeds)
     serving = Serving(service, AuditLog(conf.audit) if conf.audit.file else None)
     app = App("marconi", max_body(conf), serving, conf.wsgi.prefix, conf.wsgi.fast_dispatch)
     serving.add_operations(app)
@@ -175,7 +183,8 @@ def make_app(
 
 
 def make_service(
-    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, waiting: Waiting | None = None
+    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, waiting: Waiting | None = None,
+    feeds: Feeds | None = None,
 ) -> Service:
     """What the handlers work with. Raises what is wrong with the configuration."""
     auth = create_strategy(conf)
@@ -197,6 +206,7 @@ def make_service(
         older=switched_on(conf.enable_deprecated_api_versions, conf.admin_mode),
         facts=Facts.from_options(conf),
         places=waiting,
+        feeds=feeds,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,12 +18,16 @@ IMPLIED = {"admin": ("member", "reader"), "member": ("reader",)}
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is calling. ``project`` is empty when the credentials are for none; ``token``: of Keystone, if any."""
+    """Who is calling. ``project`` is empty when the credentials are for none; ``token``: of Keystone, if any.
+
+    ``expires``: when the credentials end, in seconds since the epoch.
+    """
 
     project: str
     user: str | None = None
     roles: tuple[str, ...] = ()
     token: str = field(default="", repr=False, compare=False)
+    expires: float = field(default=math.inf, repr=False, compare=False)
 
 
 def with_implied(names: Iterable[str]) -> tuple[str, ...]:
