@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md, the list in docs/api.md and the samples in etc/. Run `python docs/generate.py`."""
+"""Writes docs/configuration.md, lists in docs/api.md and docs/websocket.md, and samples in etc/. Run `python docs/generate.py`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from gateway.api.endpoints import ENDPOINTS
 from gateway.api.v2.operations import OPERATIONS
 from gateway.app import list_rules
 from gateway.config.options import list_opts
+from gateway.stream.websocket.actions import ACTIONS
+from gateway.stream.websocket.actions.fields import Field
 
 ROOT = Path(__file__).parents[1]
 
@@ -137,11 +139,16 @@ BEGIN, END = "<!-- operations: written by `make docs` -->\n", "<!-- end of opera
 
 def api() -> str:
     """docs/api.md: what is written by hand, with the list of operations as it is now."""
-    before, _, rest = (ROOT / "docs/api.md").read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError("docs/api.md has no place for the operations")
-    return "".join((before, BEGIN, "\n", *_api_lines(), "\n", END, after))
+    return _with_list("docs/api.md", BEGIN, END, _api_lines())
+
+
+def _with_list(path: str, begin: str, end: str, lines: Iterator[str]) -> str:
+    """A page with these lines between two others."""
+    before, _, rest = (ROOT / path).read_text(encoding="utf-8").partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"{path} has no place for the list")
+    return "".join((before, begin, "\n", *lines, "\n", end, after))
 
 
 def _api_lines() -> Iterator[str]:
@@ -150,10 +157,30 @@ def _api_lines() -> Iterator[str]:
         yield f"| `{call.method}` | `{call.route}` | {call.description} |\n"
 
 
+#: The list of actions stands between these two lines of docs/websocket.md.
+BEGIN_ACTIONS, END_ACTIONS = "<!-- actions: written by `make docs` -->\n", "<!-- end of actions -->\n"
+
+
+def websocket() -> str:
+    """docs/websocket.md: what is written by hand, with the list of actions as it is now."""
+    return _with_list("docs/websocket.md", BEGIN_ACTIONS, END_ACTIONS, _action_lines())
+
+
+def _action_lines() -> Iterator[str]:
+    yield "| action | body | | rule |\n| --- | --- | --- | --- |\n"
+    for action in ACTIONS.values():
+        rule = f"`{action.operation.rule}`" if action.operation.rule else ""
+        yield f"| `{action.name}` | {', '.join(map(_field, action.fields))} | {action.summary} | {rule} |\n"
+
+
+def _field(field: Field) -> str:
+    return f"**`{field.name}`**" if field.required else f"`{field.name}`"
+
+
 #: The function that writes each file.
 FILES = {
-    "docs/api.md": api, "docs/configuration.md": page, "etc/marconi.conf.sample": sample,
-    "etc/policy.yaml.sample": policy,
+    "docs/api.md": api, "docs/configuration.md": page, "docs/websocket.md": websocket,
+    "etc/marconi.conf.sample": sample, "etc/policy.yaml.sample": policy,
 }
 
 

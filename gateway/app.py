@@ -33,6 +33,11 @@ from gateway.notify.own_addresses import own_addresses
 from gateway.notify.settings import DeliverySettings
 from gateway.notify.tester import Tester
 from gateway.stream.loop import StreamLoop
+from gateway.stream.websocket.handshake import Door
+from gateway.stream.websocket.hub import Hub
+from gateway.stream.websocket.pushes import Pushes
+from gateway.stream.websocket.requests import ROUTE, Requests
+from gateway.stream.websocket.settings import WebSocketSettings
 from gateway.web.browsers import allow_browsers
 from gateway.web.confirm_page import ConfirmPage
 from gateway.web.context import Service
@@ -52,9 +57,13 @@ class Gateway:
         trusts = create_trusts(conf)
         self._core = make_core(conf, trusts)
         self._notifier: Notifier | None = None
-        self._streams = StreamLoop()
+        self._streams = StreamLoop(conf.wsgi.threads)
         try:
-            self.app = make_app(conf, self._core, trusts)
+            service = make_service(conf, self._core, trusts)
+            serving = make_serving(conf, service)
+            self.app = serve_app(conf, service, serving)
+            self._hub = make_hub(conf, service, serving, self._streams)
+            self.websocket = add_websocket(conf, self.app, self._hub, service, serving)
             tester = Tester(
                 self._core, DeliverySettings.from_options(conf),
                 partial(address_rules, conf, self._core.all_pools.records), trusts.token if trusts else None,
@@ -74,12 +83,14 @@ class Gateway:
 
     def drain(self) -> None:
         """See gateway.server.application.Application."""
+        self._hub.drain()
 
     def close(self) -> None:
         """Close its connections to broker and side-store, once the deliveries under way have ended."""
         if self._notifier is not None:
             self._core.also_tend = None
             self._notifier.close()
+        self._hub.close()
         self._streams.close()
         self._core.close()
 
@@ -147,7 +158,16 @@ def address_rules(conf: Any, read_pools: Callable[[], Iterable[PoolRecord]]) -> 
 def make_app(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> App:
     """The WSGI application for a configuration (oslo.config) and a core. Raises what is wrong with the former."""
     service = make_service(conf, core, trusts)
-    serving = Serving(service, AuditLog(conf.audit) if conf.audit.file else None)
+    return serve_app(conf, service, make_serving(conf, service))
+
+
+def make_serving(conf: Any, service: Service) -> Serving:
+    """What answers requests and records them."""
+    return Serving(service, AuditLog(conf.audit) if conf.audit.file else None)
+
+
+def serve_app(conf: Any, service: Service, serving: Serving) -> App:
+    """The WSGI application in which ``serving`` answers."""
     app = App("marconi", max_body(conf), serving, conf.wsgi.prefix, conf.wsgi.fast_dispatch)
     serving.add_operations(app)
     serving.add_endpoints(app, [shown for shown in ENDPOINTS if conf.metrics.bind is None or not shown.private])
@@ -159,6 +179,22 @@ def make_app(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> App
     app.monitor = App("marconi-metrics", 0, serving)
     serving.add_endpoints(app.monitor, ENDPOINTS)
     return app
+
+
+def make_hub(conf: Any, service: Service, serving: Serving, streams: StreamLoop) -> Hub:
+    """What WebSocket connections work with. The application has been made, which registers [cors]."""
+    return Hub(
+        streams, WebSocketSettings.from_options(conf, max_body(conf)), Requests(service, serving),
+        Pushes(service.core, streams),
+    )
+
+
+def add_websocket(conf: Any, app: App, hub: Hub, service: Service, serving: Serving) -> Door:
+    """Serve WebSocket at a path of an application; the application for a listener of its own."""
+    prefix = conf.wsgi.prefix.rstrip("/")
+    paths = frozenset({ROUTE, prefix + ROUTE})
+    app.wsgi_app = Door(hub, service.auth, serving, prefix, paths, app.wsgi_app)  # type: ignore[method-assign]
+    return Door(hub, service.auth, serving, prefix)
 
 
 def make_service(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> Service:

@@ -14,21 +14,21 @@ from gateway.loops import new_loop
 
 LOG = logging.getLogger(__name__)
 
-#: Threads for what blocks: calls of the core for feeds and WebSockets.
+#: Threads for what blocks, unless there is another number: calls of the core for feeds and WebSockets.
 HANDS = 4
 
 #: Seconds that the thread is waited for at the end.
 ENDING = 5.0
 
 #: Makes the protocol of a connection.
-MakeProtocol = Callable[[], asyncio.Protocol]
+MakeProtocol = Callable[[], Any]
 
 
 class StreamLoop:
     """Everything but ``call``, ``start``, ``take`` and ``close`` happens in the loop's own thread."""
 
-    def __init__(self) -> None:
-        self.hands = ThreadPoolExecutor(HANDS, thread_name_prefix="stream-hand")
+    def __init__(self, hands: int = HANDS) -> None:
+        self.hands = ThreadPoolExecutor(hands, thread_name_prefix="stream-hand")
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

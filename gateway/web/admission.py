@@ -65,8 +65,8 @@ def admit(service: Service, request: Request, operation: Operation) -> Call:
         identity = service.auth.identify(environ)
     header = project_header(environ)
     environ[CALLER] = identity, header or identity.project
-    project = _project(service, header, identity) if PROJECT in operation.needs else ""
-    client = _client(service, environ) if CLIENT in operation.needs else ""
+    project = check_project(service, header, identity) if PROJECT in operation.needs else ""
+    client = check_client(service, environ.get("HTTP_CLIENT_ID", "")) if CLIENT in operation.needs else ""
     call = Call(service, project, client, identity, request)
     if rule is not None and not call.allows(rule):
         raise Forbidden(f"Your roles don't allow this ({rule})")
@@ -75,7 +75,8 @@ def admit(service: Service, request: Request, operation: Operation) -> Call:
     return call
 
 
-def _project(service: Service, header: str, identity: Identity) -> str:
+def check_project(service: Service, header: str, identity: Identity) -> str:
+    """The project that a caller means by X-Project-ID. Raises Forbidden, InvalidInput, IdentityUnavailable."""
     if not header:
         if not identity.project:
             raise InvalidInput("The X-Project-ID header is missing or empty", "Project-Id Missing")
@@ -88,8 +89,8 @@ def _project(service: Service, header: str, identity: Identity) -> str:
     return header
 
 
-def _client(service: Service, environ: dict[str, Any]) -> str:
-    text = environ.get("HTTP_CLIENT_ID", "")
+def check_client(service: Service, text: str) -> str:
+    """The client that a Client-ID names. Raises InvalidInput."""
     if not service.client_id_uuid_safe:
         lowest, highest = service.client_id_length
         if not lowest <= len(text) <= highest or not text.isprintable():

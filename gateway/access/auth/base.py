@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 #: Characters of a project's id.
 MAX_PROJECT = 256
@@ -17,12 +18,16 @@ IMPLIED = {"admin": ("member", "reader"), "member": ("reader",)}
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is calling. ``project`` is empty when the credentials are for none; ``token``: of Keystone, if any."""
+    """Who is calling. ``project`` is empty when the credentials are for none; ``token``: of Keystone, if any.
+
+    ``expires``: when the credentials end, in seconds since the epoch.
+    """
 
     project: str
     user: str | None = None
     roles: tuple[str, ...] = ()
     token: str = field(default="", repr=False, compare=False)
+    expires: float = field(default=math.inf, repr=False, compare=False)
 
 
 def with_implied(names: Iterable[str]) -> tuple[str, ...]:
@@ -51,6 +56,9 @@ class IdentityUnavailable(Exception):
 
 class AuthStrategy(ABC):
     """Tells from a request's WSGI environment who is calling."""
+
+    #: Does a caller have to show anything?
+    is_needed: ClassVar[bool] = True
 
     @abstractmethod
     def __init__(self, conf: Any):

@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
+from datetime import datetime
 from typing import Any
 
 from cachetools import TTLCache
@@ -50,6 +51,9 @@ CATALOGUE_FOR = 60.0
 
 #: Where auth_token finds the cache for tokens, and leaves who is calling, in the WSGI environment.
 CACHE, IDENTITY = "marconi.token_cache", "marconi.identity"
+
+#: Where auth_token leaves what Keystone says about the token.
+TOKEN_INFO = "keystone.token_info"
 
 
 class KeystoneAuth(AuthStrategy):
@@ -185,6 +189,14 @@ class TokenCache:
                 self._tokens[key] = value
 
 
+def _expiry(info: Any) -> float:
+    """When a token ends (seconds since the epoch), by what auth_token has found out about it."""
+    try:
+        return datetime.fromisoformat(info["token"]["expires_at"]).timestamp()
+    except (LookupError, TypeError, ValueError):
+        return math.inf
+
+
 def _take_identity(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """The application behind the filter: what the filter says of the caller goes into the environment."""
     roles = environ.get("HTTP_X_ROLES", "").split(",")
@@ -193,6 +205,7 @@ def _take_identity(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         environ.get("HTTP_X_USER_ID"),
         tuple(sorted(role.lower() for role in roles if role)),
         environ.get("HTTP_X_AUTH_TOKEN", ""),
+        _expiry(environ.get(TOKEN_INFO)),
     )
     start_response("204 No Content", [])
     return []

@@ -11,6 +11,7 @@ from gateway.core.ids import USABLE_ID
 from gateway.core.messages.post import Post
 from gateway.web import body, query
 from gateway.web.call import Call
+from gateway.web.context import Context
 from gateway.web.errors import UnsupportedMediaType
 
 PATCH_TYPE = "application/openstack-messaging-v2.0-json-patch"
@@ -120,12 +121,13 @@ def posts(call: Call) -> dict[str, Any]:
         raise InvalidInput("'messages' must be a list of messages and not empty", body.TITLE)
     key = call.request.environ.get(KEY_HEADER)
     return {
-        "posts": [_post(message) for message in messages], "size": len(data),
+        "posts": [one_post(message) for message in messages], "size": len(data),
         "key": None if key is None else read_key(key, data),
     }
 
 
-def _post(message: Any) -> Post:
+def one_post(message: Any) -> Post:
+    """A message to post, from its JSON value."""
     if not isinstance(message, dict):
         raise InvalidInput("Each message must be a JSON object", body.TITLE)
     if "body" not in message:
@@ -156,7 +158,7 @@ def messages_or_page(call: Call) -> dict[str, Any]:
     args = call.args
     ids = query.strings(args, "ids")
     if ids is not None:
-        return {"ids": _ids(call, ids)}
+        return {"ids": usable_ids(call, ids)}
     return {
         "limit": query.limit(args, call.core.limits.max_messages_per_page),
         "marker": args.get("marker"),
@@ -166,9 +168,9 @@ def messages_or_page(call: Call) -> dict[str, Any]:
     }
 
 
-def _ids(call: Call, ids: list[str]) -> list[str]:
+def usable_ids(context: Context, ids: list[str]) -> list[str]:
     """Those of the ids that a message may have."""
-    highest = call.core.limits.max_messages_per_page
+    highest = context.core.limits.max_messages_per_page
     if not 1 <= len(ids) <= highest:
         raise InvalidInput(f"Name 1 to {highest} ids", query.TITLE)
     return [id_ for id_ in ids if USABLE_ID.match(id_)]
@@ -187,7 +189,7 @@ def ids_or_pop(call: Call) -> dict[str, Any]:
         raise InvalidInput("Give either ids or pop", query.TITLE)
     if ids is None:
         return {"pop": query.check_limit(pop, call.core.limits.max_messages_per_claim_or_pop, "pop")}
-    usable = _ids(call, ids)
+    usable = usable_ids(call, ids)
     claim_ids = query.strings(args, "claim_ids")
     if call.core.limits.message_delete_with_claim_id and claim_ids is None:
         raise InvalidInput("This service wants claim_ids together with ids", query.TITLE)

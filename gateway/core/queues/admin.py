@@ -179,8 +179,12 @@ class QueueAdmin:
 
     def metadata(self, project: str, name: str) -> dict[str, Any]:
         """The metadata as clients see it; a queue that does not exist yet has the defaults, since queues are lazy."""
+        return self._rules.show(self.stored_metadata(project, name))
+
+    def stored_metadata(self, project: str, name: str) -> dict[str, Any]:
+        """The metadata as it was set, without defaults; empty for a queue that does not exist."""
         found = self._store.catalogue.get_queue(queue_key(project, name))
-        return self._rules.show(orjson.loads(found.metadata) if found else {})
+        return orjson.loads(found.metadata) if found else {}
 
     def patch(self, project: str, name: str, operations: Any, roles: Sequence[str] = ()) -> dict[str, Any]:
         """Change the metadata by a JSON patch; the result as clients see it. ``roles`` as for create."""
