@@ -1,4 +1,7 @@
-"""Writes docs/configuration.md, lists in docs/api.md and docs/websocket.md, and samples in etc/. Run `python docs/generate.py`."""
+"""Writes docs/configuration.md, lists in docs/api.md and docs/websocket.md, and samples in etc/.
+
+Run `python docs/generate.py`.
+"""
 
 from __future__ import annotations
 

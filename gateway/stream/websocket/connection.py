@@ -108,8 +108,7 @@ class Connection(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        code = self._protocol.close_sent.code if self._protocol.close_sent else CloseCode.ABNORMAL_CLOSURE
-        WEBSOCKETS_CLOSED.labels(str(int(code)) if code in _COUNTED else "other").inc()
+        WEBSOCKETS_CLOSED.labels("silent" if self._misses >= MISSES else self._close_code).inc()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -130,6 +129,13 @@ class Connection(asyncio.BufferedProtocol):
         self._cancel("slow")
         self._hub.account(self, self._size)
         self._go_on()
+
+    @property
+    def _close_code(self) -> str:
+        """The code that the client was given, as metrics have it."""
+        sent = self._protocol.close_sent
+        code = CloseCode.ABNORMAL_CLOSURE if sent is None else sent.code
+        return str(int(code)) if code in _COUNTED else "other"
 
     def _too_slow(self) -> None:
         self.close(CloseCode.POLICY_VIOLATION, "The answers and notifications were not read in time.")
@@ -328,7 +334,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def _ping(self) -> None:
         if self._misses >= MISSES:
-            WEBSOCKETS_CLOSED.labels("silent").inc()
             self._transport.abort()
             return
         if self._is_open:

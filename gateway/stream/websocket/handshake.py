@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
@@ -92,7 +93,10 @@ class Door:
         return refusal
 
     def _admit(self, environ: dict[str, Any], request_id: str) -> Answer | None:
-        headers = Headers([(name, environ[key]) for name, key in _ASKED.items() if key in environ])
+        try:
+            headers = Headers([(name, environ[key]) for name, key in _ASKED.items() if key in environ])
+        except InvalidHandshake as error:
+            return _refused(400, str(error), {})
         response = ServerProtocol(logger=LIBRARY_LOG).accept(Request(
             environ.get("PATH_INFO", "/"), headers, environ["REQUEST_METHOD"], environ["SERVER_PROTOCOL"]
         ))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from gateway.api.v2 import queues
 from gateway.api.v2.parse import PURGE_TYPES
 from gateway.api.v2.render import iso
@@ -34,7 +36,7 @@ def list_(asked: Asked) -> Answer:
     for item in page:
         shown.append({"name": item.name})
         if item.metadata:
-            shown[-1]["metadata"] = body.parse(item.metadata)
+            shown[-1]["metadata"] = orjson.Fragment(item.metadata)
     return 200, {"queues": shown}
 
 
