@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import CloseCode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from gateway.observe.metrics import WEBSOCKETS_CLOSED
 from gateway.stream.websocket.authentication import in_time
+from gateway.stream.websocket.incoming import Incoming
 from gateway.stream.websocket.session import Session
+from gateway.stream.websocket.timers import Timers
 
 if TYPE_CHECKING:
     from gateway.stream.websocket.hub import Hub
@@ -24,12 +25,6 @@ LOG = logging.getLogger(__name__)
 #: The library's own log, which must never show frames: there are tokens in them.
 LIBRARY_LOG = logging.getLogger("gateway.stream.websocket.protocol")
 LIBRARY_LOG.setLevel(logging.WARNING)
-
-#: Requests ahead of the one under way, after which reading pauses.
-AHEAD = 16
-
-#: Bytes that are parsed at once: they are few thousand frames at most.
-PIECE = 4096
 
 #: Bytes that may wait to be sent before the client counts as slow, and no request is begun.
 UNSENT = 64 * 1024
@@ -47,8 +42,6 @@ MISSES = 2
 EXPIRED = 4003
 TRY_AGAIN = CloseCode.TRY_AGAIN_LATER
 
-Message = tuple[bytes, bool]
-
 
 class Connection(asyncio.BufferedProtocol):
     """Belongs to the thread of the loop. ``accepted``: the answer to the handshake, which is sent first.
@@ -63,18 +56,14 @@ class Connection(asyncio.BufferedProtocol):
         self.session = session
         self.gone = gone
         self._transport: Any = None
-        #: What has been read and not been parsed yet, and the message that is being received.
-        self._raw = bytearray(ahead)
-        self._message: bytearray | None = None
-        self._is_binary = False
-        #: Complete requests that wait; is one under way?
-        self._requests: deque[Message] = deque()
+        #: Its messages are requests that wait; is one under way?
+        self._incoming = Incoming(self._protocol, ahead)
         self._is_serving = False
         self._is_paused = self._is_slow = False
         self._misses = 0
         #: Code and reason of a close that waits for the answer under way.
         self._ending: tuple[int, str] | None = None
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers = Timers()
         #: Bytes that are kept for it: see Hub.account.
         self.held = 0
 
@@ -85,7 +74,7 @@ class Connection(asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(high=UNSENT, low=0)
         transport.write(self._accepted)
         self._hub.join(self)
-        self._later("ping", self._hub.settings.ping_interval, self._ping)
+        self._timers.set("ping", self._hub.settings.ping_interval, self._ping)
         self.heed_expiry()
         self._parse()
 
@@ -98,35 +87,31 @@ class Connection(asyncio.BufferedProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
         self._misses = 0
-        self._raw += data
+        self._incoming.add(data)
         self._go_on()
 
     def eof_received(self) -> bool:
-        self._raw.clear()
+        self._incoming.clear()
         self._protocol.receive_eof()
         self._flush()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         WEBSOCKETS_CLOSED.labels("silent" if self._misses >= MISSES else self._close_code).inc()
-        for timer in self._timers.values():
-            timer.cancel()
         self._timers.clear()
         self._transport = None
-        self._raw.clear()
-        self._requests.clear()
-        self._message = None
+        self._incoming.clear()
         self._hub.leave(self, self._is_serving)
         self.gone()
 
     def pause_writing(self) -> None:
         self._is_slow = True
-        self._later("slow", self._hub.settings.client_timeout, self._too_slow)
+        self._timers.set("slow", self._hub.settings.client_timeout, self._too_slow)
         self._regulate()
 
     def resume_writing(self) -> None:
         self._is_slow = False
-        self._cancel("slow")
+        self._timers.cancel("slow")
         self._hub.account(self, self._size)
         self._go_on()
 
@@ -144,23 +129,19 @@ class Connection(asyncio.BufferedProtocol):
 
     def _parse(self) -> None:
         """Parse what has been read, as far as there is room for requests."""
-        while self._raw and (self._has_room or not self._is_open):
-            piece = bytes(self._raw[:PIECE])
-            del self._raw[:PIECE]
-            self._protocol.receive_data(piece)
-            for event in self._protocol.events_received():
-                if isinstance(event, Frame):
-                    self._take(event)
+        before = self._incoming.count
+        while self._incoming.has_rest and (self._has_room or not self._is_open):
+            self._incoming.parse_some()
             self._flush()
         if self._transport is not None:
-            self._watch_message()
+            self._watch_message(self._incoming.count > before)
             self._hub.account(self, self._size)
             self._regulate()
             self._serve()
 
     @property
     def _has_room(self) -> bool:
-        return len(self._requests) < AHEAD and not self._is_slow
+        return self._incoming.has_room and not self._is_slow
 
     @property
     def _is_open(self) -> bool:
@@ -169,56 +150,27 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def _size(self) -> int:
         """Bytes that are kept for it."""
-        waiting = sum(len(data) for data, _ in self._requests)
         unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        return len(self._raw) + self._unfinished + waiting + unsent
+        return self._incoming.size + int(unsent)
 
-    @property
-    def _unfinished(self) -> int:
-        """Bytes of a message whose end has not come yet."""
-        return len(self._protocol.reader.buffer) + (len(self._message) if self._message is not None else 0)
-
-    def _take(self, frame: Frame) -> None:
-        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
-            self._is_binary = frame.opcode is Opcode.BINARY
-            self._message = bytearray(frame.data)
-        elif frame.opcode is Opcode.CONT and self._message is not None:
-            self._message += frame.data
-        else:  # the protocol itself answers pings and closes
-            return
-        if frame.fin and self._message is not None:
-            message, self._message = bytes(self._message), None
-            self._complete(message)
-
-    def _complete(self, message: bytes) -> None:
-        self._cancel("message")
-        if not self._is_open or self._ending is not None:
-            return
-        if not self._is_binary:
-            try:
-                message.decode()
-            except UnicodeDecodeError as error:
-                self._protocol.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
-                return
-        self._requests.append((message, self._is_binary))
-
-    def _watch_message(self) -> None:
+    def _watch_message(self, is_another: bool) -> None:
         """A message has to be complete in time, or it would hold memory for as long as its client likes."""
-        if not (self._message is not None or self._unfinished):
-            self._cancel("message")
-        elif "message" not in self._timers and self._is_open:
-            self._later("message", self._hub.settings.client_timeout, self._message_is_late)
+        if is_another or not self._incoming.is_unfinished:
+            self._timers.cancel("message")
+        if not self._incoming.is_unfinished:
+            return
+        if "message" not in self._timers and self._is_open:
+            self._timers.set("message", self._hub.settings.client_timeout, self._message_is_late)
 
     def _message_is_late(self) -> None:
-        self._timers.pop("message", None)
-        if self._has_room and not self._raw:  # else it is we who do not read on
+        if self._has_room and not self._incoming.has_rest:  # else it is we who do not read on
             self.close(CloseCode.POLICY_VIOLATION, "A message was not complete in time.")
 
     def _regulate(self) -> None:
         """Read on only if there is room for more."""
         if self._transport is None or self._transport.is_closing():
             return
-        pause = bool(self._raw) or (self._is_open and not self._has_room)
+        pause = self._incoming.has_rest or (self._is_open and not self._has_room)
         if pause != self._is_paused:
             self._is_paused = pause
             (self._transport.pause_reading if pause else self._transport.resume_reading)()
@@ -227,10 +179,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def _serve(self) -> None:
         """Begin the next request, if none is under way."""
-        if self._is_serving or not self._requests or not self._is_open or self._is_slow or self._ending is not None:
+        if self._is_serving or not self._incoming.messages or not self._is_open:
+            return
+        if self._is_slow or self._ending is not None:
             return
         self._is_serving = True
-        data, is_binary = self._requests.popleft()
+        data, is_binary = self._incoming.messages.popleft()
         try:
             future = self._hub.serve(self.session, data, is_binary)
         except RuntimeError:  # the process ends
@@ -266,10 +220,8 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def may_push(self) -> bool:
         """May a notification be sent now? Not between a request, as far as it has arrived, and its answer."""
-        return not (
-            self._is_serving or self._requests or self._raw or self._message is not None or self._unfinished
-            or self._is_slow or self._ending is not None
-        ) and self._is_open and self._transport is not None
+        is_busy = self._is_serving or self._is_slow or self._ending is not None or not self._incoming.is_idle
+        return self._is_open and self._transport is not None and not is_busy
 
     @property
     def has_sent_all(self) -> bool:
@@ -296,14 +248,14 @@ class Connection(asyncio.BufferedProtocol):
             elif transport.can_write_eof():
                 transport.write_eof()
         if self._protocol.close_expected() and "closing" not in self._timers and transport is not None:
-            self._later("closing", CLOSING, transport.abort)
+            self._timers.set("closing", CLOSING, transport.abort)
 
     # -- its end ------------------------------------------------------------------------------------------------
 
     def close(self, code: int, reason: str) -> None:
         """Close it; the client gets ``CLOSING`` seconds to do the same."""
         if self._is_open and self._transport is not None:
-            self._requests.clear()
+            self._incoming.messages.clear()
             self._protocol.send_close(code, reason)
             self._flush()
             self._regulate()
@@ -316,7 +268,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def close_soon(self, code: int, reason: str) -> None:
         """Close it when the answer under way has been sent."""
-        self._requests.clear()
+        self._incoming.messages.clear()
         if self._is_serving:
             self._ending = self._ending or (code, reason)
         else:
@@ -328,9 +280,9 @@ class Connection(asyncio.BufferedProtocol):
         if left <= 0.0:
             self.close_soon(EXPIRED, "The authentication has expired.")
         elif left < float("inf"):
-            self._later("expiry", min(left, LOOK), self.heed_expiry)
+            self._timers.set("expiry", min(left, LOOK), self.heed_expiry)
         else:
-            self._cancel("expiry")
+            self._timers.cancel("expiry")
 
     def _ping(self) -> None:
         if self._misses >= MISSES:
@@ -341,16 +293,7 @@ class Connection(asyncio.BufferedProtocol):
             self._flush()
         if not self._is_paused:  # else it is we who do not read the answers
             self._misses += 1
-        self._later("ping", self._hub.settings.ping_interval, self._ping)
-
-    def _later(self, name: str, seconds: float, call: Callable[[], None]) -> None:
-        self._cancel(name)
-        self._timers[name] = asyncio.get_running_loop().call_later(seconds, call)
-
-    def _cancel(self, name: str) -> None:
-        timer = self._timers.pop(name, None)
-        if timer is not None:
-            timer.cancel()
+        self._timers.set("ping", self._hub.settings.ping_interval, self._ping)
 
 
 #: Close codes that metrics tell apart; a client may send any other.
