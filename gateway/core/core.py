@@ -153,7 +153,7 @@ class Core:
             live, records, sources, SubscriptionRules(limits, notifications), self.subscription_states,
             SubscriptionQuota(store, records, notifications, confirmations.are_required), self.ids, trusts,
         )
-        holders = Holders(store.catalogue, store.now)
+        holders = Holders(store.catalogue, store.now, notifications.connection_lease)
         self.subscription_removal = SubscriptionRemoval(
             live, records, self.delivery_statuses, sources, trusts, holders
         )

@@ -30,4 +30,9 @@ WEBSOCKET_OPTS = (
         help="Time in seconds between two pings to a client. After two of them without any answer the connection is"
              " closed.",
     ),
+    cfg.FloatOpt(
+        "lease", default=60.0, min=3.0, max=3600.0,
+        help="Time in seconds after which other gateways remove the subscriptions of the connections of a gateway that"
+             " has died.",
+    ),
 )

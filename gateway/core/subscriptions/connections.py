@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from gateway.core.errors import Busy, InvalidInput
 from gateway.core.subscriptions.admin import SubscriptionAdmin
-from gateway.core.subscriptions.holders import LEASE, Holders
+from gateway.core.subscriptions.holders import Holders
 from gateway.core.subscriptions.live import LiveSubscriptions
 from gateway.core.subscriptions.options import CLOUDEVENTS_BINARY
 from gateway.core.subscriptions.record import Subscription
@@ -33,6 +33,8 @@ class ConnectionSubscriptions:
         self._live = live
         self._removal = removal
         self._holders = holders
+        #: Seconds that the lease lasts unless it is renewed.
+        self.lease = holders.lease
         self._lock = threading.Lock()
         #: This process' name as a holder; empty without a lease.
         self._holder = ""
@@ -53,7 +55,7 @@ class ConnectionSubscriptions:
     def _hold(self) -> str:
         with self._lock:
             if not self._holder:
-                holder, until = uuid4().hex, time.monotonic() + LEASE * SURE
+                holder, until = uuid4().hex, time.monotonic() + self.lease * SURE
                 self._holders.begin(holder)
                 self._holder, self._until = holder, until
             elif time.monotonic() > self._until:
@@ -69,7 +71,7 @@ class ConnectionSubscriptions:
         with self._lock:
             if not self._holder:
                 return True
-            until = time.monotonic() + LEASE * SURE
+            until = time.monotonic() + self.lease * SURE
             if self._holders.renew(self._holder):
                 self._until = until
                 return True

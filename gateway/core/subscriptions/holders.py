@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterable
 from gateway.core.subscriptions.record import Subscription
 from storage.catalogue import Catalogue
 
-#: Seconds that a lease lasts unless it is renewed.
-LEASE = 60.0
-
 #: Kind of the records, whose names are those of holders; the data is until when the lease lasts (ms).
 HOLDER = "holder"
 
@@ -18,11 +15,15 @@ PAGE = 200
 
 
 class Holders:
-    """Reads and writes the leases. ``now``: the clock of the catalogue, in ms."""
+    """Reads and writes the leases. ``now``: the clock of the catalogue, in ms.
 
-    def __init__(self, catalogue: Catalogue, now: Callable[[], int]):
+    ``lease``: seconds that one of this process lasts unless it is renewed.
+    """
+
+    def __init__(self, catalogue: Catalogue, now: Callable[[], int], lease: float = 0.0):
         self._catalogue = catalogue
         self._now = now
+        self.lease = lease
 
     def begin(self, holder: str) -> None:
         """Begin a lease."""
@@ -36,7 +37,7 @@ class Holders:
         return self._catalogue.put_record(HOLDER, holder, self._data(), found.version)
 
     def _data(self) -> bytes:
-        return str(self._now() + int(LEASE * 1000)).encode()
+        return str(self._now() + int(self.lease * 1000)).encode()
 
     def end(self, holder: str) -> None:
         """End a lease."""

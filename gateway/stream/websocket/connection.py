@@ -97,7 +97,7 @@ class Connection(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        WEBSOCKETS_CLOSED.labels("silent" if self._misses >= MISSES else self._close_code).inc()
+        WEBSOCKETS_CLOSED.labels("silent" if self._misses >= MISSES else _code(self._protocol)).inc()
         self._timers.clear()
         self._transport = None
         self._incoming.clear()
@@ -114,13 +114,6 @@ class Connection(asyncio.BufferedProtocol):
         self._timers.cancel("slow")
         self._hub.account(self, self._size)
         self._go_on()
-
-    @property
-    def _close_code(self) -> str:
-        """The code that the client was given, as metrics have it."""
-        sent = self._protocol.close_sent
-        code = CloseCode.ABNORMAL_CLOSURE if sent is None else sent.code
-        return str(int(code)) if code in _COUNTED else "other"
 
     def _too_slow(self) -> None:
         self.close(CloseCode.POLICY_VIOLATION, "The answers and notifications were not read in time.")
@@ -298,3 +291,9 @@ class Connection(asyncio.BufferedProtocol):
 
 #: Close codes that metrics tell apart; a client may send any other.
 _COUNTED = frozenset((*CloseCode, EXPIRED))
+
+
+def _code(protocol: ServerProtocol) -> str:
+    """The code that the client was given, as metrics have it."""
+    code = CloseCode.ABNORMAL_CLOSURE if protocol.close_sent is None else protocol.close_sent.code
+    return str(int(code)) if code in _COUNTED else "other"

@@ -15,7 +15,6 @@ from gateway.core.core import Core
 from gateway.core.errors import Conflict
 from gateway.core.pools.pool import Pool
 from gateway.core.queues.info import QueueInfo
-from gateway.core.subscriptions.holders import LEASE
 from gateway.core.subscriptions.live import HEEDED_WITHIN
 from gateway.core.subscriptions.record import LETTING_GO, Subscription
 from gateway.stream.loop import StreamLoop
@@ -29,9 +28,9 @@ LOG = logging.getLogger(__name__)
 TICK = 0.25
 LOOK = 0.4
 
-#: Seconds between two renewals of the lease, and until the next try if one has failed.
-RENEW = LEASE / 3
-RENEW_AGAIN = 2.0
+#: Part of the lease between two renewals, and seconds until the next try if one has failed.
+RENEWED = 1 / 3
+RENEW_AGAIN = 1.0
 
 #: Keys that are asked for at once.
 KEYS = 1000
@@ -98,7 +97,7 @@ class Pushes:
             self._rounds = [
                 asyncio.get_running_loop().create_task(self._again_and_again(round_, seconds))
                 for round_, seconds in (
-                    (self._look, LOOK), (self._tick, TICK), (self._renew, RENEW), (self._check, COUNT),
+                    (self._look, LOOK), (self._tick, TICK), (self._renew, self.core.connections.lease * RENEWED), (self._check, COUNT),
                 )
             ]
 
