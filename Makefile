@@ -11,7 +11,7 @@ help:
 	@echo "make serve   install into $(VENV), then serve on 127.0.0.1:8888: no broker, SQLite in var/"
 	@echo "make hybrid  the same with a private RabbitMQ and MongoDB, which it starts and stops; BROKER=qpid or redis: with those"
 	@echo "make test    install what is missing (system packages too), then run lint, unit and functional tests"
-	@echo "make docs    write docs/configuration.md, the list in docs/api.md and the samples in etc/ from the code"
+	@echo "make docs    write docs/configuration.md, the lists of calls in docs/ and the samples in etc/ from the code"
 	@echo "make clean   remove everything that the others have made"
 
 serve: $(VENV)/.serve

@@ -52,6 +52,8 @@ setup(
             "gunicorn>=22",  # loads gateway.wsgi and forks
             "hypothesis>=6",
             "keystone>=26",  # a real one, on SQLite
+            "openapi-python-client>=0.26,<0.30",  # makes a client of the document
+            "openapi-spec-validator>=0.7,<0.10",
             "openstacksdk>=4",
             "oslo.messaging>=14",
             "pika>=1.3",
@@ -65,6 +67,7 @@ setup(
             "python-zaqarclient>=4",
             "PyYAML>=6",
             "requests>=2.31",
+            "schemathesis>=4.8,<4.40",  # sends what the document allows and forbids
             "standardwebhooks>=1.0",  # what receivers verify signatures with
             "websocket-client>=1.7",  # of python-zaqarclient's transport for WebSocket
         ],

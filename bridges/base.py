@@ -107,6 +107,13 @@ class Bridge(ABC):
         """
         return None
 
+    def is_drained(self, queue: str) -> bool:
+        """Has a queue that was created ``in_order`` no messages, neither waiting nor in anybody's hands?
+
+        In doubt it is False, after 0.2 s at most: a client may have messages that the broker does not count.
+        """
+        return not self.depth(queue) and not self.in_hand(queue)
+
     @abstractmethod
     def publish(self, queue: str, envelopes: Sequence[Envelope], copied: bool = False) -> None:
         """Return when the broker has confirmed every message, on a majority's disk where the queue is replicated.

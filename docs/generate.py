@@ -1,23 +1,28 @@
-"""Writes docs/configuration.md, lists in docs/api.md and docs/websocket.md, and samples in etc/.
+"""Writes docs/configuration.md, docs/openapi.md, lists in docs/api.md, docs/api-v1.md, docs/websocket.md, and etc/.
 
 Run `python docs/generate.py`.
 """
 
 from __future__ import annotations
 
+import itertools
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from oslo_policy.policy import DocumentedRuleDefault
 
-from gateway.api.endpoints import ENDPOINTS
+from gateway.api.endpoints import CLIENTS_ENDPOINTS, ENDPOINTS
+from gateway.api.openapi.document import document
 from gateway.api.v2.operations import OPERATIONS
+from gateway.api.versions import OLDER
 from gateway.app import list_rules
 from gateway.config.options import list_opts
 from gateway.stream.websocket.actions import ACTIONS
 from gateway.stream.websocket.actions.fields import Field
+from gateway.web.facts import Facts
+from gateway.web.operations import Endpoint, Operation
 
 ROOT = Path(__file__).parents[1]
 
@@ -136,13 +141,23 @@ def _policy_lines() -> Iterator[str]:
         yield "".join(f"# {line}\n" for line in lines) + f'#"{rule.name}": "{rule.check_str}"\n'
 
 
-#: The list of endpoints and operations stands between these two lines of docs/api.md.
+#: The list of calls stands between these two lines of a page.
 BEGIN, END = "<!-- operations: written by `make docs` -->\n", "<!-- end of operations -->\n"
 
 
 def api() -> str:
-    """docs/api.md: what is written by hand, with the list of operations as it is now."""
-    return _with_list("docs/api.md", BEGIN, END, _api_lines())
+    """docs/api.md"""
+    return _with_calls("docs/api.md", (*ENDPOINTS, *OPERATIONS))
+
+
+def older_api() -> str:
+    """docs/api-v1.md"""
+    return _with_calls("docs/api-v1.md", itertools.chain(*OLDER.values()))
+
+
+def _with_calls(path: str, calls: Iterable[Endpoint | Operation]) -> str:
+    """A page: what is written by hand, with the list of calls as it is now."""
+    return _with_list(path, BEGIN, END, _call_lines(calls))
 
 
 def _with_list(path: str, begin: str, end: str, lines: Iterator[str]) -> str:
@@ -154,9 +169,9 @@ def _with_list(path: str, begin: str, end: str, lines: Iterator[str]) -> str:
     return "".join((before, begin, "\n", *lines, "\n", end, after))
 
 
-def _api_lines() -> Iterator[str]:
+def _call_lines(calls: Iterable[Endpoint | Operation]) -> Iterator[str]:
     yield "| method | path | |\n| --- | --- | --- |\n"
-    for call in (*ENDPOINTS, *OPERATIONS):
+    for call in calls:
         yield f"| `{call.method}` | `{call.route}` | {call.description} |\n"
 
 
@@ -180,10 +195,169 @@ def _field(field: Field) -> str:
     return f"**`{field.name}`**" if field.required else f"`{field.name}`"
 
 
+#: The reference follows this line of docs/openapi.md.
+REFERENCE = "<!-- reference: written by `make docs` -->\n"
+
+
+def openapi() -> str:
+    """docs/openapi.md: what is written by hand, and the OpenAPI document as text."""
+    before, mark, _ = (ROOT / "docs/openapi.md").read_text(encoding="utf-8").partition(REFERENCE)
+    if not mark:
+        raise ValueError("docs/openapi.md has no place for the reference")
+    shown = document(OPERATIONS, CLIENTS_ENDPOINTS, Facts(can_share=True))
+    return before + mark + "\n" + "\n".join(_document_lines(shown))
+
+
+def _document_lines(document: dict[str, Any]) -> Iterator[str]:
+    components = document["components"]
+    calls: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
+    for path, methods in document["paths"].items():
+        for method, call in methods.items():
+            calls.setdefault(call["tags"][0], []).append((method, path, call))
+    common = _common(document)
+    yield "## Every call\n"
+    yield "Each call has these headers. Which of these errors it has stands below its answers, by their statuses.\n"
+    yield from _parameters(common)
+    yield from _table("status", "error", rows=(
+        (f"`{status}`", _one_line(components["responses"][name]["description"]))
+        for status, name in _errors(document).items()
+    ))
+    for tag in document["tags"]:
+        yield f"## {tag['name']}\n\n{tag['description']}\n"
+        for method, path, call in calls[tag["name"]]:
+            yield from _call(method, path, call, common)
+    yield "## Schemas\n"
+    for name, schema in sorted(components["schemas"].items()):
+        yield from _schema(name, schema)
+
+
+def _common(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The headers that all operations have."""
+    calls = [call for methods in document["paths"].values() for call in methods.values() if "parameters" in call]
+    return [each for each in calls[0]["parameters"] if all(each in call["parameters"] for call in calls)]
+
+
+def _errors(document: dict[str, Any]) -> dict[str, str]:
+    """Names of errors by status."""
+    return {
+        status: answer["$ref"].rpartition("/")[2]
+        for status, answer in sorted(
+            (status, answer) for methods in document["paths"].values() for call in methods.values()
+            for status, answer in call["responses"].items() if "$ref" in answer
+        )
+    }
+
+
+def _call(method: str, path: str, call: dict[str, Any], common: list[dict[str, Any]]) -> Iterator[str]:
+    said = f"{call['summary']}. {call.get('description', '')}".strip()
+    yield f"### {call['operationId']}\n\n`{method.upper()} {path}`\n\n{said}\n"
+    yield from _parameters([each for each in call.get("parameters", []) if each not in common])
+    if "requestBody" in call:
+        ((kind, media),) = call["requestBody"]["content"].items()
+        needed = "" if call["requestBody"]["required"] else ", which may be left out"
+        named = "" if kind == "application/json" else f" (`{kind}`)"
+        yield f"Body{needed}: {_value(media['schema'])}{named}\n"
+    yield from _table("status", "answer", "body", rows=(
+        (f"`{status}`", _one_line(answer["description"]), ", ".join(_contents(answer)))
+        for status, answer in call["responses"].items() if "$ref" not in answer
+    ))
+    if errors := [status for status, answer in call["responses"].items() if "$ref" in answer]:
+        yield f"Errors: {', '.join(errors)}.\n"
+
+
+def _contents(answer: dict[str, Any]) -> Iterator[str]:
+    for kind, media in answer.get("content", {}).items():
+        yield _value(media["schema"]) + ("" if kind == "application/json" else f" (`{kind}`)")
+    for name in answer["headers"]:
+        if not name.startswith("X-"):
+            yield f"header `{name}`"
+
+
+def _parameters(parameters: list[dict[str, Any]]) -> Iterator[str]:
+    if parameters:
+        yield from _table("parameter", "in", "value", "", rows=(
+            (
+                f"`{each['name']}`" + (" (required)" if each["required"] and each["in"] != "path" else ""), each["in"],
+                _value(each["schema"]), _one_line(each.get("description", "")),
+            ) for each in parameters
+        ))
+
+
+def _schema(name: str, schema: dict[str, Any]) -> Iterator[str]:
+    yield f"### {name}\n\n{schema['description']}\n"
+    yield from _table("key", "value", "", rows=(
+        (
+            f"`{key}`" + (" (required)" if key in schema.get("required", ()) else ""), _value(value),
+            _one_line(value.get("description", "")),
+        )
+        for key, value in schema["properties"].items()
+    ))
+    if more := schema.get("additionalProperties"):
+        yield f"Other keys: {'any' if more is True else _value(more)}.\n"
+
+
+def _value(schema: Any) -> str:
+    """What a value may be, in a table's cell."""
+    if schema in (True, {}):
+        return "any JSON"
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_value(each) for each in schema["anyOf"]))
+    if "const" in schema:
+        return f"`{_json(schema['const'])}`"
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"]) + _default(schema)
+    kinds = schema.get("type", "any JSON")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    return " or ".join(_kind(kind, schema) for kind in kinds) + _default(schema)
+
+
+def _default(schema: dict[str, Any]) -> str:
+    return f", default `{_json(schema['default'])}`" if "default" in schema else ""
+
+
+def _kind(kind: str, schema: dict[str, Any]) -> str:
+    if kind == "null":
+        return "null"
+    if kind == "array":
+        return f"list of {_value(schema['items'])}{_range(schema, 'Items', ' items')}"
+    if kind == "object":
+        values = schema.get("additionalProperties", True)
+        return "object" + ("" if values is True else f" of {_value(values)}") + _range(schema, "Properties", " keys")
+    if kind == "string":
+        kind = {"date-time": "time"}.get(schema.get("format", ""), "string")
+        return kind + _range(schema, "Length", " characters")
+    return kind + _range(schema, "imum", "")
+
+
+def _range(schema: dict[str, Any], suffix: str, unit: str) -> str:
+    low, high = schema.get(f"min{suffix}"), schema.get(f"max{suffix}")
+    if high is None:
+        return "" if low is None else f", at least {low}{unit}"
+    return f", up to {high}{unit}" if low is None else f", {low} to {high}{unit}"
+
+
+def _json(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _table(*titles: str, rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    if lines:
+        yield f"| {' | '.join(titles)} |\n|{' --- |' * len(titles)}\n" + "\n".join(lines) + "\n"
+
+
+def _one_line(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
 #: The function that writes each file.
 FILES = {
-    "docs/api.md": api, "docs/configuration.md": page, "docs/websocket.md": websocket,
-    "etc/marconi.conf.sample": sample, "etc/policy.yaml.sample": policy,
+    "docs/api.md": api, "docs/api-v1.md": older_api, "docs/configuration.md": page, "docs/openapi.md": openapi,
+    "docs/websocket.md": websocket, "etc/marconi.conf.sample": sample,
+    "etc/policy.yaml.sample": policy,
 }
 
 

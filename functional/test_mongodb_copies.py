@@ -16,7 +16,7 @@ from gateway.core.poison import LARGEST
 from storage.errors import StoreUnavailable
 from storage.mongodb import MongoDBStore
 from storage.mongodb.copying import COPIED_AT_ONCE
-from storage.suite import MINUTE, Clock, add, created, free_ids, listed, new
+from storage.suite import MINUTE, Clock, add, created, free_ids, listed, new, new_claim, take
 
 #: Messages under a key, in front of which the server shows whether it reads them all.
 CROWD = 200
@@ -122,6 +122,28 @@ def test_ready_looks_once_at_each_key(
     scan = plan["queryPlanner"]["winningPlan"]["inputStage"]
     assert (scan["stage"], scan["indexName"]) == ("DISTINCT_SCAN", "visibility")
     assert plan["executionStats"]["totalDocsExamined"] == 2
+
+
+def test_edges_are_one_entry_of_an_index_for_each_key(
+    store: MongoDBStore, q: str, recorder: Recorder, mongodb: MongoDB
+) -> None:
+    keys = bound(store, q, 3)
+    add(store, q, *map(str, range(CROWD)))
+    take(store, keys[0], new_claim(store))
+    commands = sent(recorder, lambda: store.landed.edges([q, *keys]))
+    assert len(commands) == 2
+    for command, index in zip(commands, ("position", "visibility"), strict=True):
+        plan = explained(mongodb, command, command["pipeline"])["stages"][0]["$cursor"]
+        scans = _scans(plan["queryPlanner"]["winningPlan"])
+        assert [(scan["stage"], scan["indexName"]) for scan in scans] == [("DISTINCT_SCAN", index)]
+        assert plan["executionStats"]["totalKeysExamined"] <= 3 * (1 + len(keys))
+
+
+def _scans(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """The stages of a plan that read an index."""
+    if "indexName" in plan:
+        return [plan]
+    return [scan for part in ("inputStage",) if part in plan for scan in _scans(plan[part])]
 
 
 def test_ready_looks_again_where_messages_have_expired(

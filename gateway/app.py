@@ -16,6 +16,7 @@ from gateway.access.signing import sign
 from gateway.access.trusts import KeystoneTrusts, create_trusts
 from gateway.api.endpoints import ENDPOINTS
 from gateway.api.v2.operations import OPERATIONS
+from gateway.api.versions import switched_on
 from gateway.config.consistency import check_settings
 from gateway.config.drivers import BRIDGES, SIDE_STORES, create_driver, installed_blueprints
 from gateway.config.limits import Limits
@@ -33,6 +34,7 @@ from gateway.notify.own_addresses import own_addresses
 from gateway.notify.settings import DeliverySettings
 from gateway.notify.tester import Tester
 from gateway.stream.loop import StreamLoop
+from gateway.stream.waiting import Waiting
 from gateway.stream.websocket.handshake import Door
 from gateway.stream.websocket.hub import Hub
 from gateway.stream.websocket.pushes import Pushes
@@ -42,6 +44,7 @@ from gateway.web.browsers import allow_browsers
 from gateway.web.confirm_page import ConfirmPage
 from gateway.web.context import Service
 from gateway.web.errors import json_error
+from gateway.web.facts import Facts
 from gateway.web.healthcheck import Healthcheck
 from gateway.web.router import App
 from gateway.web.serving import Serving
@@ -58,10 +61,11 @@ class Gateway:
         self._core = make_core(conf, trusts)
         self._notifier: Notifier | None = None
         self._streams = StreamLoop(conf.wsgi.threads)
+        self._waiting = Waiting(self._core, self._streams, conf.quota.waiting)
         try:
-            service = make_service(conf, self._core, trusts)
+            service = make_service(conf, self._core, trusts, self._waiting)
             serving = make_serving(conf, service)
-            self.app = serve_app(conf, service, serving)
+            self.app = serve_app(conf, service, serving, self._waiting)
             self._hub = make_hub(conf, service, serving, self._streams)
             self.websocket = add_websocket(conf, self.app, self._hub, service, serving)
             tester = Tester(
@@ -83,6 +87,7 @@ class Gateway:
 
     def drain(self) -> None:
         """See gateway.server.application.Application."""
+        self._waiting.drain()
         self._hub.drain()
 
     def close(self) -> None:
@@ -91,6 +96,7 @@ class Gateway:
             self._core.also_tend = None
             self._notifier.close()
         self._hub.close()
+        self._waiting.close()
         self._streams.close()
         self._core.close()
 
@@ -155,10 +161,15 @@ def address_rules(conf: Any, read_pools: Callable[[], Iterable[PoolRecord]]) -> 
     )
 
 
-def make_app(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> App:
-    """The WSGI application for a configuration (oslo.config) and a core. Raises what is wrong with the former."""
-    service = make_service(conf, core, trusts)
-    return serve_app(conf, service, make_serving(conf, service))
+def make_app(
+    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, waiting: Waiting | None = None
+) -> App:
+    """The WSGI application for a configuration (oslo.config) and a core. Raises what is wrong with the former.
+
+    ``waiting``: for requests that wait for messages; without it they are answered at once.
+    """
+    service = make_service(conf, core, trusts, waiting)
+    return serve_app(conf, service, make_serving(conf, service), waiting)
 
 
 def make_serving(conf: Any, service: Service) -> Serving:
@@ -166,8 +177,8 @@ def make_serving(conf: Any, service: Service) -> Serving:
     return Serving(service, AuditLog(conf.audit) if conf.audit.file else None)
 
 
-def serve_app(conf: Any, service: Service, serving: Serving) -> App:
-    """The WSGI application in which ``serving`` answers."""
+def serve_app(conf: Any, service: Service, serving: Serving, waiting: Waiting | None) -> App:
+    """The WSGI application in which ``serving`` answers; see make_app."""
     app = App("marconi", max_body(conf), serving, conf.wsgi.prefix, conf.wsgi.fast_dispatch)
     serving.add_operations(app)
     serving.add_endpoints(app, [shown for shown in ENDPOINTS if conf.metrics.bind is None or not shown.private])
@@ -176,8 +187,10 @@ def serve_app(conf: Any, service: Service, serving: Serving) -> App:
     for blueprint in installed_blueprints():
         app.register_blueprint(blueprint)
     allow_browsers(app, conf)
+    if waiting is not None:
+        waiting.application = app.wsgi_app
     app.monitor = App("marconi-metrics", 0, serving)
-    serving.add_endpoints(app.monitor, ENDPOINTS)
+    serving.add_endpoints(app.monitor, [endpoint for endpoint in ENDPOINTS if not endpoint.api_only])
     return app
 
 
@@ -197,7 +210,9 @@ def add_websocket(conf: Any, app: App, hub: Hub, service: Service, serving: Serv
     return Door(hub, service.auth, serving, prefix)
 
 
-def make_service(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) -> Service:
+def make_service(
+    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, waiting: Waiting | None = None
+) -> Service:
     """What the handlers work with. Raises what is wrong with the configuration."""
     auth = create_strategy(conf)
     core.confirmations.find_public_url = auth.find_public_url
@@ -215,6 +230,9 @@ def make_service(conf: Any, core: Core, trusts: KeystoneTrusts | None = None) ->
         request_rate=_rate(conf.quota.requests_per_second, "requests"),
         byte_rate=_rate(conf.quota.bytes_per_second, "bytes"),
         trusts=trusts,
+        older=switched_on(conf.enable_deprecated_api_versions, conf.admin_mode),
+        facts=Facts.from_options(conf),
+        places=waiting,
     )
 
 

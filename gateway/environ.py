@@ -11,6 +11,9 @@ BASE = "marconi.base"
 #: The caller (an Identity) and the project, once they are known.
 CALLER = "marconi.caller"
 
+#: Set if a signature was to stand in for credentials, whether it did or not.
+SIGNED = "marconi.signed"
+
 #: Set while the server is about to stop.
 DRAINING = "marconi.draining"
 
@@ -19,6 +22,9 @@ SUSPEND = "marconi.suspend"
 
 #: Hands the connection over: see gateway.server.connection.ClientConnection.hand_over. Missing with other WSGI servers.
 HAND_OVER = "marconi.hand_over"
+
+#: What makes the answer to a request that was suspended and is resumed: see gateway.web.waiting.Places.
+RESUMED = "marconi.resumed"
 
 _AUTHORITY = re.compile(r"[a-z][a-z0-9+.-]*://[^/?]*", re.I)
 

@@ -51,3 +51,10 @@ class CopyingStore(ABC):
         So its claim or delay is over, and it has not expired. They are in the order given, and may be closed. It costs
         one query; as an exception another one, where messages have expired and are still there.
         """
+
+    @abstractmethod
+    def edges(self, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Of up to some thousand keys, by those that have messages: the last ``seq``, the latest ``hidden_until``.
+
+        These may be of two messages, and of some that have expired and are still there. It costs two queries at most.
+        """

@@ -126,6 +126,15 @@ def test_queue_that_has_a_consumer_is_waited_for() -> None:
     assert channel.asked == []
 
 
+@pytest.mark.parametrize(
+    ("looks", "is_drained"),
+    [([(0, 0)], True), ([(3, 0)], False), ([(3, 1)], False), ([(0, 1)], False), ([(0, 1), (0, 1), (0, 0)], True)],
+    ids=["empty", "waiting", "waiting and held", "held", "held for a moment"],
+)
+def test_queue_with_a_consumer_may_have_messages(looks: list[tuple[int, int]], is_drained: bool) -> None:
+    assert RABBITMQ.in_order.is_drained(fetcher_on(Channel(looks)), "q") is is_drained  # type: ignore[union-attr]
+
+
 def test_consumer_that_gets_nothing_goes() -> None:
     channel = Channel([(0, 0)])
     assert RABBITMQ.in_order.fetch(fetcher_on(channel), "q", 10) == []  # type: ignore[union-attr]

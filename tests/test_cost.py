@@ -31,13 +31,15 @@ TRIES = 5
 
 #: Calls of functions of ours, and of all written in Python: those of others depend on their versions.
 #: Raised by 5 % when parsing, handling and rendering a call became three functions, and by 4 % where nothing was left:
-#: a thread that works beside may add a call or two (a lock that is held is waited for).
+#: a thread that works beside may add a call or two (a lock that is held is waited for). A post makes one more since all
+#: versions of the API share how its body is read; all make some more since requests may be left without an answer by
+#: their thread, and who waits is told of posts.
 LIMITS = {
-    "post-1": (80, 220),
+    "post-1": (84, 224),
     "post-20": (238, 519),
     "list-20": (168, 312),
-    "claim-1": (164, 342),
-    "delete": (77, 211),
+    "claim-1": (168, 342),
+    "delete": (80, 211),
     "pop-1": (139, 282),
 }
 

@@ -2,6 +2,7 @@
 
 import configparser
 import importlib.util
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from bridges.suite import BridgeSuite
 from gateway.access.trusts import create_trusts
 from gateway.api.endpoints import ENDPOINTS
 from gateway.api.v2.operations import OPERATIONS
+from gateway.api.versions import OLDER
 from gateway.config import drivers
 from gateway.config.machine import unknown_options
 from gateway.config.options import all_opts, list_opts
@@ -27,6 +29,7 @@ from gateway.config.reader import load
 from gateway.notify.settings import DeliverySettings
 from gateway.observe import metrics
 from gateway.observe.fast_paths import FAST_PATHS
+from gateway.web.operations import Endpoint, Operation
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -61,7 +64,8 @@ def table_rows(page: Path) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("path", [
-    "docs/api.md", "docs/configuration.md", "docs/websocket.md", "etc/marconi.conf.sample", "etc/policy.yaml.sample",
+    "docs/api.md", "docs/api-v1.md", "docs/configuration.md", "docs/openapi.md", "docs/websocket.md",
+    "etc/marconi.conf.sample", "etc/policy.yaml.sample",
 ])
 def test_generated_file_is_up_to_date(path: str) -> None:
     generate = module_from(DOCS / "generate.py")
@@ -72,11 +76,14 @@ def test_every_option_has_help() -> None:
     assert [option.name for _, options in list_opts() for option in options if not option.help] == []
 
 
-def test_routes_in_the_documentation_are_those_served() -> None:
-    served = {(call.method, call.route) for call in (*ENDPOINTS, *OPERATIONS)}
+@pytest.mark.parametrize(("page", "calls"), [
+    ("api.md", (*ENDPOINTS, *OPERATIONS)), ("api-v1.md", tuple(itertools.chain(*OLDER.values()))),
+])
+def test_routes_in_the_documentation_are_those_served(page: str, calls: tuple[Endpoint | Operation, ...]) -> None:
+    served = {(call.method, call.route) for call in calls}
     documented = {
         (row[0].strip("`"), row[1].strip("`"))
-        for row in table_rows(DOCS / "api.md")
+        for row in table_rows(DOCS / page)
         if len(row) == 3 and row[1].startswith("`/")
     }
     assert documented == served

@@ -46,6 +46,24 @@ class TestFaults:
         delete(info, first)
         assert names(taken(info, "then")) == ["a-2", "a-3"]
 
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda core, info, id_: core.messages.get(info, [id_]),
+            lambda core, info, id_: core.claims.create(info, 60, 60, 1),
+            lambda core, info, id_: core.messages.pop(info, 1),
+        ],
+        ids=["get", "claim", "pop"],
+    )
+    def test_what_another_gateway_has_in_its_hands_is_not_taken_for_gone(self, core: Core, call: Any) -> None:
+        info = fifo(core)
+        (posted,) = publish(info, "a-1")
+        batch = info.bridge.fetch(info.broker, 10, in_order=True)  # nothing waits any more
+        with pytest.raises(Busy, match="try again"):
+            call(core, info, posted.id)
+        info.bridge.requeue(batch)
+        call(core, info, posted.id)
+
     def test_gateway_that_was_stopped_before_it_claimed_claims_nothing(self, core: Core, store: SQLiteStore) -> None:
         info, late = fifo(core), elsewhere(fifo(core))
         landed(core, info, "a-1", "a-2", "a-3")
@@ -184,7 +202,8 @@ class TestFaults:
             landings.append([message.id for message in args[1]])
             if len(landings) == 1:
                 end_lease(store, info)
-                assert names(taken(elsewhere(info), "nothing")) == []
+                with pytest.raises(Busy, match="in its hands"):
+                    taken(elsewhere(info), "nothing")
             return land(*args, **how)
 
         monkeypatch.setattr("gateway.core.fifo.taking.PATIENCE", 0.0)

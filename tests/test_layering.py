@@ -175,6 +175,32 @@ def test_handlers_know_no_http(module: str) -> None:
     assert "orjson" not in imports(MODULES[module])
 
 
+@pytest.mark.parametrize("module", [
+    "gateway.api.v1.home", "gateway.api.v1.messages", "gateway.api.v1.queues", "gateway.api.v1_1.home",
+    "gateway.api.v1_1.queues",
+])
+def test_handlers_of_older_versions_know_no_http(module: str) -> None:
+    """They may use those of version 2."""
+    names = {name for name in imports(MODULES[module]) if within(name, "gateway.web") or within(name, "gateway.api")}
+    own = {f"{module.rpartition('.')[0]}.version"}
+    assert names <= own | {
+        "gateway.web.context", "gateway.web.operations", "gateway.api.v2.messages", "gateway.api.v2.queues",
+        "gateway.api.v2",
+    }
+
+
+@pytest.mark.parametrize(("lower", "higher"), [
+    ("gateway.api.v2", "gateway.api.v1_1"), ("gateway.api.v2", "gateway.api.v1"),
+    ("gateway.api.v1_1", "gateway.api.v1"), ("gateway.web", "gateway.api"),
+])
+def test_versions_know_later_ones_only(lower: str, higher: str) -> None:
+    wrong = {
+        f"{module} imports {name}" for module, file in MODULES.items() if within(module, lower)
+        for name in imports(file) if within(name, higher)
+    }
+    assert wrong == set()
+
+
 CORE = [module for module in MODULES if within(module, "gateway.core")]
 
 

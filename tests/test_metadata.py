@@ -7,7 +7,7 @@ import pytest
 from bridges.bridging import parse
 from gateway.config.limits import Limits
 from gateway.core.errors import Conflict, InvalidInput
-from gateway.core.queues.metadata import MetadataRules
+from gateway.core.queues.metadata import LASTING, MetadataRules
 
 RULES = MetadataRules(Limits(), can_encrypt=True, parse_bridging=parse)
 
@@ -55,6 +55,8 @@ def test_bad_value_is_refused_by_its_name(key: str, value: Any) -> None:
 
 def test_null_is_the_default() -> None:
     assert RULES.check({"_max_claim_count": None, "mine": None}) == {"mine": None}
+    assert RULES.check(dict.fromkeys(LASTING)) == {}
+    assert RULES.check({"_enable_encrypt_messages": None}, {"_enable_encrypt_messages": True}) == {}
 
 
 def test_retry_policy_of_earlier_rules_does_not_stand_in_the_way_of_other_changes() -> None:

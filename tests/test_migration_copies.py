@@ -53,6 +53,9 @@ def test_copies_are_where_their_messages_land(move: Move) -> None:
     move.append("b")
     assert move.places(Q) == move.places(COPY) == (["a"], ["b"])
     assert move.both.ready(["p/none", COPY, Q]) == [COPY, Q]
+    edges = move.both.edges(["p/none", COPY, Q])
+    assert set(edges) == {COPY, Q}
+    assert edges[Q] == move.new.landed.edges([Q])[Q] > move.old.landed.edges([Q])[Q]
     move.both.unbind(Q, COPY)
     move.append("c")
     assert (move.places(Q), move.places(COPY)) == ((["a"], ["b", "c"]), (["a"], ["b"]))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bridges.memory import MemoryBridge
 from gateway.core.core import Core
 from gateway.core.errors import Conflict, InvalidInput, NotFound
-from gateway.core.queues.admin import PATCH_TRIES
+from gateway.core.queues.admin import CHANGE_TRIES
 from gateway.core.queues.names import MAX_BROKER_NAME, broker_name, queue_key
 from gateway.core.queues.remembering import KNOWN_FOR
 from storage.sqlite import SQLiteStore
@@ -129,4 +129,4 @@ class TestQueues:
         monkeypatch.setattr(catalogue, "replace_metadata", lambda q, data, version: bool(tries.append(version)))
         with pytest.raises(Conflict):
             core.queues.patch("p", "q", [{"op": "add", "path": "/metadata/c", "value": 3}])
-        assert len(tries) == PATCH_TRIES
+        assert len(tries) == CHANGE_TRIES

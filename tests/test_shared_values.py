@@ -154,6 +154,8 @@ for worker in range({workers}):
     metrics.share(memory, worker)
     metrics.MESSAGES.labels("posted").inc(2)
     metrics.REQUESTS.labels("/", "GET", 300 + worker).observe(0.2)
+    metrics.WAITING_REQUESTS.inc(3)
+    metrics.DELIVERY_LAG.observe(0.2)
     for metric in vars(metrics).values():
         is_ours = isinstance(metric, (metrics.Counter, metrics.Gauge, metrics.Histogram))
         if is_ours and metric is not metrics.REQUESTS and metric._labelnames:
@@ -165,6 +167,8 @@ for worker in range({workers}):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f'marconi_messages_total{{event="posted"}} {2.0 * workers}' in done.stdout
+    assert f"marconi_waiting_requests {3.0 * workers}" in done.stdout
+    assert f'marconi_delivery_lag_seconds_bucket{{le="+Inf"}} {float(workers)}' in done.stdout
     for worker in range(workers):
         labels = f'method="GET",route="/",status="{300 + worker}"'
         assert f"marconi_request_seconds_count{{{labels}}} 1.0" in done.stdout

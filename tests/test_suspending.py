@@ -220,3 +220,30 @@ def test_connection_that_ends_is_not_handed_over(app: Waiting, listener: Listene
     go.set()
     work(listener)
     assert not app.taken and not listener.elsewhere
+
+
+def test_request_that_is_resumed_in_the_moment_of_leaving_is_answered_once(
+    app: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Listener(app, listen("127.0.0.1", 0), wsgi_options(threads=2), 1000, error_body=json_error)
+    answered = threading.Event()
+    leave = Suspension.leave
+
+    def slow(suspension: Suspension) -> bool:
+        is_left = leave(suspension)
+        suspension.resume(answer(b"late"))
+        answered.wait(PATIENCE)  # another thread has answered by the time that this one goes on
+        return is_left
+
+    monkeypatch.setattr(Suspension, "leave", slow)
+    client = Client(made).send(GET % b"/wait")
+    until(made, lambda: client.look().endswith(b"late"))
+    answered.set()
+    until(made, lambda: not any(made.task_dispatcher._serving))
+    assert client.look().count(b"HTTP/1.1") == 1
+    client.send(GET % b"/second")
+    until(made, lambda: client.look().endswith(b"/second"))
+    made.task_dispatcher.shutdown(timeout=PATIENCE)
+    for connection in list(made.active_channels.values()):
+        connection.handle_close()
+    made.close()

@@ -217,13 +217,14 @@ def test_messages(client: Client, ask: Callable[..., tuple[int, Any]]) -> None:
     first, second, third = body["message_ids"]
     assert ask("message_list", queue_name="q") == (200, {"messages": []})  # a client's own
     shown = {"id": first, "claim_id": None, "ttl": 100, "age": 0, "body": {"a": [1]}}
-    page = ask("message_list", queue_name="q", echo=True, limit=1)
-    assert page == (200, {"messages": [shown]})
+    (listed,) = ask("message_list", queue_name="q", echo=True, limit=1)[1]["messages"]
+    assert listed | {"age": 0} == shown
     assert [each["id"] for each in ask("message_list", queue_name="q", echo=True, marker=first)[1]["messages"]] == [
         second
     ]
     assert len(ask("message_list", queue_name="q", echo=True, include_delayed=True)[1]["messages"]) == 3
-    assert ask("message_get", queue_name="q", message_id=first) == (200, {"messages": shown})
+    status, found = ask("message_get", queue_name="q", message_id=first)
+    assert (status, found["messages"] | {"age": 0}) == (200, shown)
     assert ask("message_get", queue_name="q", message_id="no")[0] == 404
     found = ask("message_get_many", queue_name="q", message_ids=[second, first, "no"])
     assert (found[0], {each["id"] for each in found[1]["messages"]}) == (200, {first, second})
@@ -257,7 +258,7 @@ def test_claims(client: Client, ask: Callable[..., tuple[int, Any]]) -> None:
     claim = body["claim_id"]
     assert {each["claim_id"] for each in body["messages"]} == {claim}
     status, body = ask("claim_get", queue_name="q", claim_id=claim)
-    assert (status, body["ttl"], body["age"], len(body["messages"])) == (200, 100, 0, 2)
+    assert (status, body["ttl"], len(body["messages"])) == (200, 100, 2) and body["age"] < 60
     assert ask("claim_update", queue_name="q", claim_id=claim, ttl=200, grace=60)[0] == 204
     assert ask("claim_get", queue_name="q", claim_id=claim)[1]["ttl"] == 200
     assert ask("message_delete", queue_name="q", message_id=ids[0])[0] == 403

@@ -172,6 +172,12 @@ class AMQPBridge(ForeignBridge):
         with translated(), self._fetchers.lent() as fetcher:
             return fetcher.dialect.in_hand(fetcher, queue)
 
+    def is_drained(self, queue: str) -> bool:
+        with translated(), self._fetchers.lent() as fetcher:
+            if fetcher.dialect.in_order is None:
+                raise queues.no_order()
+            return fetcher.dialect.in_order.is_drained(fetcher, queue)
+
     # -- messages -----------------------------------------------------------------------------------------------
 
     def publish(self, queue: str, envelopes: Sequence[Envelope], copied: bool = False) -> None:

@@ -81,6 +81,10 @@ class InOrder(Ending):
         Raises QueueMissing, and what a connection raises.
         """
 
+    @abstractmethod
+    def is_drained(self, connection: Connection, queue: str) -> bool:
+        """As Bridge.is_drained. Raises what a connection raises."""
+
     def forget(self, connection: Connection, queue: str) -> None:
         """Remove what there is beside a queue that has been deleted, if anything. Raises what a connection raises."""
         return
@@ -91,15 +95,17 @@ class BySingleConsumer(InOrder):
 
     def fetch(self, fetcher: Fetcher, queue: str, limit: int) -> list[amqp.Message]:
         """As in InOrder, but for the limit."""
-        deadline = time.monotonic() + TURN_PATIENCE
-        while (found := counts(fetcher, queue)) is not None:
-            waiting, consumers = found
-            if not consumers:
-                return self._fetch(fetcher, queue, waiting)
-            if time.monotonic() >= deadline:
-                return []
-            time.sleep(TURN_LOOK)
-        raise QueueMissing(queue)
+        if (found := _counts_in_turn(fetcher, queue)) is None:
+            raise QueueMissing(queue)
+        waiting, consumers = found
+        return [] if consumers else self._fetch(fetcher, queue, waiting)
+
+    def is_drained(self, connection: Connection, queue: str) -> bool:
+        """As in InOrder. RabbitMQ does not count what a consumer has got, so while there is one nothing is known."""
+        found = counts(connection, queue)
+        if found is not None and found[1] and not found[0]:
+            found = _counts_in_turn(connection, queue)
+        return found is None or found == (0, 0)
 
     def _fetch(self, fetcher: Fetcher, queue: str, waiting: int) -> list[amqp.Message]:
         deliveries = _consume(fetcher, queue, CREDIT, waiting)
@@ -133,6 +139,10 @@ class ByLock(InOrder):
         if not deliveries:
             self._unlock(fetcher)
         return deliveries
+
+    def is_drained(self, connection: Connection, queue: str) -> bool:
+        """As in InOrder. Broker-J counts what consumers have got, too."""
+        return not depth(connection, queue)
 
     def forget(self, connection: Connection, queue: str) -> None:
         delete(connection, _lock_of(queue))
@@ -168,6 +178,14 @@ class ByLock(InOrder):
 
     def _unlock(self, fetcher: Fetcher) -> None:
         fetcher.second_channel().basic_cancel(LOCK_TAG)
+
+
+def _counts_in_turn(connection: Connection, queue: str) -> tuple[int, int] | None:
+    """As ``counts``, once the queue has no consumer, or at the end of TURN_PATIENCE."""
+    deadline = time.monotonic() + TURN_PATIENCE
+    while (found := counts(connection, queue)) is not None and found[1] and time.monotonic() < deadline:
+        time.sleep(TURN_LOOK)
+    return found
 
 
 def _consume(fetcher: Fetcher, queue: str, credit: int, waiting: int) -> list[amqp.Message]:

@@ -52,6 +52,19 @@ class OrderTests:
         assert bodies(drain(other, fifo, in_order=True)) == ["c"]
         assert drain(bridge, fifo, in_order=True) == []
 
+    def test_queue_is_not_drained_while_anybody_has_messages_of_it(
+        self, bridge: Bridge, other: Bridge, fifo: str
+    ) -> None:
+        assert bridge.is_drained(fifo)
+        bridge.publish(fifo, envelopes("a"))
+        assert not other.is_drained(fifo)
+        batch = bridge.fetch(fifo, 10, in_order=True)
+        assert not other.is_drained(fifo)
+        assert not bridge.is_drained(fifo)
+        bridge.settle(batch)
+        eventually(lambda: other.is_drained(fifo), "the queue to be drained")
+        assert bridge.is_drained(MISSING)
+
     @pytest.mark.parametrize("limit", [2, 100])
     def test_requeued_batch_comes_first_and_in_order_to_whoever_fetches_next(
         self, bridge: Bridge, other: Bridge, fifo: str, limit: int

@@ -843,6 +843,16 @@ def test_odd_path_is_answered_properly(api, method):
     assert {target: problem for target, problem in problems.items() if problem is not None} == {}
 
 
+@pytest.mark.parametrize("path", ["/v2/queues", "/v2/queues/q/messages", "/v2/confirm"])
+@pytest.mark.parametrize("query", ["a=\u00e9", "\u00ff", "limit=\u00c3", "marker=\u00e9" + "x" * 1000])
+def test_query_with_bytes_that_are_no_text_is_refused(api, path, query):
+    response = exchange(api, by_hand(api, "GET", f"{path}?{query}"))
+
+    assert response.status == 400
+    if path != "/v2/confirm":  # which answers with a page
+        assert raw_problem("GET", response) is None
+
+
 @pytest.mark.parametrize("method", ["FOO", "TRACE", "COPY", "X" * 200])
 def test_unknown_method_is_405(api, method):
     response = exchange(api, by_hand(api, method, "/v2/queues"))

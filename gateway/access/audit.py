@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway.environ import CALLER, sent_path
+from gateway.environ import CALLER, SIGNED, sent_path
 from gateway.observe.beside import beside
 from gateway.observe.logs import never_fail
 
@@ -54,7 +54,7 @@ class AuditLog:
             "user": identity.user if identity else None,
             "roles": identity.roles if identity else (),
             "project": project,
-            "signed": "HTTP_URL_SIGNATURE" in environ,
+            "signed": SIGNED in environ,
             "client": environ.get("HTTP_CLIENT_ID"),
             "action": action,
             "method": method,

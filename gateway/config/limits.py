@@ -34,6 +34,7 @@ class Limits:
     max_message_delay: int = 900
     max_claim_ttl: int = 43200
     max_claim_grace: int = 43200
+    max_wait: int = 20
     message_delete_with_claim_id: bool = False
     idempotency_ttl: int = 86400
     max_idempotency_keys: int = 1_000_000

@@ -47,25 +47,35 @@ class Claims:
         """Seconds from when the claim that holds the message was created or renewed to ``now`` (ms since the epoch)."""
         return (now - message.hidden_until) // 1000 + message.claim_ttl
 
-    def renew(self, info: QueueInfo, claim_id: str, ttl: int | None, grace: int | None) -> bool:
-        """Let a claim begin again; True. Raises NotFound."""
-        ttl, grace = self.check(ttl, grace)
+    def renew(
+        self, info: QueueInfo, claim_id: str, ttl: int | None, grace: int | None, any_grace: bool = False
+    ) -> bool:
+        """Let a claim begin again; True. Times as for check. Raises NotFound."""
+        ttl, grace = self.check(ttl, grace, any_grace)
         if not info.pool.store.landed.renew_claim(info.key, _claim(info, claim_id, ttl, grace)):
             raise NotFound(f"Claim {claim_id} does not exist, has expired, or has no messages left")
         return True
 
     def release(self, info: QueueInfo, claim_id: str) -> bool:
         """Free a claim's messages; False when there is no such claim."""
-        return info.pool.store.landed.release_claim(info.key, claim_id) > 0
+        released = info.pool.store.landed.release_claim(info.key, claim_id)
+        if released:
+            info.pool.arrivals.tell(info.project, info.name, released)
+        return released > 0
 
-    def check(self, ttl: int | None, grace: int | None) -> tuple[int, int]:
-        """Ttl and grace (seconds) with their defaults. Raises InvalidInput when one is out of range."""
+    def check(self, ttl: int | None, grace: int | None, any_grace: bool = False) -> tuple[int, int]:
+        """Ttl and grace (seconds) with their defaults. Raises InvalidInput when one is out of range.
+
+        ``any_grace``: any grace is accepted; it acts as the nearest one from 0 to the operator's maximum.
+        """
         limits = self._limits
         ttl = limits.default_claim_ttl if ttl is None else ttl
         grace = limits.default_claim_grace if grace is None else grace
         if not MIN_CLAIM_TTL <= ttl <= limits.max_claim_ttl:
             raise InvalidInput(f"The ttl of a claim must be from {MIN_CLAIM_TTL} to {limits.max_claim_ttl} seconds")
-        if not MIN_CLAIM_GRACE <= grace <= limits.max_claim_grace:
+        if any_grace:
+            grace = min(max(grace, 0), limits.max_claim_grace)
+        elif not MIN_CLAIM_GRACE <= grace <= limits.max_claim_grace:
             raise InvalidInput(
                 f"The grace of a claim must be from {MIN_CLAIM_GRACE} to {limits.max_claim_grace} seconds"
             )

@@ -9,11 +9,13 @@ from bridges.base import Bridge
 from bridges.errors import BridgeUnavailable
 from gateway.config.limits import Limits
 from gateway.config.notifications import Notifications
+from gateway.core.arrivals import Arrivals
 from gateway.core.claims import Claims
 from gateway.core.dead_letters import DeadLetters
 from gateway.core.errors import InvalidInput
 from gateway.core.foreign.access import AccessRules
 from gateway.core.foreign.binding import Binder
+from gateway.core.glances import Glances
 from gateway.core.housekeeping import Housekeeper
 from gateway.core.ids import IdMaker
 from gateway.core.messages import Messages
@@ -102,6 +104,8 @@ class Core:
         self.ids = IdMaker()
         seal = seal or Seal()
         self._sealing = self.sealing = Sealing(seal)
+        #: What those who wait are told of, and how they look.
+        self.arrivals = Arrivals()
         #: What else is called from time to time, by the thread that looks after the pools.
         self.also_tend: Callable[[], None] | None = None
         self._max_body = max_body
@@ -117,7 +121,7 @@ class Core:
         rules = MetadataRules(limits, bool(seal.key), self.pool.parse_bridging, records.has_flavor)
         quota = QueueQuota(max_queues, queue_store) if max_queues else None
         self.copies = Copies(self.subscription_records, self.all_pools)
-        self._known = KnownQueues(self.all_pools, queue_store, rules)
+        self._known = KnownQueues(self.all_pools, queue_store, rules, self.arrivals)
         self._known.views = Views(
             queue_store, self.all_pools, self.ids, self._sealing, max_body, self._known.is_elsewhere,
             self._known.document,
@@ -127,6 +131,7 @@ class Core:
             queue_store, self.all_pools, self._known, rules, access, quota, self._binder, self.copies
         )
         self.directory = Directory(queue_store, self._known, self.queues, self._binder)
+        self.glances = Glances(self._known)
         dead_letters = DeadLetters(self.directory, self.ids)
         self.claims = Claims(self.directory, dead_letters, self._sealing, limits)
         once = Once(queue_store.catalogue, self.now, self.ids, limits)
@@ -182,7 +187,7 @@ class Core:
             watched_store = timed(store, STORE_CALLS, name, guard, parts=("catalogue", "landed"))
         return Pool(
             name, watched_bridge, watched_store, self.ids, self._sealing, self._max_body, self._is_elsewhere,
-            tuple(guards), shares_store=store is None,
+            tuple(guards), shares_store=store is None, arrivals=self.arrivals,
         )
 
     def _is_elsewhere(self, info: Any) -> bool:

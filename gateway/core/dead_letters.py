@@ -107,6 +107,8 @@ class DeadLetters:
         # No tombstones: a dead-letter queue may have one itself, by which the letter comes back under its id.
         info.pool.store.landed.delete_claimed(info.key, [message.id for message in ours], [hold.id])
         MESSAGES.labels("dead-lettered").inc(len(ours))
+        if info.settings.fifo:  # what comes after them in their groups may be handed out now
+            info.pool.arrivals.tell(info.project, info.name, len(ours))
 
 
 def _hold(info: QueueInfo) -> Claim:

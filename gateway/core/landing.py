@@ -90,7 +90,7 @@ class Landing:
                         continue
                     if not fetched:
                         # What waits in a FIFO queue and can't be had is behind what another gateway has in its hands.
-                        return not (info.settings.fifo and info.bridge.depth(info.broker))
+                        return not info.settings.fifo or info.bridge.is_drained(info.broker)
                     # If the lease was lost meanwhile others have landed some, which come before these.
                     more = demand.take(landed) if landed and lease.taken == taken else demand.look()
                     if fetched < asked and not to_the_end:

@@ -44,10 +44,12 @@ class Publishing:
         """
         if not self._bridge.has_backlog:
             land(self._store, info, messages)
+            _tell(info, messages)
             return
         envelopes = [envelope_of(message) for message in messages]
         if info.is_topic:
             self._bridge.publish_copies(info.broker, envelopes)
+            _tell(info, messages)
             return
         if info.notifies:
             self._bridge.publish(info.broker, envelopes, copied=True)
@@ -60,6 +62,7 @@ class Publishing:
             self._newest.move_to_end(info.key)
             if len(self._newest) > REMEMBERED_POSTS:
                 self._newest.popitem(last=False)
+        _tell(info, messages)
 
     def newest(self, info: QueueInfo) -> Message | None:
         """The message of the queue that this process has published last, if it lives."""
@@ -71,6 +74,18 @@ class Publishing:
         """The messages of the queue with this key are gone."""
         with self._newest_lock:
             self._newest.pop(key, None)
+
+
+def _tell(info: QueueInfo, messages: Sequence[Message]) -> None:
+    """Tell those who wait of messages that are safe now."""
+    arrivals = info.pool.arrivals
+    if arrivals.is_idle:
+        return
+    if not info.is_topic:
+        parts = {message.group for message in messages} if info.settings.fifo else messages
+        arrivals.tell(info.project, info.name, len(parts))
+    if info.notifies or info.is_topic:
+        arrivals.tell_copied(info.project)
 
 
 def land(store: SideStore, info: QueueInfo, messages: Sequence[Message]) -> None:

@@ -32,7 +32,9 @@ from gateway.observe.shared_values import Memory, Shared, Value
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 REQUESTS = Histogram(
-    "marconi_request_seconds", "Time from a request's dispatch to its answer.", ["route", "method", "status"],
+    "marconi_request_seconds",
+    "Time from a request's dispatch to its answer, without that in which it waited for messages.",
+    ["route", "method", "status"],
     buckets=BUCKETS,
 )
 MESSAGES = Counter(
@@ -58,12 +60,19 @@ UNOPENED = Counter(
 )
 OVER_QUOTA = Counter(
     "marconi_over_quota",
-    "Requests refused because of a limit in [quota], or of that of keys, by limit: requests, bytes, queues, keys.",
+    "Requests refused because of a limit in [quota], or of that of keys, by limit: requests, bytes, queues, keys,"
+    " waiting.",
     ["limit"],
 )
 SUPPRESSED = Counter(
     "marconi_suppressed_duplicates",
     "Messages that were posted again and not enqueued again, by what they were recognized by: key, dedup_id.", ["by"],
+)
+WAITING_REQUESTS = Gauge(
+    "marconi_waiting_requests", "Requests that wait for messages without a thread.", multiprocess_mode="livesum",
+)
+WAKES = Counter(
+    "marconi_wakes", "Times that a waiting request looked again, by what it found: found, nothing.", ["outcome"],
 )
 CONNECTIONS = Gauge(
     "marconi_connections", "Connections that the gateway has open, by pool and peer: broker, side-store.",
@@ -223,6 +232,9 @@ def share(memory: Memory, worker: int) -> None:
     global _shared
     _shared = Shared(memory, worker)
     values.ValueClass = type("SharedValue", (Value,), {"shared": _shared})
+    for metric in _METRICS.values():
+        if not metric._labelnames:  # it has had a value of its own since it was imported
+            metric._metric_init()
     disable_created_metrics()  # when one of them began to count says nothing of all
     _show_fast_paths()  # now, while there is room: that there is none is counted here, too
 

@@ -200,7 +200,8 @@ class ClientConnection(SuspendableConnection):
         """Serve the request, and send the answer; or leave it suspended, or the connection to be handed over."""
         (request,) = self.requests
         while True:
-            task = self._next_task(request)
+            is_new = self.suspension is None and not request.error
+            task = self.task_class(self, request) if is_new else self._next_task(request)
             try:
                 task.service()
             except Exception:  # the application answers its exceptions itself
@@ -209,15 +210,18 @@ class ClientConnection(SuspendableConnection):
                 self._answer.clear()
                 task = self._next_task(request)
                 task.service()
-            if self.suspension is None or self.suspension.leave():
+            if self.suspension is None:
                 break
+            parked = self.parked
+            if self.suspension.leave():  # another thread may go on with the request at once
+                if parked:
+                    self.server.attend(self)
+                return
         if self._take is not None:
             self.server.attend(self)
-        elif self.suspension is None:
+        else:
             request.close()
             self._send_answer(task.close_on_finish)
-        elif self.parked:
-            self.server.attend(self)
 
     def _next_task(self, request: Any) -> Any:
         suspension, self.suspension, self._take = self.suspension, None, None

@@ -186,8 +186,8 @@ class Listener(TcpWSGIServer):
         while self._resumed:
             connection = self._resumed.popleft()
             connection.since = time.monotonic()
-            self.task_dispatcher.take_back(connection)
-        if self._is_full:
+            self.task_dispatcher.offer(connection, again=True)
+        if len(self.active_channels) - len(self.suspended) >= self._max_connections:
             self._make_room()
         now = time.monotonic()
         if now >= self._next_sweep or self.received > MAX_BUFFERED * RECEIVED_STEP:
@@ -212,11 +212,7 @@ class Listener(TcpWSGIServer):
             self.watch(connection, selectors.EVENT_WRITE if writing else selectors.EVENT_READ)
 
     def readable(self) -> bool:
-        return self.accepting and not self._is_full
-
-    @property
-    def _is_full(self) -> bool:
-        return len(self.active_channels) - len(self.suspended) >= self._max_connections
+        return self.accepting and len(self.active_channels) - len(self.suspended) < self._max_connections
 
     def handle_accept(self) -> None:
         # A round costs more the more connections there are, so it then has to accept more than one.

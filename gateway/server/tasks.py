@@ -52,15 +52,12 @@ class Task(WSGITask):
 
     def start(self) -> None:
         super().start()
-        if self.channel.server.draining:
-            super().set_close_on_finish()
-            self.get_environment()[DRAINING] = True
-
-    def get_environment(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environment()
+        environ: dict[str, Any] = self.get_environment()
         environ[SUSPEND] = self.channel.suspend
         environ[HAND_OVER] = self.channel.hand_over
-        return environ
+        if self.channel.server.draining:
+            super().set_close_on_finish()
+            environ[DRAINING] = True
 
     def finish(self) -> None:
         if self.complete or not self.channel.is_left_open:

@@ -37,18 +37,17 @@ class ThreadPool:
         for thread in self._threads:
             thread.start()
 
-    def offer(self, connection: ClientConnection) -> bool:
-        """Have a connection's request served; False if too many wait already."""
-        if self._taken_in - sum(self._served) >= self._room:
-            return False
-        self.take_back(connection)
-        return True
+    def offer(self, connection: ClientConnection, again: bool = False) -> bool:
+        """Have a connection's request served; False if too many wait already.
 
-    def take_back(self, connection: ClientConnection) -> None:
-        """Have a connection's request served that has been let in before, and was suspended."""
+        ``again``: it has been let in before, and was suspended.
+        """
+        if not again and self._taken_in - sum(self._served) >= self._room:
+            return False
         self._taken_in += 1
         self._line.append(connection)
         self._calls.put(True)
+        return True
 
     def allow(self, max_queued: int) -> None:
         """Change how many requests may wait for a thread."""

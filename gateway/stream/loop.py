@@ -77,6 +77,9 @@ class StreamLoop:
         asyncio.set_event_loop(loop)
         try:
             loop.run_forever()
+            for task in self._tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
         finally:
             loop.close()
 

@@ -14,11 +14,13 @@ from gateway.access.policy import ADMIN
 from gateway.access.signing import covers
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
 from gateway.core.queues.metadata import QUEUE_NAME
-from gateway.environ import CALLER, base_of
+from gateway.core.queues.names import NAMELESS_PROJECT
+from gateway.environ import CALLER, SIGNED, base_of
 from gateway.web.call import JSON, MAX_CACHED, Call
 from gateway.web.context import Service
 from gateway.web.errors import NotAcceptable
 from gateway.web.operations import CLIENT, PROJECT, Operation
+from gateway.web.version import Version
 
 #: Usual spellings of a UUID: with dashes or without, in braces or as a URN (RFC 9562, section 4).
 _UUID = re.compile(
@@ -58,21 +60,33 @@ def admit(service: Service, request: Request, operation: Operation) -> Call:
     if accept is not None and not (_accepts_json if len(accept) <= MAX_CACHED else accepts_json)(accept):
         raise NotAcceptable(f"Only {JSON} is served")
     rule = None if operation.default_rule is None else operation.name
-    if "HTTP_URL_SIGNATURE" in environ:
+    version = operation.version
+    if "HTTP_URL_SIGNATURE" in environ and version.signable:
+        environ[SIGNED] = True
         identity = Identity(_signed_project(service, environ, operation))
         rule = None  # the signer was allowed what the signature covers
     else:
         identity = service.auth.identify(environ)
     header = project_header(environ)
     environ[CALLER] = identity, header or identity.project
-    project = check_project(service, header, identity) if PROJECT in operation.needs else ""
-    client = check_client(service, environ.get("HTTP_CLIENT_ID", "")) if CLIENT in operation.needs else ""
-    call = Call(service, project, client, identity, request)
+    project = ""
+    if PROJECT in operation.needs:
+        is_nameless = version.nameless and "HTTP_X_PROJECT_ID" not in environ and _is_anybody(identity)
+        project = NAMELESS_PROJECT if is_nameless else check_project(service, header, identity)
+    client = ""
+    if CLIENT in operation.needs or (version.uuids_only and "HTTP_CLIENT_ID" in environ):
+        client = check_client(service, environ.get("HTTP_CLIENT_ID", ""), version)
+    call = Call(service, project, client, identity, request, version)
     if rule is not None and not call.allows(rule):
         raise Forbidden(f"Your roles don't allow this ({rule})")
     if service.request_rate is not None:
         service.request_rate.take(call.project)
     return call
+
+
+def _is_anybody(identity: Identity) -> bool:
+    """Has nobody authenticated, nor said a project? A user without a project must not get at what others left there."""
+    return identity.user is None and not identity.project
 
 
 def check_project(service: Service, header: str, identity: Identity) -> str:
@@ -89,9 +103,9 @@ def check_project(service: Service, header: str, identity: Identity) -> str:
     return header
 
 
-def check_client(service: Service, text: str) -> str:
+def check_client(service: Service, text: str, version: Version) -> str:
     """The client that a Client-ID names. Raises InvalidInput."""
-    if not service.client_id_uuid_safe:
+    if not service.client_id_uuid_safe and not version.uuids_only:
         lowest, highest = service.client_id_length
         if not lowest <= len(text) <= highest or not text.isprintable():
             raise InvalidInput(f"The Client-ID header must be {lowest} to {highest} characters long")

@@ -11,9 +11,10 @@ from werkzeug.wrappers import Request
 
 from gateway.core.errors import InvalidInput
 from gateway.environ import base_of
-from gateway.web import body
+from gateway.web import body, query
 from gateway.web.context import Context
 from gateway.web.errors import UnsupportedCoding
+from gateway.web.version import V2, Version
 
 #: Longest header or query string, in characters, of which the meaning is cached: longer ones would fill the memory.
 MAX_CACHED = 256
@@ -31,11 +32,17 @@ class Call(Context):
     """A Context with the HTTP request that it came with."""
 
     request: Request
+    version: Version = V2
 
     @property
     def base(self) -> str:
         """What comes before ``/v2`` in links."""
         return base_of(self.request.environ)
+
+    @property
+    def root(self) -> str:
+        """What links begin with, like ``/v2``."""
+        return base_of(self.request.environ) + self.version.root
 
     @property
     def args(self) -> MultiDict[str, str]:
@@ -69,8 +76,11 @@ def _check_coding(coding: str) -> None:
 
 
 def parse_args(text: str) -> MultiDict[str, str]:
-    """A query string, as werkzeug reads it."""
-    return Request({"QUERY_STRING": text}, populate_request=False).args
+    """A query string, as werkzeug reads it. Raises InvalidInput."""
+    try:
+        return Request({"QUERY_STRING": text}, populate_request=False).args
+    except UnicodeDecodeError as error:  # bytes that should have been percent-encoded
+        raise InvalidInput("The query string is not UTF-8", query.TITLE) from error
 
 
 _args = lru_cache(maxsize=4096)(parse_args)

@@ -18,6 +18,7 @@ from gateway.access.signing import covers
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.queues.names import topic_project
 from gateway.environ import CALLER, base_of
+from gateway.web.call import parse_args
 from gateway.web.confirm_html import HEADERS, question, statement
 from gateway.web.context import Service
 from gateway.web.errors import answer
@@ -94,7 +95,7 @@ class ConfirmPage:
 
     def _get(self) -> bytes:
         """A question with a button."""
-        parameters = flask.request.args
+        parameters = _query()
         link = self._link(parameters)
         title, text, button, *_ = WORDS[link.action]
         fields = {name: parameters[name] for name in FIELDS if name in parameters}
@@ -107,7 +108,7 @@ class ConfirmPage:
         """What the button stands for. Raises InvalidInput, NotFound, TooFast and what the core raises."""
         form: Mapping[str, str] = flask.request.form
         is_one_click = form.get(ONE_CLICK[0]) == ONE_CLICK[1]
-        link = self._link(flask.request.args if is_one_click else form)
+        link = self._link(_query() if is_one_click else form)
         if is_one_click and link.action != UNSUBSCRIBE:
             raise InvalidInput("This link does not end a subscription")
         flask.request.environ[CALLER] = Identity(link.project), link.project
@@ -136,3 +137,8 @@ class ConfirmPage:
         ):
             raise NotFound("This link is not valid, or is too old. Ask whoever has subscribed you for a new one.")
         return Link(project, found["queue"], found["id"], action, found["kind"].removesuffix("s"))
+
+
+def _query() -> Mapping[str, str]:
+    """The parameters of the request at hand. Raises InvalidInput."""
+    return parse_args(flask.request.environ.get("QUERY_STRING", ""))

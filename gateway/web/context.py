@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.access.auth.base import AuthStrategy, Identity
 from gateway.access.policy import Policy
@@ -14,15 +14,24 @@ from gateway.core.core import Core
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.names import TOPICS, client_project
 from gateway.core.subscriptions.trusts import no_trust
+from gateway.web.facts import Facts
 from gateway.web.healthcheck import Healthcheck
 from gateway.web.operations import Operation
+from gateway.web.version import Version
+
+if TYPE_CHECKING:  # a waiting call is a call, which has a context
+    from gateway.web.waiting import Places
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the handlers work with; created once for a configuration."""
+    """What the handlers work with; created once for a configuration.
+
+    ``operations`` are those of the current version, ``older`` those of the older versions that are switched on, oldest
+    first.
+    """
 
     core: Core
     healthcheck: Healthcheck
@@ -37,6 +46,10 @@ class Service:
     request_rate: RateLimit | None
     byte_rate: RateLimit | None
     trusts: KeystoneTrusts | None = None
+    older: Mapping[Version, tuple[Operation, ...]] = field(default_factory=dict)
+    facts: Facts = Facts()
+    #: For those who wait for messages; None: nobody waits.
+    places: Places | None = None
 
 
 @dataclass(slots=True)

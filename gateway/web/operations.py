@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
+
+from gateway.web.version import V2, Version
 
 #: Status, document and headers of an answer. The document is any JSON value, bytes to be sent as they are, or None for
 #: an answer without a body.
@@ -14,15 +16,45 @@ Answer = tuple[int, Any, dict[str, str]]
 PROJECT = "project"
 CLIENT = "client"
 
+#: What an operation does that may wait until there are messages: it takes them from others, or it only reads them.
+TAKING = "taking"
+READING = "reading"
+
 #: Types of query parameters. A list is separated by commas, or the parameter is repeated.
 STRING, INTEGER, BOOLEAN, LIST = "string", "integer", "boolean", "list"
 
 
+#: A JSON Schema (2020-12), as gateway.api.openapi.schema writes it.
+Schema = Any
+
+
 class Parameter(NamedTuple):
-    """A parameter in the query string."""
+    """A parameter in the query string, or a header. ``description``: what it means, if it means that here alone."""
 
     name: str
     type: str = STRING
+    description: str = ""
+
+
+class Body(NamedTuple):
+    """A request's body. It may be left out unless it is ``required``."""
+
+    schema: Schema
+    required: bool = False
+    media_type: str = "application/json"
+
+
+class Reply(NamedTuple):
+    """An answer that is no error.
+
+    ``schema``: of its body in JSON, None if it has none. ``headers``: names of those that it has besides those of every
+    answer. ``others``: schemas of other bodies that it may have instead, by media type.
+    """
+
+    description: str
+    schema: Schema = None
+    headers: tuple[str, ...] = ()
+    others: Mapping[str, Schema] = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -74,13 +106,45 @@ class Operation:
     #: More methods that the home document shows for its relation.
     more_methods: tuple[str, ...] = ()
 
+    #: TAKING or READING if a client may wait until what the handler returns is true. The path has a ``queue_name``.
+    waits: str | None = None
+
     parameters: tuple[Parameter, ...] = ()
 
-    #: Does it read the request's body?
-    body: bool = False
+    #: Headers that it reads besides those of every request.
+    headers: tuple[Parameter, ...] = ()
+
+    #: The request's body; None: it reads none.
+    body: Body | None = None
+
+    #: Its name in the OpenAPI document, of which generated clients make that of a function; empty: it is not there.
+    id: str = ""
+
+    #: The operations that it stands among there.
+    tag: str = ""
+
+    #: Answers by status, without errors.
+    replies: Mapping[int, Reply] = field(default_factory=dict)
+
+    #: Errors by status that it has besides those of every operation, or for a reason of its own: why.
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+    #: The limit of ``[transport]`` for its parameters ``limit`` and ``pop``.
+    page: str = ""
+
+    #: What parameters of the query mean that it does not name; empty: nothing.
+    filters: str = ""
 
     #: Some of PROJECT and CLIENT.
     needs: frozenset[str] = frozenset({PROJECT, CLIENT})
+
+    version: Version = V2
+
+    #: Is HEAD answered as GET without the body, where it has no operation of its own? If not it is a 405.
+    heads: bool = True
+
+    #: What Content-Location says: gets the WSGI environment and the status; None for an answer without that header.
+    content_location: Callable[[dict[str, Any], int], str | None] | None = None
 
     @property
     def rule(self) -> str | None:
@@ -95,9 +159,9 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Endpoint:
-    """Something that belongs to no version of an API and needs no credentials, project or client. Plain data.
+    """Something that needs no credentials, project or client. Plain data.
 
-    Both listeners serve it: that of the API and, if there is one, that of ``[metrics]``.
+    The API's listener serves it and, if there is one, that of ``[metrics]``.
     """
 
     method: ClassVar[str] = "GET"
@@ -110,6 +174,14 @@ class Endpoint:
 
     #: The answer: gets the Service and the WSGI environment of the request.
     answer: Callable[[Any, dict[str, Any]], Answer]
+
+    #: As those of an Operation.
+    id: str
+    summary: str
+    replies: Mapping[int, Reply]
+
+    #: Is it about the API, so that the listener of ``[metrics]`` has no use for it?
+    api_only: bool = False
 
     #: There is one path to it, without a slash at its end and without ``[wsgi] prefix``, so that a proxy can refuse it.
     exact: bool = False

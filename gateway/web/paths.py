@@ -18,10 +18,16 @@ from gateway.environ import BASE, raw_path
 _ALIAS = re.compile(r"%(?:2[def]|3[0-9]|4[1-9a-f]|5[0-9acf]|6[1-9a-f]|7[0-9ae])", re.I)
 
 #: A part that browsers and proxies take away. In the place of a queue's name it is answered as a bad name.
-_DOTS = re.compile(r"(?<!^/v2/queues)(?<!^/v2/topics)/\.\.?(?=/|\Z)")
+_DOTS = re.compile(
+    r"(?<!^/v2/queues)(?<!^/v2/topics)(?<!^/v1/queues)(?<!^/v1\.1/queues)/\.\.?(?=/|\Z)"
+)
 
-#: What may follow /v2, so that it is nobody's prefix there.
-_API = re.compile(r"/(?:queues|topics|ping|health|pools|flavors)(?:/|\Z)")
+#: What paths of the API begin with.
+_ROOTS = ("/v2", "/v1.1", "/v1")
+
+#: What may follow one of them, so that it is nobody's prefix there.
+_API = re.compile(r"/(?:queues|topics|ping|health|pools|flavors|openapi\.json)(?:/|\Z)")
+
 
 def is_plain(environ: dict[str, Any], path: str) -> bool:
     """Is the path what was sent, with nothing in it or before it that ``locate`` would have to look at?"""
@@ -52,7 +58,7 @@ def locate(environ: dict[str, Any], prefix: str) -> tuple[str, bool]:
     bare = True
     places = [place for place in (base, prefix) if place]
     if base and not _API.match(base):
-        places.append(f"/v2{base}")
+        places.extend(f"{root}{base}" for root in _ROOTS)
     for _ in range(2):
         for place in places:
             if path == place or path.startswith(f"{place}/"):

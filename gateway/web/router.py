@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
-from werkzeug.routing import RequestRedirect
+from werkzeug.routing import RequestRedirect, Rule
 from werkzeug.wrappers import Request
 
-from gateway.environ import base_of
+from gateway.environ import RESUMED, SUSPEND, base_of
 from gateway.web.paths import is_plain, locate
 
 #: How many paths we cache the route of, and the longest path worth caching, in characters.
@@ -22,8 +22,8 @@ LONGEST_CACHED = 256
 #: Status, body and headers as they are sent.
 Response = tuple[int, bytes, list[tuple[str, str]]]
 
-#: Gets the request, and the route's variables by name.
-View = Callable[..., Response]
+#: Gets the request, and the route's variables by name. None: the request has been suspended, and is answered later.
+View = Callable[..., Response | None]
 
 #: Status lines by status.
 _LINES = {status: f"{status} {phrase.upper()}" for status, phrase in HTTP_STATUS_CODES.items()}
@@ -45,6 +45,15 @@ class Serving(Protocol):
         """The answer of ``answer``, a WSGI application, to a request of that route."""
 
 
+class _Rule(Rule):
+    """A rule of werkzeug's, which adds HEAD to GET unless ``heads`` is false."""
+
+    def __init__(self, *args: Any, heads: bool = True, **options: Any):
+        super().__init__(*args, **options)
+        if not heads and self.methods is not None:
+            self.methods.discard("HEAD")
+
+
 class App(flask.Flask):
     """A Flask application. Views that are added with ``add`` are called without what Flask does for each request:
     contexts, sessions, signals and hooks. Everything else that is registered on it, like blueprints, is served by
@@ -57,6 +66,7 @@ class App(flask.Flask):
     """
 
     monitor: App
+    url_rule_class = _Rule
 
     def __init__(
         self, name: str, max_body: int, serving: Serving, prefix: str = "", fast: bool = True,
@@ -78,20 +88,25 @@ class App(flask.Flask):
         self._exact: set[str] = set()
         self._fast = fast
 
-    def add(self, route: str, methods: Iterable[str], view: View, exact: bool = False) -> None:
+    def add(
+        self, route: str, methods: Iterable[str], view: View, exact: bool = False, heads: bool = True,
+    ) -> None:
         """Have a view answer the requests of a route, in Flask's way to write it, with these methods.
 
-        ``exact``: there is one path to it, without a slash at its end and without the prefix.
+        ``exact``: there is one path to it, without a slash at its end and without the prefix. ``heads``: HEAD comes
+        with GET.
         """
         self._views[route] = view
         self.add_url_rule(
             route, route, _for_flask(view), methods=list(methods), provide_automatic_options=False,
-            strict_slashes=exact,
+            strict_slashes=exact, heads=heads,
         )
         if exact:
             self._exact.add(route)
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if RESUMED in environ:
+            return _answered(environ.pop(RESUMED)(), environ["REQUEST_METHOD"], start_response)
         # Not populated: environ and request would refer to each other, which only the garbage collector ends.
         request = Request(environ, populate_request=False)
         request.max_content_length = self._max_body
@@ -110,7 +125,7 @@ class App(flask.Flask):
             route = self._route_at_flask(path, method, error)
             if route is not None:
                 return self._serving.record(environ, start_response, route, self._through_flask)
-            status, data, headers = self._serving.refuse(request, error)
+            response: Response | None = self._serving.refuse(request, error)
         else:
             view = self._views.get(endpoint)
             if view is None:
@@ -118,11 +133,8 @@ class App(flask.Flask):
                 return self._serving.record(environ, start_response, route, self._through_flask)
             if not self._fast:
                 return self._through_flask(environ, start_response)
-            status, data, headers = view(request, **names)
-        if status not in _BODILESS:
-            headers.append(("Content-Length", str(len(data))))
-        start_response(_LINES[status], headers)
-        return (data,) if data and method != "HEAD" else ()
+            response = view(request, **names)
+        return _answered(response, method, start_response)
 
     def _route_at_flask(self, path: str, method: str, error: HTTPException) -> str | None:
         """The route of a path that was not added with ``add``, if Flask has an answer to ``error`` there."""
@@ -142,11 +154,25 @@ class App(flask.Flask):
         return super().wsgi_app(environ, start_response)
 
 
+def _answered(response: Response | None, method: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """The answer as WSGI has it; nothing for a request that has been suspended."""
+    if response is None:
+        return ()
+    status, data, headers = response
+    if status not in _BODILESS:
+        headers.append(("Content-Length", str(len(data))))
+    start_response(_LINES[status], headers)
+    return (data,) if data and method != "HEAD" else ()
+
+
 def _for_flask(view: View) -> Callable[..., flask.Response]:
     """A view as Flask calls it."""
 
     def flask_view(**names: str) -> flask.Response:
-        status, data, headers = view(flask.request, **names)
+        flask.request.environ.pop(SUSPEND, None)  # Flask wants an answer now
+        answered = view(flask.request, **names)
+        assert answered is not None  # nosec B101  # for the type checker
+        status, data, headers = answered
         response = flask.Response(data, status)
         response.headers.clear()  # Flask's own Content-Type
         response.headers.extend(headers)

@@ -23,6 +23,7 @@ from gateway.web.context import Service
 from gateway.web.errors import answer
 from gateway.web.operations import Answer, Endpoint, Operation, by_route
 from gateway.web.router import App, Response, View
+from gateway.web.waiting import PREFER, WaitingCall, read_wait
 
 LOG = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 REQUEST_ID_HEADER = "X-Openstack-Request-Id"
 
 #: Headers of every answer but Flask's: no cache may keep an answer for another caller (caches don't know X-Auth-Token),
-#: and no browser may take it for a page.
+#: unless it is the same for all and says so itself, and no browser may take it for a page.
 GUARDS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 
@@ -49,8 +50,10 @@ class Serving:
 
     def add_operations(self, app: App) -> None:
         """Have an application answer the service's operations."""
-        for route, operations in by_route(self._service.operations).items():
-            app.add(route, operations, self._view(route, operations))
+        for version in (self._service.operations, *self._service.older.values()):
+            for route, operations in by_route(version).items():
+                heads = all(operation.heads for operation in operations.values())
+                app.add(route, operations, self._view(route, operations), heads=heads)
 
     def add_endpoints(self, app: App, endpoints: Iterable[Endpoint]) -> None:
         """Have an application answer endpoints."""
@@ -63,7 +66,9 @@ class Serving:
         def run() -> Answer:
             raise error
 
-        return self._serve(request, "", run)
+        answered = self._serve(request, "", run)
+        assert answered is not None  # nosec B101  # for the type checker
+        return answered
 
     def record(
         self, environ: dict[str, Any], start_response: Callable[..., Any], route: str,
@@ -101,11 +106,12 @@ class Serving:
     def _view(self, route: str, operations: dict[str, Operation]) -> View:
         service = self._service
 
-        def view(request: Request, **names: str) -> Response:
+        def view(request: Request, **names: str) -> Response | None:
+            start = time.perf_counter()
             # A HEAD request without an operation of its own is a GET whose body is not sent.
             operation = operations[request.method if request.method in operations else "GET"]
 
-            def run() -> Answer:
+            def run() -> Answer | None:
                 call = admit(service, request, operation)
                 if "queue" in names:
                     check_queue_name(names["queue"])
@@ -114,23 +120,41 @@ class Serving:
                 if operation.parse is None:
                     value = operation.handler(call, **names)
                 else:
-                    value = operation.handler(call, **names, **operation.parse(call))
+                    values = operation.parse(call)
+                    if operation.waits is not None and ("wait" in call.args or PREFER in request.environ):
+                        wait = read_wait(call)
+                        if wait is not None and service.places is not None:
+                            return WaitingCall(
+                                call, operation, names, values, wait, service.places, start, again
+                            ).begin()
+                    value = operation.handler(call, **names, **values)
                 return operation.render(call, value, **names)
 
-            return self._serve(request, route, run, operation)
+            def again(waiting: WaitingCall) -> Response | None:
+                now = time.perf_counter()
+                return self._serve(
+                    request, route, lambda: waiting.again(now), operation, now - waiting.worked, waiting.request_id
+                )
+
+            return self._serve(request, route, run, operation, start)
 
         return view
 
     def _serve(
-        self, request: Request, route: str, run: Callable[[], Answer], operation: Operation | None = None
-    ) -> Response:
-        start = time.perf_counter()
-        request_id = new_request_id()
+        self, request: Request, route: str, run: Callable[[], Answer | None], operation: Operation | None = None,
+        start: float = 0.0, request_id: str = "",
+    ) -> Response | None:
+        """The answer; None if ``run`` has suspended the request. ``start``: when it began, 0 for now."""
+        start = start or time.perf_counter()
+        request_id = request_id or new_request_id()
         token = REQUEST_ID.set(request_id)
         try:
             failure = None
             try:
-                status, document, headers = run()
+                ran = run()
+                if ran is None:
+                    return None
+                status, document, headers = ran
                 data = document if isinstance(document, bytes) else b"" if document is None else orjson.dumps(document)
             except Exception as error:
                 failure = error
@@ -138,13 +162,17 @@ class Serving:
                 status, document, headers = answer(failure)
                 data = orjson.dumps(document)
             method = request.method if request.method in METHODS else "OTHER"
+            if operation is not None and operation.content_location is not None:
+                place = operation.content_location(request.environ, status)
+                headers = headers if place is None else {**headers, "Content-Location": place}
             action = None
             if operation is not None:
                 action = (operation.rule if operation.method == method else None) or f"{method} {route}"
             self.note(request.environ, method, route, status, start, request_id, action)
         finally:
             REQUEST_ID.reset(token)
-        sent = [*GUARDS, (REQUEST_ID_HEADER, request_id), *headers.items()]
+        guards = GUARDS if "Cache-Control" not in headers else GUARDS[1:]
+        sent = [*guards, (REQUEST_ID_HEADER, request_id), *headers.items()]
         if data and "Content-Type" not in headers:
             sent.append(("Content-Type", JSON))
         return status, data, sent

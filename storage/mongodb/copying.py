@@ -85,6 +85,28 @@ class MongoDBCopying(MongoDBLanding):
                 found |= self._with_living([key for key in expires if key not in found], now)
         return [key for key in keys if key in found]
 
+    def edges(self, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """See CopyingStore. Each of both queries takes one entry of an index for each key (DISTINCT_SCAN)."""
+        if not keys:
+            return {}
+        among = {QUEUE: {"$in": list(keys)}}
+        with self._calls():
+            last = self._messages.aggregate([
+                {"$match": {**among, **LANDED}},
+                {"$sort": {QUEUE: DESCENDING, POSITION: DESCENDING}},
+                {"$group": {"_id": f"${QUEUE}", "edge": {"$first": f"${POSITION}"}}},
+            ], hint="position")
+            positions = {document["_id"]: document["edge"] for document in last}
+            if not positions:
+                return {}
+            latest = self._messages.aggregate([
+                {"$match": {**among, HIDDEN_UNTIL: {"$gte": 0}}},
+                {"$sort": {QUEUE: ASCENDING, HIDDEN_UNTIL: DESCENDING, POSITION: ASCENDING}},
+                {"$group": {"_id": f"${QUEUE}", "edge": {"$first": f"${HIDDEN_UNTIL}"}}},
+            ], hint="visibility")
+            hidden = {document["_id"]: document["edge"] for document in latest}
+        return {key: (position, hidden.get(key, 0)) for key, position in positions.items()}
+
     def _with_living(self, keys: Sequence[str], now: int) -> set[str]:
         """Those of the keys with a message that is free and has not expired at ``now`` (ms)."""
         living = self._messages.aggregate([

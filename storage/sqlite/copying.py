@@ -11,6 +11,10 @@ from storage.sqlite.schema import sql
 #: Is one of the messages under a key free? The same rule as that of find_free, which frees what was hidden till now.
 FREE = sql("SELECT 1 FROM messages WHERE q = key AND hidden_until <= ? AND expires > ?")
 
+#: The edges of a key; SQLite takes each of them from the end of an index.
+LAST = sql("SELECT max(position) FROM messages WHERE q = key")
+LATEST = sql("SELECT max(hidden_until) FROM messages WHERE q = key")
+
 
 class SQLiteCopying(SQLiteLanding):
     """The second part of the landed store: the table ``bindings``."""
@@ -44,3 +48,14 @@ class SQLiteCopying(SQLiteLanding):
                 (*keys, now, now),
             )
             return [key for (key,) in rows]
+
+    def edges(self, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
+        if not keys:
+            return {}
+        with self._database.read() as db:
+            rows = db.execute(
+                f"WITH wanted(key) AS (VALUES {','.join(['(?)'] * len(keys))})"  # nosec B608
+                f" SELECT key, ({LAST}), ({LATEST}) FROM wanted",
+                keys,
+            )
+            return {key: (last, latest) for key, last, latest in rows if last is not None}

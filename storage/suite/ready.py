@@ -107,6 +107,30 @@ class ReadyTests(SuiteFixtures):
         add(store, q, "m")
         assert sorted(store.landed.ready(keys)) == sorted([key, q])
 
+    def test_edges_are_the_last_position_and_the_latest_time(
+        self, store: SideStore, key: str, q: str, q2: str, clock: Clock
+    ) -> None:
+        assert store.landed.edges([]) == store.landed.edges([key, q, "none"]) == {}
+        _, last = add(store, key, "a", "b")
+        assert store.landed.edges([key, q, "none"]) == {key: (last.seq, 0)}
+        claim = new_claim(store)
+        take(store, key, claim, "a")
+        (other,) = add(store, q2, "c")
+        store.landed.tombstone(q, {"dead": store.now() + HOUR})
+        store.landed.acquire_lease(key, "us", 1)
+        edges = {key: (last.seq, claim.expires), q2: (other.seq, 0)}
+        assert store.landed.edges([key, q, q2, "none"]) == edges
+        clock.advance(2 * MINUTE)
+        assert store.landed.edges([key, q2]) == edges  # what is over is in the past
+        store.landed.delete_unclaimed(key, ["b"])
+        assert 0 < store.landed.edges([key])[key][0] < last.seq
+        store.landed.close_queue(key)
+        assert set(store.landed.edges([key])) == {key}
+
+    def test_thousands_of_keys_have_edges(self, store: SideStore, key: str) -> None:
+        (message,) = add(store, key, "m")
+        assert store.landed.edges([*(f"{key}{n}" for n in range(MANY)), key]) == {key: (message.seq, 0)}
+
 
 class NotifyingTests(SuiteFixtures):
     """Queues of which the catalogue knows that they notify."""

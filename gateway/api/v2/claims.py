@@ -33,11 +33,13 @@ def get(context: Context, queue: str, claim_id: str) -> Held:
     return Held(messages[0].claim_ttl, context.core.claims.age(messages[0], context.core.now()), messages)
 
 
-def patch(context: Context, queue: str, claim_id: str, *, ttl: int | None, grace: int | None) -> None:
-    """Let a claim begin again, with new times in seconds. Raises NotFound."""
+def patch(
+    context: Context, queue: str, claim_id: str, *, ttl: int | None, grace: int | None, any_grace: bool = False
+) -> None:
+    """Let a claim begin again, with new times in seconds; see Claims.check. Raises NotFound."""
     core = context.core
-    core.claims.check(ttl, grace)
-    if context.on_queue(queue, lambda info: core.claims.renew(info, claim_id, ttl, grace)) is None:
+    core.claims.check(ttl, grace, any_grace)
+    if context.on_queue(queue, lambda info: core.claims.renew(info, claim_id, ttl, grace, any_grace)) is None:
         raise _no_queue(queue, claim_id)
 
 

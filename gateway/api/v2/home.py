@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from gateway.web.call import JSON_HOME, PLACES, Call
+from gateway.web.call import JSON, JSON_HOME, PLACES, Call
 from gateway.web.operations import Answer, Operation
 
 _VARIABLE = re.compile("{(.*?)}")
@@ -16,7 +16,8 @@ _VARIABLE = re.compile("{(.*?)}")
 
 def home(call: Call, operations: tuple[Operation, ...]) -> Answer:
     """JSON home (draft-nottingham-json-home): operations by relation."""
-    return 200, _home(operations, call.base), {"Content-Type": JSON_HOME}
+    described = f'<{call.base}/v2/openapi.json>; rel="service-desc"; type="{JSON}"'  # RFC 8631
+    return 200, _home(operations, call.base), {"Content-Type": JSON_HOME, "Link": described}
 
 
 @lru_cache(PLACES)

@@ -12,9 +12,14 @@ from gateway.web.context import Context
 from storage.model import Message
 
 
-def post(context: Context, queue: str, *, posts: list[Post], size: int, key: Key | None = None) -> list[str]:
-    """Post messages, from a request of ``size`` bytes; their ids. With a ``key`` they are posted once."""
-    return context.core.messages.post(context.project, queue, context.client, posts, size, key)
+def post(
+    context: Context, queue: str, *, posts: list[Post], size: int, key: Key | None = None, create: bool = True
+) -> list[str]:
+    """Post messages, from a request of ``size`` bytes; their ids. With a ``key`` they are posted once.
+
+    Raises NotFound for a queue that does not exist unless it is to be created.
+    """
+    return context.core.messages.post(context.project, queue, context.client, posts, size, key, create)
 
 
 def list_(
@@ -28,7 +33,7 @@ def list_(
     """
     core = context.core
     if ids is not None:
-        found = context.on_queue(queue, lambda info: core.messages.get(info, ids))
+        found = find(context, queue, ids)
         if not found:
             raise NotFound("None of these messages exists")
         return found
@@ -38,10 +43,14 @@ def list_(
     ) or ()
 
 
+def find(context: Context, queue: str, ids: Sequence[str]) -> Sequence[Message]:
+    """Those of the messages that exist, in the order asked for."""
+    return context.on_queue(queue, lambda info: context.core.messages.get(info, ids)) or ()
+
+
 def get(context: Context, queue: str, message_id: str) -> Message:
     """One message. Raises NotFound."""
-    usable = [message_id] if USABLE_ID.match(message_id) else []
-    found = context.on_queue(queue, lambda info: context.core.messages.get(info, usable))
+    found = find(context, queue, [message_id] if USABLE_ID.match(message_id) else [])
     if not found:
         raise NotFound(f"Message {message_id} does not exist")
     return found[0]

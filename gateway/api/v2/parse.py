@@ -113,21 +113,27 @@ def _string_list(document: dict[str, Any], key: str, default: list[str], allowed
 
 def posts(call: Call) -> dict[str, Any]:
     """Messages to post, the bytes of the request, and its Idempotency-Key. Raises TooFast."""
-    data = call.body()
-    if call.service.byte_rate is not None:
-        call.service.byte_rate.take(call.project, len(data))
+    data = posted_body(call)
     messages = body.parse_object(data).get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidInput("'messages' must be a list of messages and not empty", body.TITLE)
     key = call.request.environ.get(KEY_HEADER)
     return {
-        "posts": [one_post(message) for message in messages], "size": len(data),
+        "posts": [post_of(message) for message in messages], "size": len(data),
         "key": None if key is None else read_key(key, data),
     }
 
 
-def one_post(message: Any) -> Post:
-    """A message to post, from its JSON value."""
+def posted_body(call: Call) -> bytes:
+    """The body of a request that posts, which counts for the project's rate. Raises TooFast."""
+    data = call.body()
+    if call.service.byte_rate is not None:
+        call.service.byte_rate.take(call.project, len(data))
+    return data
+
+
+def post_of(message: Any) -> Post:
+    """One message to post."""
     if not isinstance(message, dict):
         raise InvalidInput("Each message must be a JSON object", body.TITLE)
     if "body" not in message:
@@ -203,11 +209,11 @@ def claim(call: Call) -> dict[str, Any]:
     """How long a claim lasts, in seconds, and how many messages it takes."""
     document = call.document()
     ttl, grace = body.integer(document, "ttl"), body.integer(document, "grace")
-    # openstacksdk sends the limit in the body.
-    limit = query.integer(call.args, "limit")
-    limit = body.integer(document, "limit") if limit is None else limit
+    # openstacksdk sends the limit in the body. That of the query counts first, but both have to be right.
+    highest = call.core.limits.max_messages_per_claim_or_pop
+    limit = query.check_limit(body.integer(document, "limit"), highest)
     return {
-        "ttl": ttl, "grace": grace, "limit": query.check_limit(limit, call.core.limits.max_messages_per_claim_or_pop),
+        "ttl": ttl, "grace": grace, "limit": query.limit(call.args, highest) if "limit" in call.args else limit,
     }
 
 

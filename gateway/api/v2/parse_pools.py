@@ -68,7 +68,7 @@ def flavor_page(call: Call) -> dict[str, Any]:
     return page(call, call.core.limits.max_flavors_per_page)
 
 
-def _given(call: Call) -> dict[str, Any]:
+def given(call: Call) -> dict[str, Any]:
     """The body, which must not be left out."""
     return body.parse_object(call.body())
 
@@ -81,7 +81,7 @@ def _check_required(document: dict[str, Any], *keys: str) -> None:
 
 def pool(call: Call) -> dict[str, Any]:
     """A pool."""
-    document = _given(call)
+    document = given(call)
     body.check_keys(document, frozenset(_POOL))
     _check_required(document, "weight", "uri")
     return {key: read(document.get(key)) for key, read in _POOL.items()}
@@ -89,7 +89,7 @@ def pool(call: Call) -> dict[str, Any]:
 
 def pool_changes(call: Call) -> dict[str, Any]:
     """What to change of a pool."""
-    document = _given(call)
+    document = given(call)
     changes = {key: read(document[key]) for key, read in _POOL.items() if key in document}
     if not changes:
         raise InvalidInput(f"Give some of {', '.join(_POOL)}", body.TITLE)
@@ -125,7 +125,11 @@ def _capabilities(document: dict[str, Any]) -> list[str] | None:
 
 def flavor(call: Call) -> dict[str, Any]:
     """A flavor."""
-    document = _given(call)
+    return flavor_of(given(call))
+
+
+def flavor_of(document: dict[str, Any]) -> dict[str, Any]:
+    """A flavor, from its description."""
     body.check_keys(document, frozenset({"pool_list", "capabilities"}))
     _check_required(document, "pool_list")
     return {"pools": _pool_list(document), "capabilities": _capabilities(document)}
@@ -133,7 +137,11 @@ def flavor(call: Call) -> dict[str, Any]:
 
 def flavor_changes(call: Call) -> dict[str, Any]:
     """What to change of a flavor."""
-    document = _given(call)
+    return flavor_changes_of(given(call))
+
+
+def flavor_changes_of(document: dict[str, Any]) -> dict[str, Any]:
+    """What to change of a flavor, from a description of it."""
     if not {"pool_list", "capabilities"} & set(document):
         raise InvalidInput("Give some of pool_list, capabilities", body.TITLE)
     return {"pools": _pool_list(document), "capabilities": _capabilities(document)}
@@ -150,7 +158,7 @@ def _pool_name(document: dict[str, Any], default: str | None = None) -> str:
 
 def migration(call: Call) -> dict[str, Any]:
     """The pool that a queue goes to."""
-    document = _given(call)
+    document = given(call)
     _check_required(document, "pool")
     return {"pool": _pool_name(document)}
 

@@ -141,21 +141,19 @@ def rotation(call: Call) -> dict[str, Any]:
 # -- parts of bodies ------------------------------------------------------------------------------------------------
 
 
-def _parsed(call: Call) -> Any:
-    """The value in the body, None without a body."""
+def _parsed(call: Call, missing: Any = None) -> Any:
+    """The value in the body, ``missing`` without a body."""
     data = call.body()
     body.check_size(data, call.core.limits.max_messages_post_size, "A subscription")
     try:
-        return body.parse(data) if data else None
+        return body.parse(data) if data else missing
     except InvalidInput as error:
         raise InvalidInput(f"Request body could not be parsed: {error.description}", body.TITLE) from error
 
 
 def _object(call: Call, known: frozenset[str]) -> dict[str, Any]:
     """The object in the body, empty without a body; it has only keys of ours."""
-    document = _parsed(call)
-    if document is None:
-        return {}
+    document = _parsed(call, {})
     if not isinstance(document, dict):
         raise InvalidInput("The body must be a JSON object")
     body.check_keys(document, known)

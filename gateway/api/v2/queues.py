@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from gateway.core.queues.listing import ListedQueue, Wanted
 from gateway.core.queues.names import titled
 from gateway.web.context import Context
 from storage.model import Message, Stats
+
+NO_FILTERS: Mapping[str, list[Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +27,9 @@ class QueueStats:
     newest: Message | None = None
 
 
-def put(context: Context, queue: str, *, metadata: dict[str, Any] | None) -> bool:
-    """Create a queue, or replace the metadata of an existing one unless it is None. Was it created?"""
-    return context.core.queues.create(context.project, queue, metadata, context.identity.roles)
+def put(context: Context, queue: str, *, metadata: dict[str, Any] | None, keep: bool = False) -> bool:
+    """Create a queue, or replace the metadata of an existing one unless it is None or to be kept. Was it created?"""
+    return context.core.queues.create(context.project, queue, metadata, context.identity.roles, keep=keep)
 
 
 def get(context: Context, queue: str) -> dict[str, Any]:
@@ -51,19 +54,20 @@ def delete(context: Context, queue: str) -> None:
 
 
 def list_(
-    context: Context, *, limit: int, marker: str, name: str, filters: dict[str, list[Any]], detailed: bool,
-    with_count: bool,
+    context: Context, *, limit: int, marker: str, name: str = "", filters: Mapping[str, list[Any]] = NO_FILTERS,
+    detailed: bool, with_count: bool = False, filled: bool = True,
 ) -> tuple[list[ListedQueue], int | None]:
     """A page of the project's queues by name, and the count of all that match if it was asked for.
 
-    ``filters``: values of metadata, by key, of which a queue must have one. Raises Busy.
+    ``filters``: values of metadata, by key, of which a queue must have one. ``filled``: metadata is shown with the
+    reserved keys filled in, else as it was set. Raises Busy.
     """
 
     def matches(metadata: dict[str, Any]) -> bool:
         return all(any(_same(metadata.get(key), wanted) for wanted in values) for key, values in filters.items())
 
     return context.core.queues.list(
-        Wanted(context.project, marker, limit, name, matches if filters else None, detailed, with_count)
+        Wanted(context.project, marker, limit, name, matches if filters else None, detailed, with_count, filled)
     )
 
 

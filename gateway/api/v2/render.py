@@ -30,7 +30,7 @@ MAX_LOCATION_IDS = 100
 
 def path_of(call: Call, queue: str) -> str:
     """A queue's own path, as the caller sees it, or a topic's."""
-    return f"{call.base}/v2/{'topics' if call.project.startswith(TOPICS) else 'queues'}/{queue}"
+    return f"{call.root}/{'topics' if call.project.startswith(TOPICS) else 'queues'}/{queue}"
 
 
 # -- answers --------------------------------------------------------------------------------------------------------

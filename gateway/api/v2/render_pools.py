@@ -15,11 +15,11 @@ from gateway.web.operations import Answer
 
 
 def _path(call: Call, kind: str, name: str) -> str:
-    return f"{call.base}/v2/{kind}/{name}"
+    return f"{call.root}/{kind}/{name}"
 
 
 def _links(call: Call, kind: str, page: Sequence[PoolRecord | FlavorRecord]) -> list[dict[str, str]]:
-    return query.next_link(f"{call.base}/v2/{kind}", call.args, page[-1].name) if page else []
+    return query.next_link(f"{call.root}/{kind}", call.args, page[-1].name) if page else []
 
 
 def created(kind: str) -> Any:

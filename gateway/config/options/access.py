@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from oslo_config import cfg
+from typing import Any
+
+from oslo_config import cfg, types
+
+
+class DeprecatedVersions(types.List):
+    """A list of versions of the API that are deprecated, in any form that operators of OpenStack Zaqar write.
+
+    Its option there is a list of lists, so ``[[1],[1.1]]`` is the same as ``1,1.1``.
+    """
+
+    #: What stands around versions.
+    _AROUND = str.maketrans("", "", "[]'\"")
+
+    def __init__(self) -> None:
+        super().__init__(types.String(choices=["1", "1.1"]), type_name="list of 1, 1.1")
+
+    def __call__(self, value: Any) -> list[str]:
+        found: list[str] = super().__call__(value.translate(self._AROUND) if isinstance(value, str) else value)
+        return found
+
 
 DEFAULT_OPTS = (
     cfg.StrOpt(
@@ -12,6 +32,11 @@ DEFAULT_OPTS = (
              " [keystone_authtoken].",
     ),
     cfg.BoolOpt("admin_mode", default=False, help="Serve the operator's part of the API (/v2/health)."),
+    cfg.Opt(
+        "enable_deprecated_api_versions", type=DeprecatedVersions(), default=[],
+        help="Versions of the API to serve beside v2: 1 and 1.1, separated by commas. They work on the same queues, and"
+             " know no roles: all callers of a project may do everything there, with admin_mode to pools, too.",
+    ),
     cfg.BoolOpt("enable_checksum", default=False, help="Show an MD5 checksum of the body with each message."),
     cfg.BoolOpt(
         "client_id_uuid_safe", default=True,
@@ -50,6 +75,11 @@ QUOTA_OPTS = (
         "queues", default=0, min=0,
         help="Number of queues that one project may have, counted over all gateways. Creating more is answered 403."
              " 0: no limit.",
+    ),
+    cfg.IntOpt(
+        "waiting", default=0, min=0,
+        help="Number of requests of one project that may wait for messages at a time in one worker process. Further"
+             " ones are answered 429. 0: no limit but that of the process.",
     ),
     cfg.IntOpt(
         "subscriptions", default=0, min=0,

@@ -77,6 +77,11 @@ TRANSPORT_OPTS = (
         help="Maximum grace of a claim in seconds.",
     ),
     cfg.IntOpt(
+        "max_wait", default=_LIMITS.max_wait, min=0, max=300,
+        help="Maximum time in seconds that a claim, a pop or a list of messages may ask to wait for messages, by ?wait="
+             " or Prefer: wait=. Proxies in front must wait longer for an answer. 0: no request waits.",
+    ),
+    cfg.IntOpt(
         "default_subscription_ttl", default=_NOTIFICATIONS.default_ttl, min=60, max=10**11,
         help="Default subscription TTL in seconds, if the request sets none.",
     ),

@@ -202,12 +202,12 @@ class Round:
     def _land_next(self, lander: Lander) -> tuple[int, list[Message]]:
         bridge, broker = self._info.bridge, self._info.broker
         try:
-            if not self._outlook.is_fed and not bridge.depth(broker):
+            if not self._outlook.is_fed and bridge.is_drained(broker):
                 return 0, []
             with self._tenure.writing():
                 fetched, landed = self._landing.land_next(self._info, self._tenure.lease, LANDING_BATCH, lander)
             self._outlook.is_fed = fetched > 0
-            self._is_held = not fetched and bridge.depth(broker) > 0
+            self._is_held = not fetched and not bridge.is_drained(broker)
             return fetched, landed
         except BridgeError as error:
             LOG.warning("queue %s: claims without the backlog: %s", self._info.key, error)

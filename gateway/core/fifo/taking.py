@@ -75,7 +75,7 @@ class FifoTaking:
         if not self._outlook(info).is_idle or self._landing.is_landing(info):
             return False
         try:
-            if info.reads.has_backlog and info.bridge.depth(info.broker):
+            if info.reads.has_backlog and not info.bridge.is_drained(info.broker):
                 return False
         except BridgeError:
             return False

@@ -34,6 +34,8 @@ class Deleting:
             return everything
         if info.pool.store.landed.delete_claimed(info.key, [id_], [claim_id], remembered([id_], info.pool.store.now)):
             MESSAGES.labels("deleted").inc()
+            if info.settings.fifo:  # what comes after it in its group may be handed out now
+                info.pool.arrivals.tell(info.project, info.name)
             return True
         # Nothing was deleted: find out why (rarely needed, so not asked before).
         found: Collection[Message] = info.pool.store.landed.get_messages(info.key, [id_])
@@ -67,6 +69,8 @@ class Deleting:
             deleted += found
             held |= held_since
         MESSAGES.labels("deleted").inc(deleted)
+        if info.settings.fifo and deleted:
+            info.pool.arrivals.tell(info.project, info.name, deleted)
         return held, deleted + len(held) >= len(ids)
 
     def _delete_waiting(self, info: QueueInfo, ids: Sequence[str]) -> tuple[int, set[str]]:

@@ -52,6 +52,8 @@ class Popping:
                     raise
                 LOG.warning("queue %s: popped without %d landed messages: %s", info.key, len(claimed), error)
         MESSAGES.labels("deleted").inc(len(popped))
+        if info.settings.fifo and popped:  # what comes after them in their groups may be handed out now
+            info.pool.arrivals.tell(info.project, info.name, len(popped))
         for message in popped:
             if message.claim is not None:  # it was ours, not the client's
                 message.claim = None

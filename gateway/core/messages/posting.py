@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bridges.bridging import Bridging, Target
 from bridges.errors import MessageTooLarge, QueueMissing
 from gateway.config.limits import MIN_MESSAGE_TTL, Limits
-from gateway.core.errors import Busy, Forbidden, InvalidInput
+from gateway.core.errors import Busy, Forbidden, InvalidInput, NotFound
 from gateway.core.ids import IdMaker, made_at
 from gateway.core.messages.post import Post, PostRequest, check_seconds
 from gateway.core.messages.targets import TargetPosting, too_large
@@ -40,14 +40,18 @@ class Posting:
         self._to_targets = TargetPosting(limits)
 
     def post(
-        self, project: str, name: str, client: str, posts: Sequence[Post], size: int, key: Key | None = None
+        self, project: str, name: str, client: str, posts: Sequence[Post], size: int, key: Key | None = None,
+        create: bool = True,
     ) -> list[str]:
-        """Post messages in order; their ids. ``size``: bytes of the whole request. Creates the queue if need be.
+        """Post messages in order; their ids. ``size``: bytes of the whole request, which the queue has a limit for.
 
-        Returns when the broker has confirmed all of them; delayed ones of ordinary queues wait in the side-store
-        instead. With a ``key`` a request that is sent again posts nothing a second time, and gets the same ids.
+        A queue that does not exist is created; without ``create`` this raises NotFound instead. Returns when the broker
+        has confirmed all messages; delayed ones of ordinary queues wait in the side-store instead. With a ``key`` a
+        request that is sent again posts nothing a second time, and gets the same ids.
         """
         found = self._directory.find(project, name)
+        if found is None and not create:
+            raise _no_queue(project, name)
         info = found or self._directory.expected(project, name)
         exists = found is not None
         request = PostRequest(client, posts, size, key)
@@ -59,6 +63,8 @@ class Posting:
                     info = self._directory.ensure(project, name)
                 except (QueueMissing, QueueGone):
                     # Deleted by another gateway, or lost by the broker, since we last looked.
+                    if not create and self._directory.refresh(project, name) is None:
+                        raise _no_queue(project, name) from None
                     info = self._directory.restore(project, name)
                 exists = True
             raise Busy(f"{titled(project, name)} is being deleted by others; try again")
@@ -183,3 +189,7 @@ class Posting:
         if request.attempt is not None:
             request.attempt.confirmed()
         MESSAGES.labels("posted").inc(len(envelopes))
+
+
+def _no_queue(project: str, name: str) -> NotFound:
+    return NotFound(f"{titled(project, name)} does not exist")

@@ -72,6 +72,10 @@ class MovingBridge(Bridge):
         """See Bridge."""
         return sum(bridge.depth(queue) for bridge in self._both)
 
+    def is_drained(self, queue: str) -> bool:
+        """See Bridge."""
+        return all(bridge.is_drained(queue) for bridge in self._both)
+
     def publish(self, queue: str, envelopes: Sequence[Envelope], copied: bool = False) -> None:
         """See Bridge. Posts go another way (publishing.py); this is for what is put beside the queue."""
         self._both[0].publish(queue, envelopes, copied)

@@ -67,3 +67,10 @@ class MovingCopies(LandedStore):
         with self._turn():
             found = {*self._old.ready(keys), *self._new.ready(keys)}
         return [key for key in keys if key in found]
+
+    def edges(self, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """See LandedStore."""
+        with self._turn():
+            old, new = self._old.edges(keys), self._new.edges(keys)
+        both = {key: (old.get(key, (0, 0)), new.get(key, (0, 0))) for key in {*old, *new}}
+        return {key: (max(a[0], b[0]), max(a[1], b[1])) for key, (a, b) in both.items()}

@@ -121,7 +121,8 @@ class Views:
         # Where posts land at once, a claimer always looks once more for what has landed while it fetched.
         slow_fetch = SLOW_FETCH if source.bridge.has_backlog else 0.0
         return Pool(
-            source.name, bridge, store, ids, sealing, max_body, is_elsewhere, shares_store=True, slow_fetch=slow_fetch
+            source.name, bridge, store, ids, sealing, max_body, is_elsewhere, shares_store=True, slow_fetch=slow_fetch,
+            arrivals=source.arrivals,
         )
 
 

@@ -10,6 +10,7 @@ from cachetools import TTLCache
 
 from bridges.bridging import Bridging
 from bridges.foreign import ForeignBridge
+from gateway.core.arrivals import Arrivals
 from gateway.core.batches import Batches
 from gateway.core.envelopes import EnvelopeReader
 from gateway.core.ids import IdMaker
@@ -38,7 +39,7 @@ class Pool:
 
     ``max_body``: largest body of a native message, in bytes. ``is_elsewhere``: tells whether a queue has left the pool
     since it was looked for. ``guards`` watch the calls. ``shares_store``: the side-store is that of the whole service,
-    which stays open. ``slow_fetch``: see Taking.
+    which stays open. ``slow_fetch``: see Taking. ``arrivals`` is told of messages that become available.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Pool:
         guards: tuple[Guard, ...] = (),
         shares_store: bool = False,
         slow_fetch: float = SLOW_FETCH,
+        arrivals: Arrivals | None = None,
     ):
         self.name = name
         #: Can its queues be bridged to queues and exchanges of others?
@@ -61,6 +63,7 @@ class Pool:
         self.store = store
         self.guards = guards
         self.shares_store = shares_store
+        self.arrivals = arrivals or Arrivals()
         self.reader = EnvelopeReader(ids, max_body, sealing)
         locks = SharedLocks()
         batches = Batches(bridge, store, ids, self.reader)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -37,8 +37,11 @@ FORGOTTEN_MARGIN = 0.1
 #: Seconds of the lock that deleting a queue may need, in each of broker and side-store.
 DELETING = 10.0
 
-#: Times that a patch is tried again because somebody else changed the metadata meanwhile.
-PATCH_TRIES = 5
+#: Times that a change of metadata is tried again because somebody else changed it meanwhile.
+CHANGE_TRIES = 5
+
+#: Makes new metadata out of what a queue has. Raises InvalidInput, Conflict.
+Change = Callable[[MetadataRules, dict[str, Any]], dict[str, Any]]
 
 
 class QueueAdmin:
@@ -68,12 +71,13 @@ class QueueAdmin:
 
     def create(
         self, project: str, name: str, metadata: Mapping[str, Any] | None, roles: Sequence[str] = (),
-        placed: str | None = None,
+        placed: str | None = None, keep: bool = False,
     ) -> bool:
         """Create a queue here and on the broker; True if it is new. An existing one gets ``metadata`` if given.
 
         ``roles`` are those of the caller, for what may be bridged. ``placed``: the pool that a new queue is put into;
-        None for the one that its flavor and the pools' weights lead to. Raises QuotaExceeded.
+        None for the one that its flavor and the pools' weights lead to. ``keep``: an existing queue keeps its metadata,
+        and what is given is only checked. Raises QuotaExceeded.
         """
         key = queue_key(project, name)
         with locked_queue(self._store, key) as lock:
@@ -87,8 +91,11 @@ class QueueAdmin:
             if metadata is not None:
                 old = orjson.loads(found.metadata) if found else None
                 checked = _not_its_own(project, name, self._known.rules_of(before.pool).check(metadata, old or {}))
-                self._check_bridging(project, name, roles, before.pool, old, checked)
-                _check_fifo(project, name, old, checked)
+                if keep and found is not None:
+                    checked = None
+                else:
+                    self._check_bridging(project, name, roles, before.pool, old, checked)
+                    _check_fifo(project, name, old, checked)
             data = None if checked is None else orjson.dumps(checked)
             after = before if data is None else self._known.describe(
                 project, name, replace(found or Queue(name, b"{}", 0, key, pool), metadata=data)
@@ -179,32 +186,40 @@ class QueueAdmin:
 
     def metadata(self, project: str, name: str) -> dict[str, Any]:
         """The metadata as clients see it; a queue that does not exist yet has the defaults, since queues are lazy."""
-        return self._rules.show(self.stored_metadata(project, name))
+        return self._rules.show(self.stored_metadata(project, name) or {})
 
-    def stored_metadata(self, project: str, name: str) -> dict[str, Any]:
-        """The metadata as it was set, without defaults; empty for a queue that does not exist."""
+    def stored_metadata(self, project: str, name: str) -> dict[str, Any] | None:
+        """The metadata as it was set, without defaults; None if there is no such queue."""
         found = self._store.catalogue.get_queue(queue_key(project, name))
-        return orjson.loads(found.metadata) if found else {}
+        return None if found is None else orjson.loads(found.metadata)
 
     def patch(self, project: str, name: str, operations: Any, roles: Sequence[str] = ()) -> dict[str, Any]:
         """Change the metadata by a JSON patch; the result as clients see it. ``roles`` as for create."""
+        return self._rules.show(self._change(project, name, lambda rules, old: rules.patch(old, operations), roles))
+
+    def replace(self, project: str, name: str, metadata: Mapping[str, Any], roles: Sequence[str] = ()) -> None:
+        """Replace the metadata of a queue that exists. Raises NotFound. ``roles`` as for create."""
+        self._change(project, name, lambda rules, old: rules.check(metadata, old), roles)
+
+    def _change(self, project: str, name: str, change: Change, roles: Sequence[str]) -> dict[str, Any]:
+        """Give a queue the metadata that ``change`` makes of what it has; the new metadata."""
         key = queue_key(project, name)
-        for _ in range(PATCH_TRIES):
+        for _ in range(CHANGE_TRIES):
             found = self._store.catalogue.get_queue(key)
             if found is None:
                 raise NotFound(f"{titled(project, name)} does not exist")
             old = orjson.loads(found.metadata)
             pool = self._known.pool_of(found)
-            patched = _not_its_own(project, name, self._known.rules_of(pool).patch(old, operations))
-            self._check_bridging(project, name, roles, pool, old, patched)
-            _check_fifo(project, name, old, patched)
-            if self._store.catalogue.replace_metadata(key, orjson.dumps(patched), found.version):
+            changed = _not_its_own(project, name, change(self._known.rules_of(pool), old))
+            self._check_bridging(project, name, roles, pool, old, changed)
+            _check_fifo(project, name, old, changed)
+            if self._store.catalogue.replace_metadata(key, orjson.dumps(changed), found.version):
                 self._known.forget(project, name)
-                after = replace(found, metadata=orjson.dumps(patched))
+                after = replace(found, metadata=orjson.dumps(changed))
                 _await_oblivion(
                     self._known.describe(project, name, found), self._known.describe(project, name, after)
                 )
-                return self._rules.show(patched)
+                return changed
         raise Conflict(f"The metadata of {kind_of(project)} {name} is being changed by others; try again")
 
     def delete(self, project: str, name: str) -> None:

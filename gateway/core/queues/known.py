@@ -7,6 +7,7 @@ from typing import Protocol
 
 import orjson
 
+from gateway.core.arrivals import Arrivals
 from gateway.core.errors import Conflict
 from gateway.core.migration.move import Move
 from gateway.core.pools.pool import Pool
@@ -29,21 +30,26 @@ class Views(Protocol):
 class KnownQueues:
     """Finds queues, and remembers them for a moment. ``store`` has their documents.
 
-    ``views``: for queues that move; set before the first of them is found.
+    ``views``: for queues that move; set before the first of them is found. ``arrivals`` is told of what changes here.
     """
 
     views: Views
 
-    def __init__(self, pools: Pools, store: SideStore, rules: MetadataRules):
+    def __init__(self, pools: Pools, store: SideStore, rules: MetadataRules, arrivals: Arrivals):
         self._pools = pools
         self._store = store
         self._rules = rules
+        self._arrivals = arrivals
         self._default_settings = rules.resolve({})
         self._remembered: Remembered[QueueInfo] = Remembered()
 
     def find(self, project: str, name: str) -> QueueInfo | None:
         """The queue if it exists; it may have been changed or deleted elsewhere up to KNOWN_FOR seconds ago."""
         return self._remembered.get(queue_key(project, name)) or self.refresh(project, name)
+
+    def remembered(self, project: str, name: str) -> QueueInfo | None:
+        """As find, without asking: None does not say that there is no such queue. Never blocks."""
+        return self._remembered.get(queue_key(project, name))
 
     def refresh(self, project: str, name: str) -> QueueInfo | None:
         """The queue if it exists now. Raises Conflict for one that can't be used."""
@@ -59,6 +65,7 @@ class KnownQueues:
     def forget(self, project: str, name: str) -> None:
         """Ask the side-store again next time."""
         self._remembered.forget(queue_key(project, name))
+        self._arrivals.tell_changed(project, name)
 
     def describe(self, project: str, name: str, found: Queue | None, read_at: float = 0.0) -> QueueInfo:
         """A queue from its document; without one, as it would be if it were created."""

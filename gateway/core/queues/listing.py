@@ -49,7 +49,7 @@ class Wanted:
     """What a list is asked for: at most ``limit`` queues of a project after the name ``after``, by name.
 
     ``part`` must be in the name; ``matches`` looks at the metadata; ``detailed``: show it; ``count``: count all that
-    match, whatever ``after`` and ``limit`` are.
+    match, whatever ``after`` and ``limit`` are. ``filled``: what is shown has the reserved keys filled in.
     """
 
     project: str
@@ -59,6 +59,7 @@ class Wanted:
     matches: Matches | None = None
     detailed: bool = False
     count: bool = False
+    filled: bool = True
 
 
 class QueueLists:
@@ -87,8 +88,11 @@ class QueueLists:
         place = wanted.project, wanted.after, wanted.limit, wanted.part
         if not wanted.detailed:
             return [ListedQueue(name) for name in self._store.catalogue.list_names(*place)]
+        found = self._store.catalogue.list_queues(*place)
+        if not wanted.filled:
+            return [ListedQueue(queue.name, queue.metadata) for queue in found]
         # One by one: parsed, metadata takes many times its size in memory.
-        return [ListedQueue(q.name, orjson.dumps(self._shown(q))) for q in self._store.catalogue.list_queues(*place)]
+        return [ListedQueue(queue.name, orjson.dumps(self._shown(queue))) for queue in found]
 
     def _shown(self, queue: Queue) -> dict[str, Any]:
         return self._rules.show(orjson.loads(queue.metadata))

@@ -109,9 +109,9 @@ class MetadataRules:
         kept = {}
         for key, value in metadata.items():
             check = self._checks.get(key)
+            if check is not None and value is None:
+                continue
             if check is not None and not (key in LASTING and _is_same(had.get(key), value)):
-                if value is None:
-                    continue
                 try:
                     check(value)
                 except ValueError as error:

@@ -11,6 +11,9 @@ MAX_BROKER_NAME = 255
 #: Project of the queues that a health check creates. No client can name it: a project has no control characters.
 HEALTH_PROJECT = "\x00health"
 
+#: Project of the queues of all who say no project, where the API lets them. No client can name it either.
+NAMELESS_PROJECT = "\x00nameless"
+
 #: What comes before a project's name in that of the project that has its topics, which no client can name either.
 TOPICS = "\x00topics/"
 

@@ -94,10 +94,11 @@ class Pushes:
         self._ended.clear()
         if not self._rounds:
             self._looked_at, self._version = float("-inf"), -1
+            renewed = self.core.connections.lease * RENEWED
             self._rounds = [
                 asyncio.get_running_loop().create_task(self._again_and_again(round_, seconds))
                 for round_, seconds in (
-                    (self._look, LOOK), (self._tick, TICK), (self._renew, self.core.connections.lease * RENEWED), (self._check, COUNT),
+                    (self._look, LOOK), (self._tick, TICK), (self._renew, renewed), (self._check, COUNT),
                 )
             ]
 

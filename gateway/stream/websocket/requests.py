@@ -23,6 +23,7 @@ from gateway.web.admission import check_client, check_project, check_queue_name
 from gateway.web.context import Service
 from gateway.web.errors import answer
 from gateway.web.serving import Serving
+from gateway.web.version import V2
 
 LOG = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ class Requests:
         except Forbidden as error:
             raise NotAllowed(error.description) from error
         asked = Asked(
-            service, project, check_client(service, headers["Client-ID"]), identity, body, headers, session
+            service, project, check_client(service, headers["Client-ID"], V2), identity, body, headers, session
         )
         if not is_signed and not action.is_allowed(service, asked):
             raise Forbidden(f"Your roles don't allow this ({action.operation.rule})")

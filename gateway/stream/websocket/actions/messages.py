@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.api.v2 import messages
 from gateway.api.v2.idempotency import read_key
-from gateway.api.v2.parse import one_post, usable_ids
+from gateway.api.v2.parse import post_of, usable_ids
 from gateway.core.errors import InvalidInput
 from gateway.stream.websocket.actions import show
 from gateway.stream.websocket.actions.action import Action, Answer, Asked, like
@@ -29,7 +29,7 @@ def post(asked: Asked) -> Answer:
     if key is not None and not isinstance(key, str):
         raise InvalidInput(f"The header {KEY} must be a string", body.TITLE)
     ids = messages.post(
-        asked, asked.queue, posts=[one_post(message) for message in wanted], size=len(data),
+        asked, asked.queue, posts=[post_of(message) for message in wanted], size=len(data),
         key=None if key is None else read_key(key, data),
     )
     return 201, {"message_ids": ids}

@@ -42,7 +42,7 @@ def list_(asked: Asked) -> Answer:
 
 def get(asked: Asked) -> Answer:
     """The metadata as it was set."""
-    return 200, asked.core.queues.stored_metadata(asked.project, asked.queue)
+    return 200, asked.core.queues.stored_metadata(asked.project, asked.queue) or {}
 
 
 def stats(asked: Asked) -> Answer:

@@ -1,0 +1,22 @@
+"""Operations of an older version of the API: those of version 2, but for what is different there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from gateway.api.v2.operations import OPERATIONS
+from gateway.web.operations import Operation
+from gateway.web.version import V2, Version
+
+_OPERATIONS = {(operation.method, operation.path): operation for operation in OPERATIONS}
+
+
+def derived(version: Version, method: str, path: str, at: str | None = None, **differences: Any) -> Operation:
+    """The operation that version 2 has at ``path``, which is without ``/v2``, as one of an older version.
+
+    ``at``: its path there, if that is another one. ``differences``: attributes of Operation. Older versions have no
+    policy rules, and no signature covers their paths. Raises KeyError if there is no such operation.
+    """
+    values: dict[str, Any] = {"default_rule": None, "shareable": False, "more_relations": (), **differences}
+    return replace(_OPERATIONS[method, V2.root + path], version=version, path=version.root + (at or path), **values)

@@ -1,0 +1,12 @@
+"""The home document of version 1."""
+
+from __future__ import annotations
+
+from gateway.api.v1.version import V1
+from gateway.web.context import Context
+from gateway.web.operations import Operation
+
+
+def home(context: Context) -> tuple[Operation, ...]:
+    """The operations that the home document shows."""
+    return context.service.older[V1]
