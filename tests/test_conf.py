@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oslo_config import cfg
+from oslo_config import cfg, types
 
 from gateway.config.limits import Limits
 from gateway.config.options import list_opts
@@ -22,7 +22,7 @@ TEXTS = {
     "bind": "127.0.0.9", "prefix": "/another", "socket_mode": "600", "hosts": "a:1,b:2",
     "allow": "a read / queue:b,* * * *", "other_keys": "a,b", "subscriber_types": "https,http", "retry_schedule": "1,2",
     "allowed_networks": "10.0.0.0/8,fd00::/8", "denied_networks": "10.0.0.0/8", "trust_networks": "10.0.0.0/8",
-    "mail_domains": "a.org,b.org",
+    "mail_domains": "a.org,b.org", "enable_deprecated_api_versions": "1,1.1",
 }
 
 
@@ -37,7 +37,7 @@ def another(option: cfg.Opt) -> tuple[str, Any]:
     if getattr(option.type, "choices", None):
         value = next(choice for choice in option.type.choices if choice != option.default)
         return value, value
-    if isinstance(option, cfg.ListOpt):
+    if isinstance(option.type, types.List):
         read = option.type.item_type or str
         return TEXTS[option.name], [read(part) for part in TEXTS[option.name].split(",")]
     if isinstance(option.default, dict):

@@ -132,8 +132,8 @@ SOME: dict[type[Exception], Callable[[Operation], bool]] = {
     Forbidden: lambda operation: True,  # somebody else's project
     QuotaExceeded: lambda operation: operation.body is not None,
     Conflict: lambda operation: "{" in operation.path,
-    StillRunning: lambda operation: bool(operation.headers),
-    KeyReused: lambda operation: bool(operation.headers),
+    StillRunning: lambda operation: operation.id == "post_messages",
+    KeyReused: lambda operation: operation.id == "post_messages",
     UnsupportedMediaType: lambda operation: operation.body is not None,
     UnsupportedCoding: lambda operation: operation.body is not None,
     TooFast: lambda operation: True,

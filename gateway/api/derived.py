@@ -16,7 +16,10 @@ def derived(version: Version, method: str, path: str, at: str | None = None, **d
     """The operation that version 2 has at ``path``, which is without ``/v2``, as one of an older version.
 
     ``at``: its path there, if that is another one. ``differences``: attributes of Operation. Older versions have no
-    policy rules, and no signature covers their paths. Raises KeyError if there is no such operation.
+    policy rules, no signature covers their paths, nobody waits, and they are not in the OpenAPI document. Raises
+    KeyError if there is no such operation.
     """
-    values: dict[str, Any] = {"default_rule": None, "shareable": False, "more_relations": (), **differences}
+    values: dict[str, Any] = {
+        "id": "", "default_rule": None, "shareable": False, "more_relations": (), "waits": None, **differences
+    }
     return replace(_OPERATIONS[method, V2.root + path], version=version, path=version.root + (at or path), **values)

@@ -13,8 +13,8 @@ from gateway.config.notifications import Notifications
 class Facts:
     """The options that clients notice, with their defaults.
 
-    ``can_share``: is there a key for pre-signed requests. ``counts_requests`` and ``counts_bytes``: has each project a
-    rate of them.
+    ``can_share``: is there a key for pre-signed requests. ``counts_requests``, ``counts_bytes`` and ``counts_waiting``:
+    is there a limit of them for each project.
     """
 
     limits: Limits = Limits()
@@ -25,6 +25,7 @@ class Facts:
     client_id_length: tuple[int, int] = (10, 36)
     counts_requests: bool = False
     counts_bytes: bool = False
+    counts_waiting: bool = False
 
     @classmethod
     def from_options(cls, conf: Any) -> Facts:
@@ -38,4 +39,5 @@ class Facts:
             (conf.min_length_client_id, conf.max_length_client_id),
             bool(conf.quota.requests_per_second),
             bool(conf.quota.bytes_per_second),
+            bool(conf.quota.waiting),
         )

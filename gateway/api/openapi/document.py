@@ -79,6 +79,9 @@ def _operation(operation: Operation, method: str, facts: Facts, named: dict[str,
     if operation.body is not None:
         shown["requestBody"] = _body(operation.body, facts, named)
     answers = {str(status): _reply(reply, facts, named) for status, reply in operation.replies.items()}
+    if operation.waits is not None:
+        for each in answers.values():
+            each["headers"] |= {errors.APPLIED: errors.header(errors.APPLIED)}
     for status, description in errors.statuses(operation, facts):
         answers[str(status)] = (
             errors.response(status, description, has_body) if description or not has_body

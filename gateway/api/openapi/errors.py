@@ -41,7 +41,8 @@ ERRORS: dict[int, Described] = {
     ),
     422: Described("UnprocessableContent", "The `Idempotency-Key` came with another body before."),
     429: Described(
-        "TooManyRequests", "The project sends too many requests or bytes; `Retry-After` says when to try again.",
+        "TooManyRequests", "The project sends too many requests or bytes, or has too many requests that wait;"
+                           " `Retry-After` says when to try again.",
         {"Retry-After": True},
     ),
     503: Described(
@@ -57,6 +58,9 @@ ALWAYS = (400, 404, 406, 503)
 #: The body of each error.
 ERROR = record("Error", "Every error.", {"title": text("The kind of error."), "description": text("What was wrong.")})
 
+#: The header by which an answer says that ``Prefer`` was heeded (RFC 7240).
+APPLIED = "Preference-Applied"
+
 #: Headers of answers.
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Openstack-Request-Id": {
@@ -70,13 +74,17 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}},
     "Accept-Encoding": {"description": "Codings of bodies that are taken.", "schema": {"type": "string"}},
+    APPLIED: {"description": "`wait=<seconds>`, if `Prefer` asked for it.", "schema": {"type": "string"}},
 }
 
 
 def statuses(operation: Operation, facts: Facts) -> Iterator[tuple[int, str]]:
     """Its errors by status, in order. The text is the operation's own, or empty."""
     known = facts.auth_strategy != "noauth"
-    counted = facts.counts_requests or (facts.counts_bytes and operation.body is not None)
+    counted = (
+        facts.counts_requests or (facts.counts_bytes and operation.body is not None)
+        or (facts.counts_waiting and operation.waits is not None)
+    )
     there = {
         401: known,
         403: known or operation.rule is not None,

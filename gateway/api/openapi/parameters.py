@@ -34,6 +34,10 @@ QUERY: dict[str, tuple[str, Schema | None]] = {
     "claim_ids": ("The claims that the messages of `ids` are in.", None),
     "claim_id": ("The claim that the message is in.", None),
     "status": ("Those with this status of HTTP alone.", None),
+    "wait": (
+        "Wait up to so many seconds until there is something to answer. Not with `ids`.",
+        integer(at_least=0, at_most=limit("max_wait")),
+    ),
 }
 
 _POOL_NAME = text("1 to 64 characters of A-Z a-z 0-9 _ - .", pattern=r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -111,6 +115,9 @@ def _headers(operation: Operation, facts: Facts) -> Iterator[dict[str, Any]]:
         yield _shown(
             "X-Project-ID", "header", "The project." + ("" if believed else _OWN_PROJECT), project, required=believed
         )
+    if operation.waits is not None:
+        prefer = "`wait=<seconds>`: wait as with the parameter `wait`, which counts if both are there."
+        yield _shown("Prefer", "header", prefer, text(example="wait=10"))
     for header in operation.headers:
         yield _shown(header.name, "header", header.description, _SCHEMAS[header.type])
 

@@ -49,7 +49,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=queues_v2.head, render=render_v2.nothing, content_location=path_alone(204, 404),
     ),
     _call(
-        "PUT", _QUEUE, relation="rel/queue", body=False,
+        "PUT", _QUEUE, relation="rel/queue", body=None,
         summary="Create a queue.",
         description="201 creates the queue, 204 if it was there; a body is ignored",
         parse=parse.no_metadata, render=render.put_queue,
