@@ -122,8 +122,10 @@ class Door:
 
 def _refused(status: int, text: str, headers: Any) -> Answer:
     """An answer that the API has no error for."""
-    shown = {name: headers[name] for name in ("Allow", "Upgrade") if name in headers}
-    if status in (400, 426):  # RFC 6455, 4.4
+    if status == 426:  # an application may not send the header Upgrade that goes with it
+        status, text = 400, "This is a WebSocket (RFC 6455): send Connection: Upgrade and Upgrade: websocket"
+    shown = {"Allow": headers["Allow"]} if "Allow" in headers else {}
+    if status == 400:  # RFC 6455, 4.4
         shown["Sec-WebSocket-Version"] = "13"
     body, media_type = json_error(HTTPStatus(status).phrase, text.partition("\n")[0].strip())
     return status, body, {**shown, "Content-Type": media_type}

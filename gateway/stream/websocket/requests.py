@@ -103,7 +103,7 @@ class Requests:
             raise Unusable(f"{name} is not a valid action")
         check(request.headers, HEADERS, "headers")
         action.check(request.body)
-        return self._do(session, request, action)
+        return self._do(session, request, action, is_binary)
 
     def _authenticate(self, session: Session, request: _Request) -> Answer:
         headers = request.headers or {}
@@ -116,7 +116,7 @@ class Requests:
         request.environ[CALLER] = identity, identity.project
         return 200, {"message": "Authenticated."}
 
-    def _do(self, session: Session, request: _Request, action: Action) -> Answer:
+    def _do(self, session: Session, request: _Request, action: Action, is_binary: bool) -> Answer:
         service, body, headers = self._service, request.body or {}, request.headers or {}
         said = headers["X-Project-ID"].strip(" \t")
         request.environ = environ = {
@@ -137,7 +137,8 @@ class Requests:
         except Forbidden as error:
             raise NotAllowed(error.description) from error
         asked = Asked(
-            service, project, check_client(service, headers["Client-ID"], V2), identity, body, headers, session
+            service, project, check_client(service, headers["Client-ID"], V2), identity, body, headers, session,
+            is_binary,
         )
         if not is_signed and not action.is_allowed(service, asked):
             raise Forbidden(f"Your roles don't allow this ({action.operation.rule})")

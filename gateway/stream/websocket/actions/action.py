@@ -21,11 +21,12 @@ Answer = tuple[int, Any]
 
 @dataclass(slots=True)
 class Asked(Context):
-    """An admitted request: its body, its headers, and the session of its connection."""
+    """An admitted request: its body, its headers, the session of its connection, and whether its frame was binary."""
 
     body: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, Any] = field(default_factory=dict)
     session: Session = field(default_factory=Session)
+    is_binary: bool = False
 
     @property
     def queue(self) -> str:

@@ -24,6 +24,7 @@ def create(asked: Asked) -> Answer:
     if found is None:
         return 409, TAKEN
     asked.session.subscriptions[found.name] = found
+    asked.session.is_binary = asked.is_binary
     return _created(queue, found.id)
 
 
