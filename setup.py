@@ -25,6 +25,7 @@ setup(
         "keystoneauth1>=5.6",
         "keystonemiddleware>=10.7",
         "kombu>=5.3,<5.8",
+        "msgpack>=1.0,<2",
         "orjson>=3.9",
         "oslo.config>=9.0,<10.8",
         "oslo.log>=5.0",
@@ -38,6 +39,7 @@ setup(
         "tqdm>=4.66",
         "uvloop>=0.21; sys_platform != 'win32'",  # where it is missing notifications do without
         "waitress>=3.0.2,<3.1",
+        "websockets>=15,<18",
         "werkzeug>=3.0,<3.2",
     ],
     extras_require={
@@ -67,7 +69,7 @@ setup(
             "requests>=2.31",
             "schemathesis>=4.8,<4.40",  # sends what the document allows and forbids
             "standardwebhooks>=1.0",  # what receivers verify signatures with
-            "websockets>=15,<18",  # drives Chromium
+            "websocket-client>=1.7",  # of python-zaqarclient's transport for WebSocket
         ],
         "bench": ["psutil>=5.9"],  # reads CPU times
         "lint": ["bandit>=1.8", "mypy>=1.10", "pytest>=8", "ruff>=0.6"],  # pytest is what the suites of drivers import

@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md, docs/openapi.md, the lists of calls in docs/api.md and docs/api-v1.md, samples in etc/.
+"""Writes docs/configuration.md, docs/openapi.md, lists in docs/api.md, docs/api-v1.md, docs/websocket.md, and etc/.
 
 Run `python docs/generate.py`.
 """
@@ -19,6 +19,8 @@ from gateway.api.v2.operations import OPERATIONS
 from gateway.api.versions import OLDER
 from gateway.app import list_rules
 from gateway.config.options import list_opts
+from gateway.stream.websocket.actions import ACTIONS
+from gateway.stream.websocket.actions.fields import Field
 from gateway.web.facts import Facts
 from gateway.web.operations import Endpoint, Operation
 
@@ -155,17 +157,42 @@ def older_api() -> str:
 
 def _with_calls(path: str, calls: Iterable[Endpoint | Operation]) -> str:
     """A page: what is written by hand, with the list of calls as it is now."""
-    before, _, rest = (ROOT / path).read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"{path} has no place for the operations")
-    return "".join((before, BEGIN, "\n", *_call_lines(calls), "\n", END, after))
+    return _with_list(path, BEGIN, END, _call_lines(calls))
+
+
+def _with_list(path: str, begin: str, end: str, lines: Iterator[str]) -> str:
+    """A page with these lines between two others."""
+    before, _, rest = (ROOT / path).read_text(encoding="utf-8").partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"{path} has no place for the list")
+    return "".join((before, begin, "\n", *lines, "\n", end, after))
 
 
 def _call_lines(calls: Iterable[Endpoint | Operation]) -> Iterator[str]:
     yield "| method | path | |\n| --- | --- | --- |\n"
     for call in calls:
         yield f"| `{call.method}` | `{call.route}` | {call.description} |\n"
+
+
+#: The list of actions stands between these two lines of docs/websocket.md.
+BEGIN_ACTIONS, END_ACTIONS = "<!-- actions: written by `make docs` -->\n", "<!-- end of actions -->\n"
+
+
+def websocket() -> str:
+    """docs/websocket.md: what is written by hand, with the list of actions as it is now."""
+    return _with_list("docs/websocket.md", BEGIN_ACTIONS, END_ACTIONS, _action_lines())
+
+
+def _action_lines() -> Iterator[str]:
+    yield "| action | body | | rule |\n| --- | --- | --- | --- |\n"
+    for action in ACTIONS.values():
+        rule = f"`{action.operation.rule}`" if action.operation.rule else ""
+        yield f"| `{action.name}` | {', '.join(map(_field, action.fields))} | {action.summary} | {rule} |\n"
+
+
+def _field(field: Field) -> str:
+    return f"**`{field.name}`**" if field.required else f"`{field.name}`"
 
 
 #: The reference follows this line of docs/openapi.md.
@@ -329,7 +356,7 @@ def _one_line(text: str) -> str:
 #: The function that writes each file.
 FILES = {
     "docs/api.md": api, "docs/api-v1.md": older_api, "docs/configuration.md": page, "docs/openapi.md": openapi,
-    "etc/marconi.conf.sample": sample,
+    "docs/websocket.md": websocket, "etc/marconi.conf.sample": sample,
     "etc/policy.yaml.sample": policy,
 }
 

@@ -36,6 +36,11 @@ from gateway.notify.tester import Tester
 from gateway.stream.feeds import Feeds, FeedSettings
 from gateway.stream.loop import StreamLoop
 from gateway.stream.waiting import Waiting
+from gateway.stream.websocket.handshake import Door
+from gateway.stream.websocket.hub import Hub
+from gateway.stream.websocket.pushes import Pushes
+from gateway.stream.websocket.requests import ROUTE, Requests
+from gateway.stream.websocket.settings import WebSocketSettings
 from gateway.web.browsers import allow_browsers
 from gateway.web.confirm_page import ConfirmPage
 from gateway.web.context import Service
@@ -62,7 +67,11 @@ class Gateway:
             self._streams, self._waiting.watches, self._core, FeedSettings.from_options(conf), conf.enable_checksum
         )
         try:
-            self.app = make_app(conf, self._core, trusts, self._waiting, self._feeds)
+            service = make_service(conf, self._core, trusts, self._waiting, self._feeds)
+            serving = make_serving(conf, service)
+            self.app = serve_app(conf, service, serving, self._waiting)
+            self._hub = make_hub(conf, service, serving, self._streams)
+            self.websocket = add_websocket(conf, self.app, self._hub, service, serving)
             tester = Tester(
                 self._core, DeliverySettings.from_options(conf),
                 partial(address_rules, conf, self._core.all_pools.records), trusts.token if trusts else None,
@@ -84,12 +93,14 @@ class Gateway:
         """See gateway.server.application.Application."""
         self._waiting.drain()
         self._feeds.drain()
+        self._hub.drain()
 
     def close(self) -> None:
         """Close its connections to broker and side-store, once the deliveries under way have ended."""
         if self._notifier is not None:
             self._core.also_tend = None
             self._notifier.close()
+        self._hub.close()
         self._waiting.close()
         self._feeds.close()
         self._streams.close()
@@ -166,7 +177,16 @@ def make_app(
     without it they are refused.
     """
     service = make_service(conf, core, trusts, waiting, feeds)
-    serving = Serving(service, AuditLog(conf.audit) if conf.audit.file else None)
+    return serve_app(conf, service, make_serving(conf, service), waiting)
+
+
+def make_serving(conf: Any, service: Service) -> Serving:
+    """What answers requests and records them."""
+    return Serving(service, AuditLog(conf.audit) if conf.audit.file else None)
+
+
+def serve_app(conf: Any, service: Service, serving: Serving, waiting: Waiting | None) -> App:
+    """The WSGI application in which ``serving`` answers; see make_app."""
     app = App("marconi", max_body(conf), serving, conf.wsgi.prefix, conf.wsgi.fast_dispatch)
     serving.add_operations(app)
     serving.add_endpoints(app, [shown for shown in ENDPOINTS if conf.metrics.bind is None or not shown.private])
@@ -180,6 +200,22 @@ def make_app(
     app.monitor = App("marconi-metrics", 0, serving)
     serving.add_endpoints(app.monitor, [endpoint for endpoint in ENDPOINTS if not endpoint.api_only])
     return app
+
+
+def make_hub(conf: Any, service: Service, serving: Serving, streams: StreamLoop) -> Hub:
+    """What WebSocket connections work with. The application has been made, which registers [cors]."""
+    return Hub(
+        streams, WebSocketSettings.from_options(conf, max_body(conf)), Requests(service, serving),
+        Pushes(service.core, streams),
+    )
+
+
+def add_websocket(conf: Any, app: App, hub: Hub, service: Service, serving: Serving) -> Door:
+    """Serve WebSocket at a path of an application; the application for a listener of its own."""
+    prefix = conf.wsgi.prefix.rstrip("/")
+    paths = frozenset({ROUTE, prefix + ROUTE})
+    app.wsgi_app = Door(hub, service.auth, serving, prefix, paths, app.wsgi_app)  # type: ignore[method-assign]
+    return Door(hub, service.auth, serving, prefix)
 
 
 def make_service(

@@ -64,8 +64,8 @@ def table_rows(page: Path) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("path", [
-    "docs/api.md", "docs/api-v1.md", "docs/configuration.md", "docs/openapi.md", "etc/marconi.conf.sample",
-    "etc/policy.yaml.sample",
+    "docs/api.md", "docs/api-v1.md", "docs/configuration.md", "docs/openapi.md", "docs/websocket.md",
+    "etc/marconi.conf.sample", "etc/policy.yaml.sample",
 ])
 def test_generated_file_is_up_to_date(path: str) -> None:
     generate = module_from(DOCS / "generate.py")

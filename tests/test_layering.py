@@ -29,13 +29,14 @@ ROOMS: dict[str, set[str]] = {
         "gateway.environ", "gateway.config", "gateway.observe", "gateway.core", "gateway.access", "gateway.web",
         "bridges.errors", "storage",
     },
-    "gateway.stream": {
-        "gateway.environ", "gateway.loops", "gateway.config", "gateway.observe", "gateway.core", "gateway.access",
-        "gateway.web", "gateway.api", "bridges.errors", "storage",
-    },
     "gateway.notify": {
         "gateway.loops", "gateway.config", "gateway.observe", "gateway.core", "bridges.consuming", "bridges.errors",
         "storage.catalogue", "storage.errors", "storage.model",
+    },
+    "gateway.stream": {
+        "gateway.environ", "gateway.loops", "gateway.config", "gateway.observe", "gateway.core", "gateway.access",
+        "gateway.web", "gateway.api", "gateway.notify.formats", "gateway.notify.hands", "gateway.notify.item",
+        "bridges.consuming", "bridges.errors", "storage",
     },
     "gateway.app": {
         "gateway.environ", "gateway.config", "gateway.observe", "gateway.core", "gateway.access", "gateway.web",
@@ -57,6 +58,8 @@ RESERVED = {
     "kombu": {"bridges"},
     "amqp": {"bridges"},
     "pycurl": {"gateway.notify"},
+    "websockets": {"gateway.stream"},
+    "msgpack": {"gateway.stream"},
     "redis": {"bridges"},
     "pymongo": {"storage"},
     "bson": {"storage"},

@@ -31,13 +31,12 @@ def _is_loopback(address: str) -> bool:
 
 def check_exposure(conf: Any, bind: str | None = None) -> None:
     """Refuse to let everybody in. ``bind``: where it listens, if not where ``conf`` says. Raises CannotServe."""
-    bind = bind or conf.wsgi.bind
-    if not (lets_all_in(conf) and not is_local(bind)):
-        return
-    raise CannotServe(
-        f"[wsgi] bind = {bind} can be reached from other machines, and auth_strategy = noauth lets everybody use every"
-        f" project.{ADVICE}"
-    )
+    for section, address in (("wsgi", bind or conf.wsgi.bind), ("websocket", conf.websocket.bind)):
+        if address is not None and lets_all_in(conf) and not is_local(address):
+            raise CannotServe(
+                f"[{section}] bind = {address} can be reached from other machines, and auth_strategy = noauth lets"
+                f" everybody use every project.{ADVICE}"
+            )
 
 
 def lets_all_in(conf: Any) -> bool:

@@ -31,7 +31,7 @@ from gateway.notify.smtp import Unreachable, connect
 from gateway.observe.log_options import check_logging
 from gateway.observe.logs import printable
 from gateway.observe.masking import without_password
-from gateway.server import monitor
+from gateway.server import monitor, websocket_port
 from storage.errors import StoreError
 
 #: What can be wrong with a configuration or with what it leads to.
@@ -48,6 +48,7 @@ def check(conf: Any) -> bool:
         *([("trustee", lambda: _trustee(conf))] if conf.auth_strategy == "keystone" else []),
         ("policy", lambda: Policy(conf, list_rules()).describe()),
         *([("metrics", lambda: monitor.check(conf))] if conf.metrics.bind else []),
+        *([("websocket", lambda: websocket_port.check(conf))] if conf.websocket.bind else []),
         ("encryption", lambda: _encryption(conf)),
         ("bridging", lambda: _bridging(conf)),
         ("audit", lambda: _audit(conf.audit)),

@@ -19,6 +19,7 @@ from gateway.server.listening import drop_new_connections, listen, remove_file
 from gateway.server.monitor import open_listener
 from gateway.server.role import Role
 from gateway.server.supervisor import Supervisor
+from gateway.server.websocket_port import close_port, open_port
 from gateway.server.worker import ReadConfiguration, work
 
 LOG = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def serve(conf: Any, read_again: ReadConfiguration | None = None) -> int:
     checked = None if read_again is None else partial(_read_again, read_again, conf.wsgi.bind)
     listener = _listen(conf.wsgi.bind, conf.wsgi.port, conf.wsgi.reuse_port, int(conf.wsgi.socket_mode, 8))
     open_listener(conf)
+    open_port(conf)
     try:
         if conf.wsgi.workers == 1:
             work(conf, listener, build, checked)
@@ -57,6 +59,7 @@ def _web(conf: Any, listener: socket.socket, read_again: ReadConfiguration | Non
     def stop_listening() -> None:
         drop_new_connections(listener)
         listener.close()
+        close_port()
 
     return Role(
         name="web",

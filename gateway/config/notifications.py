@@ -13,7 +13,7 @@ class Notifications:
 
     ``subscriber_types``: schemes of URIs that may subscribe. ``per_project``: how many subscriptions a project may
     have, 0 for any number. ``origin``: DNS name of this service. The networks and ports are for addresses that a URL
-    names itself.
+    names itself. ``connection_lease``: see gateway.core.subscriptions.holders.
     """
 
     require_confirmation: bool = False
@@ -31,6 +31,7 @@ class Notifications:
     rate_limit: float = 0.0
     dead_letter_ttl: int = 1209600
     retry_schedule: tuple[int, ...] = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+    connection_lease: float = 60.0
 
     @classmethod
     def from_options(cls, conf: Any) -> Notifications:
@@ -52,4 +53,5 @@ class Notifications:
             options.rate_limit,
             options.dead_letter_ttl,
             tuple(options.retry_schedule),
+            conf.websocket.lease,
         )

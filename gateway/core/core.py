@@ -37,7 +37,9 @@ from gateway.core.seal import Seal
 from gateway.core.sealing import Sealing
 from gateway.core.subscriptions.admin import SubscriptionAdmin
 from gateway.core.subscriptions.confirming import Confirmations, Sign
+from gateway.core.subscriptions.connections import ConnectionSubscriptions
 from gateway.core.subscriptions.copies import Copies
+from gateway.core.subscriptions.holders import Holders
 from gateway.core.subscriptions.live import LiveSubscriptions
 from gateway.core.subscriptions.progress import SubscriptionProgress
 from gateway.core.subscriptions.quotas import SubscriptionQuota
@@ -156,7 +158,11 @@ class Core:
             live, records, sources, SubscriptionRules(limits, notifications), self.subscription_states,
             SubscriptionQuota(store, records, notifications, confirmations.are_required), self.ids, trusts,
         )
-        self.subscription_removal = SubscriptionRemoval(live, records, self.delivery_statuses, sources, trusts)
+        holders = Holders(store.catalogue, store.now, notifications.connection_lease)
+        self.subscription_removal = SubscriptionRemoval(
+            live, records, self.delivery_statuses, sources, trusts, holders
+        )
+        self.connections = ConnectionSubscriptions(self.subscriptions, live, self.subscription_removal, holders)
         self.subscription_secrets = SubscriptionSecrets(live)
         self.subscription_tests = SubscriptionTests(live, store.catalogue)
         self.subscription_waiting = WaitingMessages(pools, live, self.directory, self.messages, self._sealing, limits)

@@ -108,6 +108,12 @@ SUBSCRIPTIONS = Gauge(
     "Subscriptions that are served, by state: unconfirmed, active, failing, resting, paused, disabled, unsubscribed.",
     ["state"], multiprocess_mode="livesum",
 )
+WEBSOCKETS = Gauge("marconi_websockets", "WebSocket connections that are open.", multiprocess_mode="livesum")
+WEBSOCKETS_CLOSED = Counter(
+    "marconi_websockets_closed",
+    "WebSocket connections that have ended, by the close code that they were given, 1006 for none; silent counts those"
+    " whose client did not answer pings.", ["code"],
+)
 BLOCKED_GROUPS = Gauge(
     "marconi_fifo_blocked_groups",
     "Groups of FIFO queues with messages that wait for a claim or a delay to end, as this gateway saw them in the last"

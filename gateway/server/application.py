@@ -28,6 +28,10 @@ class Application(Protocol):
         """Answers at the address of [metrics] bind."""
 
     @property
+    def websocket(self) -> WSGI:
+        """Answers at the address of [websocket] bind."""
+
+    @property
     def max_body(self) -> int:
         """Size of the largest request body, in bytes."""
 

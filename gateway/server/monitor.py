@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
+from gateway.server.beside import serve_beside
 from gateway.server.listening import listen, shown
 
 LOG = logging.getLogger(__name__)
@@ -23,9 +22,6 @@ OPTIONS = SimpleNamespace(
     direct_syscalls=False,
 )
 MAX_CONNECTIONS = 64
-
-#: Seconds between two rounds if one has failed unexpectedly.
-PAUSE = 1.0
 
 #: The socket, if there is one; forked workers inherit it.
 _listening: list[socket.socket] = []
@@ -60,24 +56,8 @@ def open_listener(conf: Any) -> None:
 
 def serve_metrics(server: Any) -> None:
     """If there is a socket, answer on it in a thread with the monitoring application of the server, until that ends."""
-    from gateway.server.loop import Listener  # not above: it imports prometheus_client, which must wait for serve()
-
     for listener in _listening:
-        monitor = Listener(
-            lambda *call: server.application.monitor(*call), listener, OPTIONS, 0, MAX_CONNECTIONS,
-            server.application.error_body,
+        serve_beside(
+            "metrics", server, lambda *call: server.application.monitor(*call), listener, OPTIONS, MAX_CONNECTIONS
         )
         LOG.info("metrics on %s/metrics", shown(listener))
-        threading.Thread(target=_run, args=(monitor, server), name="metrics", daemon=True).start()
-
-
-def _run(monitor: Any, server: Any) -> None:
-    from gateway.server.loop import SWEEP_STEP
-
-    while True:
-        try:
-            monitor.turn(SWEEP_STEP)
-            monitor.draining = server.draining
-        except Exception:  # the service must not notice, and the next scrape may be fine
-            LOG.exception("answering for metrics failed")
-            time.sleep(PAUSE)

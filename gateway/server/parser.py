@@ -235,14 +235,18 @@ class Parser(HTTPRequestParser):
                 headers[key] = f"{headers[key]}, {text}"
 
     def _read_connection(self) -> None:
-        """Whether the client wants the connection closed. The header becomes the known word in it, if there is one."""
+        """Whether the client wants the connection closed. The header becomes the word in it that waitress looks for.
+
+        Other words stay: with ``Upgrade`` browsers send ``keep-alive``, which says nothing in HTTP/1.1.
+        """
+        is_old = self.version == "1.0"
         connection = self.headers.get("CONNECTION")
         if connection is not None:
             words = {word.strip(" \t") for word in connection.lower().split(",")}
-            known = "close" if "close" in words else "keep-alive" if "keep-alive" in words else None
+            known = "close" if "close" in words else "keep-alive" if is_old and "keep-alive" in words else None
             if known is not None:
                 self.headers["CONNECTION"] = connection = known
-        self.connection_close = connection == "close" or (self.version == "1.0" and connection != "keep-alive")
+        self.connection_close = connection == "close" or (is_old and connection != "keep-alive")
 
     def _frame(self) -> None:
         """Find out where the request ends (RFC 9112, 6.3)."""

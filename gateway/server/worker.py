@@ -56,9 +56,11 @@ def work(
     application = build(conf)
     from gateway.server.monitor import serve_metrics
     from gateway.server.serving import Server
+    from gateway.server.websocket_port import serve_port
 
     server = Server(application, listener, conf.wsgi)
     serve_metrics(server)
+    serve_port(server, conf.wsgi)
     reloader.start(conf, application, server)
     LOG.info("serving on %s", shown(listener))
     server.run(conf.wsgi.drain_timeout, alone=alone)

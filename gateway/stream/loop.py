@@ -21,7 +21,7 @@ HANDS = 16
 ENDING = 5.0
 
 #: Makes the protocol of a connection.
-MakeProtocol = Callable[[], asyncio.Protocol]
+MakeProtocol = Callable[[], Any]
 
 
 class StreamLoop:

@@ -79,10 +79,10 @@ def admit(service: Service, request: Request, operation: Operation) -> Call:
     project = ""
     if PROJECT in operation.needs:
         is_nameless = version.nameless and "HTTP_X_PROJECT_ID" not in environ and _is_anybody(identity)
-        project = NAMELESS_PROJECT if is_nameless else _project(service, header, identity)
+        project = NAMELESS_PROJECT if is_nameless else check_project(service, header, identity)
     client = ""
     if CLIENT in operation.needs or (version.uuids_only and "HTTP_CLIENT_ID" in environ):
-        client = _client(service, environ, version)
+        client = check_client(service, environ.get("HTTP_CLIENT_ID", ""), version)
     call = Call(service, project, client, identity, request, version, is_feed and request.method != "HEAD")
     binds = version.rules_for_anybody or identity.user is not None
     if rule is not None and binds and not call.allows(rule):
@@ -97,7 +97,8 @@ def _is_anybody(identity: Identity) -> bool:
     return identity.user is None and not identity.project
 
 
-def _project(service: Service, header: str, identity: Identity) -> str:
+def check_project(service: Service, header: str, identity: Identity) -> str:
+    """The project that a caller means by X-Project-ID. Raises Forbidden, InvalidInput, IdentityUnavailable."""
     if not header:
         if not identity.project:
             raise InvalidInput("The X-Project-ID header is missing or empty", "Project-Id Missing")
@@ -110,8 +111,8 @@ def _project(service: Service, header: str, identity: Identity) -> str:
     return header
 
 
-def _client(service: Service, environ: dict[str, Any], version: Version) -> str:
-    text = environ.get("HTTP_CLIENT_ID", "")
+def check_client(service: Service, text: str, version: Version) -> str:
+    """The client that a Client-ID names. Raises InvalidInput."""
     if not service.client_id_uuid_safe and not version.uuids_only:
         lowest, highest = service.client_id_length
         if not lowest <= len(text) <= highest or not text.isprintable():

@@ -93,7 +93,7 @@ class Serving:
         finally:
             method = environ["REQUEST_METHOD"]
             method = method if method in METHODS else "OTHER"
-            self._record(environ, method, route, status, start, request_id, f"{method} {route}")
+            self.note(environ, method, route, status, start, request_id, f"{method} {route}")
             REQUEST_ID.reset(token)
         # Anything else is not produced while it is sent, or is a file, which the server knows how to send.
         return _Streamed(body, request_id) if isinstance(body, ClosingIterator) else body
@@ -180,7 +180,7 @@ class Serving:
             action = None
             if operation is not None:
                 action = (operation.rule if operation.method == method else None) or f"{method} {route}"
-            self._record(request.environ, method, route, status, start, request_id, action)
+            self.note(request.environ, method, route, status, start, request_id, action)
         finally:
             REQUEST_ID.reset(token)
         guards = GUARDS if "Cache-Control" not in headers else GUARDS[1:]
@@ -189,11 +189,14 @@ class Serving:
             sent.append(("Content-Type", JSON))
         return status, data, sent
 
-    def _record(
+    def note(
         self, environ: dict[str, Any], method: str, route: str, status: int, start: float, request_id: str,
         action: str | None,
     ) -> None:
-        """``start``: when the request began. ``action``: for the audit log, None for what it leaves out."""
+        """Record a request in metrics, audit log and log.
+
+        ``start``: when it began (time.perf_counter). ``action``: for the audit log, None for what it leaves out.
+        """
         try:  # the request is answered, whatever comes of this
             if self._audit is not None and action is not None:
                 self._audit.record(environ, action, status, request_id)

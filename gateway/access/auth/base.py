@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 #: Characters of a project's id.
 MAX_PROJECT = 256
@@ -56,6 +56,9 @@ class IdentityUnavailable(Exception):
 
 class AuthStrategy(ABC):
     """Tells from a request's WSGI environment who is calling."""
+
+    #: Does a caller have to show anything?
+    is_needed: ClassVar[bool] = True
 
     @abstractmethod
     def __init__(self, conf: Any):

@@ -14,6 +14,8 @@ USUAL = with_implied(["member"])
 class NoAuth(AuthStrategy):
     """Believes the X-Project-ID and X-Roles headers."""
 
+    is_needed = False
+
     def __init__(self, conf: Any):
         pass
 

@@ -11,6 +11,7 @@ from gateway.core.ids import USABLE_ID
 from gateway.core.messages.post import Post
 from gateway.web import body, query
 from gateway.web.call import Call
+from gateway.web.context import Context
 from gateway.web.errors import UnsupportedMediaType
 
 PATCH_TYPE = "application/openstack-messaging-v2.0-json-patch"
@@ -193,9 +194,9 @@ def message_feed(call: Call) -> dict[str, Any]:
     return {**values, "marker": last or values["marker"]}
 
 
-def usable_ids(call: Call, ids: list[str]) -> list[str]:
+def usable_ids(context: Context, ids: list[str]) -> list[str]:
     """Those of the ids that a message may have."""
-    highest = call.core.limits.max_messages_per_page
+    highest = context.core.limits.max_messages_per_page
     if not 1 <= len(ids) <= highest:
         raise InvalidInput(f"Name 1 to {highest} ids", query.TITLE)
     return [id_ for id_ in ids if USABLE_ID.match(id_)]

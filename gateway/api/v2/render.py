@@ -142,20 +142,20 @@ def message(path: str, item: Message, now: int, checksum: bool, of_claim: bool =
     if item.claim is not None and (of_claim or item.hidden_until > now):
         href = f"{href}?claim_id={item.claim}"
     shown: dict[str, Any] = {"id": item.id, "href": href}
-    _fill(shown, item, now, checksum)
+    fill(shown, item, now, checksum)
     return shown
 
 
 def popped(item: Message, now: int, checksum: bool) -> dict[str, Any]:
     """A message that has been taken out for good."""
     shown: dict[str, Any] = {"id": item.id}
-    _fill(shown, item, now, checksum)
+    fill(shown, item, now, checksum)
     shown["claim_id"] = item.claim
     shown["claim_count"] = item.claims
     return shown
 
 
-def _fill(shown: dict[str, Any], item: Message, now: int, checksum: bool) -> None:
+def fill(shown: dict[str, Any], item: Message, now: int, checksum: bool) -> None:
     """Add what every view of a message has."""
     posted = item.posted
     shown["ttl"] = (item.expires - posted) // 1000

@@ -15,6 +15,7 @@ from gateway.core.messages.markers import marker_after
 from gateway.core.subscriptions.admin import Subscribed
 from gateway.core.subscriptions.letters import Death
 from gateway.core.subscriptions.progress import Progress
+from gateway.core.subscriptions.record import Subscription
 from gateway.core.subscriptions.status import Attempt
 from gateway.core.subscriptions.testing import Tested
 from gateway.web import errors, query
@@ -39,20 +40,27 @@ def subscription(call: Call, found: Shown, queue: str, subscription_id: str) -> 
     return 200, _shown(call, found), {}
 
 
-def _shown(call: Call, shown: Shown) -> dict[str, Any]:
-    """All of these keys are always there: python-zaqarclient raises when one is missing."""
-    found = shown.subscription
-    document: dict[str, Any] = {
+def shown(found: Subscription, now: int) -> dict[str, Any]:
+    """A subscription at the time ``now`` (ms).
+
+    All of these keys are always there: python-zaqarclient raises when one is missing.
+    """
+    return {
         "id": found.id,
         "source": found.source,
         "subscriber": found.subscriber,
         "ttl": found.ttl,
-        "age": found.age(call.now()),
+        "age": found.age(now),
         "options": found.options,
         "confirmed": found.confirmed,
     }
-    if shown.waiting is not None:
-        document |= {"state": found.state, "reason": found.reason, "pending": shown.waiting.pending}
+
+
+def _shown(call: Call, each: Shown) -> dict[str, Any]:
+    found = each.subscription
+    document = shown(found, call.now())
+    if each.waiting is not None:
+        document |= {"state": found.state, "reason": found.reason, "pending": each.waiting.pending}
     return document
 
 

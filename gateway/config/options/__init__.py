@@ -14,7 +14,7 @@ from gateway.config.options.messaging import BRIDGING_OPTS, ENCRYPTION_OPTS, TRA
 from gateway.config.options.notification import NOTIFICATION_OPTS
 from gateway.config.options.notification_mail import MAIL_OPTS
 from gateway.config.options.server import METRICS_OPTS, WSGI_OPTS
-from gateway.config.options.stream import STREAM_OPTS
+from gateway.config.options.stream import STREAM_OPTS, WEBSOCKET_OPTS
 
 
 def list_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:
@@ -30,6 +30,7 @@ def list_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:
         ("encryption", ENCRYPTION_OPTS),
         ("bridging", BRIDGING_OPTS),
         ("notification", (*NOTIFICATION_OPTS, *MAIL_OPTS)),
+        ("websocket", WEBSOCKET_OPTS),
         ("quota", QUOTA_OPTS),
         ("metrics", METRICS_OPTS),
         ("audit", AUDIT_OPTS),

@@ -19,6 +19,7 @@ from gateway.core.migration.landed_mover import LandedMover
 from gateway.core.pools.pool import Pool
 from gateway.core.queues.info import QueueInfo, Reads
 from gateway.core.subscriptions.copies import Copies
+from gateway.core.subscriptions.holders import Holders
 from gateway.core.subscriptions.live import HEEDED_AFTER
 from gateway.core.subscriptions.record import LANDING, LETTING_GO, Subscription
 from gateway.core.subscriptions.records import SubscriptionRecords
@@ -139,11 +140,14 @@ class MovingSubscriptions:
         while held := [each for each in self._in(source) if each.moving == LETTING_GO]:
             self._work.hold()
             if time.monotonic() - since > HEEDED_AFTER:
-                for slot in sorted({slot_of(each.id) for each in held}):
+                by_slots = [each for each in held if not each.holder]
+                for slot in sorted({slot_of(each.id) for each in by_slots}):
                     if self._is_free(slot):
-                        for each in held:
+                        for each in by_slots:
                             if slot_of(each.id) == slot:
                                 self._copies.records.let_go(each)
+                for each in Holders(self._store.catalogue, self._store.now).without(held):
+                    self._copies.records.let_go(each)
             self._work.wait(LOOKS)
         if source.bridge.has_backlog:
             self._await_returns(source)

@@ -62,15 +62,16 @@ class SubscriptionAdmin:
 
     def create(
         self, project: str, source: str, subscriber: Any, ttl: int | None, options: Any,
-        give_trust: GiveTrust = no_trust,
+        give_trust: GiveTrust = no_trust, holder: str = "",
     ) -> Subscribed:
         """Subscribe somebody to a queue, which is created if there is none. Returns when all gateways heed it.
 
         A subscriber that has a subscription keeps it as it is; unless it is confirmed, it is asked to confirm again, or
         subscribed again if it had been unsubscribed. ``give_trust``: makes a trust of the caller's, if one is needed.
-        Raises InvalidInput, QuotaExceeded, Busy, and what that raises.
+        ``holder``: of a connection's subscription, which no client can create. Raises InvalidInput, QuotaExceeded,
+        Busy, and what ``give_trust`` raises.
         """
-        parsed = self._rules.subscriber(subscriber)
+        parsed = self._rules.known(subscriber) if holder else self._rules.subscriber(subscriber)
         ttl = self._rules.ttl(ttl, self._live.now())
         options = self._rules.options(options, parsed, _queue(project, source))
         if parsed.queue and parsed.queue == _queue(project, source):
@@ -84,21 +85,22 @@ class SubscriptionAdmin:
                     expires = self._live.now() + ttl * 1000
                     with self._trusts.given(give_trust if parsed.trust else None, expires) as trust_id:
                         given = with_trust(options, trust_id)
-                        return self._subscribe(project, source, subscriber, ttl, expires, given)
+                        return self._subscribe(project, source, subscriber, ttl, expires, given, holder)
                 return self._repeat(found, ttl)
             except NotFound:
                 continue
         raise Busy("This subscriber is being subscribed and unsubscribed by others; try again")
 
     def _subscribe(
-        self, project: str, source: str, subscriber: str, ttl: int, expires: int, options: dict[str, Any]
+        self, project: str, source: str, subscriber: str, ttl: int, expires: int, options: dict[str, Any],
+        holder: str,
     ) -> Subscribed:
         """Create a subscription. Raises NotFound if somebody else has been faster."""
         with self._sources.ensured(project, source) as held:
             now = self._live.now()
             new = held.place(Subscription(
                 project, source, self._ids.make(now)[0], subscriber, ttl, options, now, expires, since=now,
-                secrets=(Secret(webhook_secrets.make()),),
+                secrets=(Secret(webhook_secrets.make()),), holder=holder,
             ))
             with self._quota.room(project, source, subscriber):
                 if not self._records.hold(project, source, subscriber, new.id, now) or not self._records.put(new):
@@ -130,8 +132,10 @@ class SubscriptionAdmin:
         found = self._live.get(project, source, id_)
         new = changes.get("subscriber", found.subscriber)
         parsed = self._rules.subscriber(new) if new != found.subscriber else self._rules.known(new)
-        if new != found.subscriber and (parsed.queue or found.target):
-            raise InvalidInput("A subscription of a queue can't become one of another subscriber; create another one")
+        if new != found.subscriber and (parsed.queue or found.target or found.holder):
+            raise InvalidInput(
+                "A subscription of a queue or a connection can't become one of another subscriber; create another one"
+            )
         checked = dict(changes)
         if "ttl" in changes:
             now = self._live.now()

@@ -49,6 +49,7 @@ class Subscription:
     queue. That is in ``pool``, also after the source was deleted, and on its broker in the virtual host ``vhost``, None
     for the gateway's own. ``moving``: empty unless it is on its way to another pool. ``secrets``: the newest first.
     ``locked``: the secrets as they are stored, when this gateway lacks the key to them; nothing can be signed then.
+    ``holder``: of a connection's subscription, the process that has the connection (see connections.py), else empty.
     ``allowed_rate``: messages per minute that the receiver allows by handshake, 0 for any number. ``version``: of the
     record, 0 for a new one.
 
@@ -74,6 +75,7 @@ class Subscription:
     asked: int = 0
     allowed_rate: int = 0
     moving: str = ""
+    holder: str = ""
     locked: dict[str, str] | None = field(default=None, repr=False)
     version: int = 0
 
@@ -194,8 +196,7 @@ class Subscription:
                 "vhost", "bound", "asked", "allowed_rate",
             )
         }
-        if self.moving:
-            stored["moving"] = self.moving
+        stored |= {name: value for name in ("moving", "holder") if (value := getattr(self, name))}
         return orjson.dumps({**stored, "secrets": secrets})
 
 

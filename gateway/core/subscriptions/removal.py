@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from bridges.errors import BridgeError
 from gateway.core.errors import Busy, CoreError, NotFound
+from gateway.core.subscriptions.holders import Holders
 from gateway.core.subscriptions.live import HEEDED_AFTER, LiveSubscriptions
 from gateway.core.subscriptions.record import UNSUBSCRIBED, Subscription
 from gateway.core.subscriptions.records import SubscriptionRecords
@@ -32,13 +33,14 @@ class SubscriptionRemoval:
 
     def __init__(
         self, live: LiveSubscriptions, records: SubscriptionRecords, statuses: DeliveryStatuses, sources: Sources,
-        trusts: Trusts,
+        trusts: Trusts, holders: Holders,
     ):
         self._live = live
         self._records = records
         self._statuses = statuses
         self._sources = sources
         self._trusts = trusts
+        self._holders = holders
         self._looked_at = float("-inf")
 
     def delete(self, project: str, source: str, id_: str) -> None:
@@ -52,19 +54,27 @@ class SubscriptionRemoval:
         """Delete all subscriptions of a queue."""
         self._delete(list(self._live.of_source(project, source)))
 
+    def end(self, subscription: Subscription) -> None:
+        """Delete a subscription that the caller alone delivers to, and does no more."""
+        self._remove_all(self._ended([subscription]))
+
     def _delete(self, subscriptions: Iterable[Subscription]) -> None:
+        ended = self._ended(subscriptions)
+        if ended:
+            time.sleep(HEEDED_AFTER)
+        self._remove_all(ended)
+
+    def _ended(self, subscriptions: Iterable[Subscription]) -> list[Subscription]:
+        """Record that subscriptions are over; those that there still were."""
         now = self._live.now()
 
         def end(current: Subscription) -> Subscription:
             return replace(current, expires=min(current.expires, now), bound=False)
 
-        ended = [
+        return [
             changed for found in subscriptions
             if (changed := self._records.change(found.project, found.source, found.id, end)) is not None
         ]
-        if ended:
-            time.sleep(HEEDED_AFTER)
-        self._remove_all(ended)
 
     def _remove_all(self, ended: Iterable[Subscription]) -> None:
         sources = set()
@@ -101,12 +111,16 @@ class SubscriptionRemoval:
             LOG.warning("subscription %s: what waits for it can't be dropped now: %s", subscription.id, error)
 
     def tend(self) -> None:
-        """Remove what has expired, from time to time. For housekeeping, in one thread."""
-        if time.monotonic() - self._looked_at < LOOK:
+        """Remove what has expired, from time to time, and at once what belonged to a process that is gone.
+
+        For housekeeping, in one thread.
+        """
+        if not self._holders.bury() and time.monotonic() - self._looked_at < LOOK:
             return
         self._looked_at = time.monotonic()
-        now = self._live.now()
         every = list(self._records.all())
+        self._remove_all(self._ended(self._holders.without(every)))
+        now = self._live.now()
         self._remove_all(found for found in every if found.has_expired(now))
         for found in every:
             if found.state == UNSUBSCRIBED and found.bound and not found.has_expired(now):

@@ -36,9 +36,9 @@ class SubscriptionStates:
     def begin(self, held: Source, subscription: Subscription, ttl: int) -> None:
         """Ask for a confirmation, to be given within ``ttl`` seconds; or activate the subscription if none is required.
 
-        A queue of the project itself is not asked. Raises NotFound if it has been deleted meanwhile.
+        Queues of the project itself and connections are not asked. Raises NotFound if it has been deleted meanwhile.
         """
-        if subscription.target:
+        if subscription.target or subscription.holder:
             self._activate(held, subscription, confirmed=True)
         elif self.asks(subscription):
             self._ask(subscription, ttl)
