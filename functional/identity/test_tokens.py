@@ -221,9 +221,9 @@ def test_hostile_tokens_write_no_lines(api: Api, cloud: Cloud) -> None:
 
 
 def test_feed_ends_with_its_token(api: Api, cloud: Cloud, queue: str) -> None:
-    token = credential(cloud, lifetime=12)
+    token = credential(cloud, lifetime=45)  # most of which a busy Keystone may need
     headers = {"X-Auth-Token": token, "Client-ID": api.client_id, "Accept": "text/event-stream"}
-    feed = FeedClient(cloud.gateway.port, f"/v2/queues/{queue}/messages", headers, timeout=30)
+    feed = FeedClient(cloud.gateway.port, f"/v2/queues/{queue}/messages", headers, timeout=90)
     assert feed.status == 200
     event = feed.next()
     assert event.name == "end" and event.value == {"reason": "expired"}
