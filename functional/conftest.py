@@ -52,6 +52,8 @@ EVERYWHERE = ("api/test_fifo.py", "rules/")
 #: a path begins, and what the test's name has in it. Single tests have the mark themselves.
 THOROUGH = (
     ("api/test_pools", "evacuate"),
+    ("api_v1/test_bad_input", "quorum+mongodb"),
+    ("api_v1/test_pools", "quorum+mongodb"),
     ("faults/", "fifo_queues"),
     ("identity/test_prefix", "command_line_finds_its_way[taken off]"),
     ("notify/test_deliveries", "failing_receivers", "loopback+sqlite"),
