@@ -41,7 +41,7 @@ ALONE = (
 #: Modules whose tests start many processes: three workers side by side are enough.
 PAIRED = (
     "faults/", "feeds/", "identity/", "migration/test_moves", "outages/", "rules/test_rule_7", "test_bench.py",
-    "test_load_scripts.py", "test_process.py",
+    "test_load_scripts.py", "test_process.py", "waiting/test_ends",
 )
 
 #: Modules that run on all usual deployments: what depends most on the broker, the side-store and the number of workers.
@@ -75,9 +75,9 @@ THOROUGH = (
 
 #: Modules that take longest, which begin first: else the last of them keeps all others waiting.
 LONG = (
-    "api/test_expiry", "pools/test_recipes", "notify/", "test_services", "rules/test_rule_9", "rules/test_rule_8",
-    "api/test_pools", "bridged/test_bindings", "test_tls", "test_amqp_bridge", "isolation/test_projects",
-    "rules/test_rule_1", "rules/test_native_clients", "test_refusals",
+    "api/test_expiry", "waiting/test_calls", "pools/test_recipes", "notify/", "test_services", "rules/test_rule_9",
+    "rules/test_rule_8", "api/test_pools", "bridged/test_bindings", "test_tls", "test_amqp_bridge",
+    "isolation/test_projects", "rules/test_rule_1", "rules/test_native_clients", "test_refusals",
 )
 
 #: Modules that share what takes long to start, here a Keystone, by how their paths begin: those of a group go to one
@@ -88,7 +88,7 @@ TOGETHER = {
 }
 
 #: Modules that are kept apart from the others of a deployment: they start gateways of their own, or wait for long.
-APART = ("functional/notify/", "functional/api/test_expiry")
+APART = ("functional/notify/", "functional/api/test_expiry", "functional/waiting/")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
