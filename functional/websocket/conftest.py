@@ -11,8 +11,8 @@ from functional.deployments import COMMON, beside, through
 from functional.services.gateway import Gateway, Options, merge
 from functional.websocket.client import WebSocketClient
 
-#: Leases end soon, and who looks after them looks every five seconds.
-LEASE = 4.0
+#: Leases end sooner than by default, and not so soon that a busy machine loses them.
+LEASE = 12.0
 
 SOON: Options = {"websocket": {"lease": LEASE}}
 

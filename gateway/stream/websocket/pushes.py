@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +33,9 @@ LOOK = 0.4
 RENEWED = 1 / 3
 RENEW_AGAIN = 1.0
 
+#: Threads for looks at the catalogue.
+CONTROL = 2
+
 #: Keys that are asked for at once.
 KEYS = 1000
 
@@ -46,6 +50,8 @@ class Pushes:
     def __init__(self, core: Core, streams: StreamLoop):
         self.core = core
         self._streams = streams
+        #: For looks at the catalogue and the lease, which must not wait for requests and pools that hang.
+        self._control = ThreadPoolExecutor(CONTROL, thread_name_prefix="websocket-control")
         self.consumers = Consumers(streams.hands)
         #: By the names of subscriptions, with the tasks that serve them; those of each connection.
         self._outboxes: dict[str, tuple[Outbox, asyncio.Task[None]]] = {}
@@ -62,6 +68,9 @@ class Pushes:
     async def run(self, call: Callable[..., Any], *args: Any) -> Any:
         """What a call comes to that blocks."""
         return await asyncio.get_running_loop().run_in_executor(self._streams.hands, call, *args)
+
+    async def _controlled(self, call: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._control, call, *args)
 
     @property
     def is_fresh(self) -> bool:
@@ -146,13 +155,14 @@ class Pushes:
             task.cancel()
         self._rounds = []
         with suppress(*PASSING):
-            await self.run(self.core.connections.release)
+            await self._controlled(self.core.connections.release)
         if not (self._outboxes or self._ending):
             self._ended.set()
 
     def close(self, timeout: float) -> None:
         """Wait until all subscriptions are removed, ``timeout`` seconds at most. Any other thread may call."""
         self._ended.wait(timeout)
+        self._control.shutdown(wait=False, cancel_futures=True)
 
     # -- rounds -------------------------------------------------------------------------------------------------
 
@@ -171,10 +181,10 @@ class Pushes:
     async def _look(self) -> None:
         """Heed what has changed."""
         began = asyncio.get_running_loop().time()
-        version = await self.run(self.core.subscription_records.version)
+        version = await self._controlled(self.core.subscription_records.version)
         if version != self._version:
             names = set(self._outboxes)
-            found = await self.run(self._read_ours)
+            found = await self._controlled(self._read_ours)
             for name in names & set(self._outboxes):
                 await self._heed(self._outboxes[name][0], found.get(name))
             self._version = version
@@ -202,7 +212,7 @@ class Pushes:
             return
         await self._stop(before.name)
         if now.moving == LETTING_GO:
-            await self.run(self.core.subscription_records.let_go, now)
+            await self._controlled(self.core.subscription_records.let_go, now)
         if connection in self._of:  # else it has gone meanwhile
             self._of[connection].add(now.name)
             self._begin(connection, now)
@@ -224,7 +234,7 @@ class Pushes:
                 outboxes[key].wake.set()
 
     async def _renew(self) -> None:
-        if await self.run(self.core.connections.renew):
+        if await self._controlled(self.core.connections.renew):
             return
         LOG.warning("this process was away for so long that the subscriptions of its WebSockets are over")
         for connection in list(self._of):
