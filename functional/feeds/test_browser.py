@@ -84,7 +84,7 @@ def test_page_of_another_origin_is_shown_nothing(start_gateway, chromium, site, 
     shared = api.post(f"{queue_path(queue)}/share", json={"url": True}).json()
     page = chromium.open(f"{site}/feed.html#{quote(gateway.url + shared['url'], safe=':/?&=%')}")
     wait_until(
-        lambda: page.evaluate("document.getElementById('state').textContent") == "closed", PATIENCE, "the refusal"
+        lambda: page.evaluate("document.getElementById('state')?.textContent") == "closed", PATIENCE, "the refusal"
     )
     assert shown(page) == []
     page.close()

@@ -17,6 +17,7 @@ from functional.installed import require
 from functional.services.gateway import Gateway, merge
 from functional.services.mongodb import MongoDB
 from functional.wait import wait_until
+from gateway.core.queues.names import broker_name
 
 #: Seconds after which a feed ends that can't be read, with the timeout of a call: see TRYING in gateway/stream.
 UNREADABLE = 30.0
@@ -129,6 +130,7 @@ def test_feeds_end_when_the_broker_is_down_and_go_on_when_it_is_back(mongodb, ow
         eventually(lambda: post(api, queue, 1), 30)
         feed = follow(gateway, api, queue)
         (seen,) = feed.messages(1)
+        own_broker.until_saved(broker_name(api.project, queue))
         own_broker.kill()
         assert ended(feed, "unavailable").value["description"]
         own_broker.start()
