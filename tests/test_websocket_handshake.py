@@ -120,6 +120,10 @@ def test_origins_are_those_of_cors(make: Callable[..., Site]) -> None:
     assert site.ask(HTTP_ORIGIN="https://good.example")[0] == 0
     for origin in ("https://evil.example", "http://good.example", "https://good.example:444", ""):
         assert site.ask(HTTP_ORIGIN=origin)[0] == 403
+    for origin in ("http://localhost", "https://LOCALHOST"):  # python-zaqarclient sends where it connects to
+        assert site.ask(HTTP_ORIGIN=origin)[0] == 0
+    for origin in ("http://[", "http://[::1", "//", "localhost"):
+        assert site.ask(HTTP_ORIGIN=origin)[0] == 403
     assert make(cors={"allowed_origin": "*"}).ask(HTTP_ORIGIN="https://any.example")[0] == 0
 
 
