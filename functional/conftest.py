@@ -34,14 +34,14 @@ pytest.register_assert_rewrite("storage.suite")
 
 #: Modules whose tests load the machine, or count seconds so closely that no other test may run beside them.
 ALONE = (
-    "migration/test_run", "notify/test_faults", "overload/", "pools/test_paused", "rules/test_rule_4",
-    "websocket/test_rude",
+    "feeds/test_rude_feeds", "migration/test_run", "notify/test_faults", "overload/", "pools/test_paused",
+    "rules/test_rule_4", "websocket/test_rude",
 )
 
 #: Modules whose tests start many processes: three workers side by side are enough.
 PAIRED = (
-    "faults/", "identity/", "migration/test_moves", "outages/", "rules/test_rule_7", "test_bench.py",
-    "test_load_scripts.py", "test_process.py", "websocket/test_gateways",
+    "faults/", "feeds/", "identity/", "migration/test_moves", "outages/", "rules/test_rule_7", "test_bench.py",
+    "test_load_scripts.py", "test_process.py", "waiting/test_ends", "websocket/test_gateways",
 )
 
 #: Modules that run on all usual deployments: what depends most on the broker, the side-store and the number of workers.
@@ -52,6 +52,8 @@ EVERYWHERE = ("api/test_fifo.py", "rules/")
 #: a path begins, and what the test's name has in it. Single tests have the mark themselves.
 THOROUGH = (
     ("api/test_pools", "evacuate"),
+    ("api_v1/test_bad_input", "quorum+mongodb"),
+    ("api_v1/test_pools", "quorum+mongodb"),
     ("faults/", "fifo_queues"),
     ("identity/test_prefix", "command_line_finds_its_way[taken off]"),
     ("notify/test_deliveries", "failing_receivers", "loopback+sqlite"),
@@ -74,9 +76,9 @@ THOROUGH = (
 
 #: Modules that take longest, which begin first: else the last of them keeps all others waiting.
 LONG = (
-    "api/test_expiry", "pools/test_recipes", "notify/", "test_services", "rules/test_rule_9", "rules/test_rule_8",
-    "api/test_pools", "bridged/test_bindings", "test_tls", "test_amqp_bridge", "isolation/test_projects",
-    "rules/test_rule_1", "rules/test_native_clients", "test_refusals",
+    "api/test_expiry", "waiting/test_calls", "pools/test_recipes", "notify/", "test_services", "rules/test_rule_9",
+    "rules/test_rule_8", "api/test_pools", "bridged/test_bindings", "test_tls", "test_amqp_bridge",
+    "isolation/test_projects", "rules/test_rule_1", "rules/test_native_clients", "test_refusals",
 )
 
 #: Modules that share what takes long to start, here a Keystone, by how their paths begin: those of a group go to one
@@ -87,7 +89,7 @@ TOGETHER = {
 }
 
 #: Modules that are kept apart from the others of a deployment: they start gateways of their own, or wait for long.
-APART = ("functional/notify/", "functional/api/test_expiry")
+APART = ("functional/notify/", "functional/api/test_expiry", "functional/waiting/")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,6 +18,8 @@ command -v memcached >/dev/null 2>&1 || missing="$missing memcached"
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
 # It is a program of its own in Debian's packages, and in others the server under another name.
 command -v redis-sentinel >/dev/null 2>&1 || missing="$missing redis-sentinel"
+# Browsers read live feeds, too.
+command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || missing="$missing chromium"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

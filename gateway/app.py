@@ -33,6 +33,7 @@ from gateway.notify.notifier import Notifier
 from gateway.notify.own_addresses import own_addresses
 from gateway.notify.settings import DeliverySettings
 from gateway.notify.tester import Tester
+from gateway.stream.feeds import Feeds, FeedSettings
 from gateway.stream.loop import StreamLoop
 from gateway.stream.waiting import Waiting
 from gateway.stream.websocket.handshake import Door
@@ -60,10 +61,13 @@ class Gateway:
         trusts = create_trusts(conf)
         self._core = make_core(conf, trusts)
         self._notifier: Notifier | None = None
-        self._streams = StreamLoop(conf.wsgi.threads)
+        self._streams = StreamLoop()
         self._waiting = Waiting(self._core, self._streams, conf.quota.waiting)
+        self._feeds = Feeds(
+            self._streams, self._waiting.watches, self._core, FeedSettings.from_options(conf), conf.enable_checksum
+        )
         try:
-            service = make_service(conf, self._core, trusts, self._waiting)
+            service = make_service(conf, self._core, trusts, self._waiting, self._feeds)
             serving = make_serving(conf, service)
             self.app = serve_app(conf, service, serving, self._waiting)
             self._hub = make_hub(conf, service, serving, self._streams)
@@ -88,6 +92,7 @@ class Gateway:
     def drain(self) -> None:
         """See gateway.server.application.Application."""
         self._waiting.drain()
+        self._feeds.drain()
         self._hub.drain()
 
     def close(self) -> None:
@@ -97,6 +102,7 @@ class Gateway:
             self._notifier.close()
         self._hub.close()
         self._waiting.close()
+        self._feeds.close()
         self._streams.close()
         self._core.close()
 
@@ -162,13 +168,15 @@ def address_rules(conf: Any, read_pools: Callable[[], Iterable[PoolRecord]]) -> 
 
 
 def make_app(
-    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, waiting: Waiting | None = None
+    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, waiting: Waiting | None = None,
+    feeds: Feeds | None = None,
 ) -> App:
     """The WSGI application for a configuration (oslo.config) and a core. Raises what is wrong with the former.
 
-    ``waiting``: for requests that wait for messages; without it they are answered at once.
+    ``waiting``: for requests that wait for messages; without it they are answered at once. ``feeds``: for live feeds;
+    without it they are refused.
     """
-    service = make_service(conf, core, trusts, waiting)
+    service = make_service(conf, core, trusts, waiting, feeds)
     return serve_app(conf, service, make_serving(conf, service), waiting)
 
 
@@ -211,7 +219,8 @@ def add_websocket(conf: Any, app: App, hub: Hub, service: Service, serving: Serv
 
 
 def make_service(
-    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, waiting: Waiting | None = None
+    conf: Any, core: Core, trusts: KeystoneTrusts | None = None, waiting: Waiting | None = None,
+    feeds: Feeds | None = None,
 ) -> Service:
     """What the handlers work with. Raises what is wrong with the configuration."""
     auth = create_strategy(conf)
@@ -233,6 +242,7 @@ def make_service(
         older=switched_on(conf.enable_deprecated_api_versions, conf.admin_mode),
         facts=Facts.from_options(conf),
         places=waiting,
+        feeds=feeds,
     )
 
 

@@ -26,6 +26,12 @@ HAND_OVER = "marconi.hand_over"
 #: What makes the answer to a request that was suspended and is resumed: see gateway.web.waiting.Places.
 RESUMED = "marconi.resumed"
 
+#: Headers that are added to any answer to the request, as a list of pairs; missing if there are none.
+ADDED_HEADERS = "marconi.added_headers"
+
+#: Set once the connection is to be handed over: the application gives no answer.
+HANDED_OVER = "marconi.handed_over"
+
 _AUTHORITY = re.compile(r"[a-z][a-z0-9+.-]*://[^/?]*", re.I)
 
 

@@ -7,6 +7,7 @@ import pytest
 from bridges.base import Envelope
 from bridges.errors import BridgeError, BridgeUnavailable, LimitReached, MessageTooLarge, QueueFull
 from bridges.memory import MemoryBridge
+from gateway.api.v2.render import message
 from gateway.core.core import Core
 from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.messages.post import Post
@@ -197,3 +198,9 @@ class TestDeadLetters:
                 self.fail(core, queue)
         got = bodies(core.claims.create(core.directory.ensure("p", "dead"), None, None, 20))
         assert sorted(got) == ['"a"', '"b"']
+
+
+def test_answer_about_a_claim_names_it_even_if_its_time_has_just_run_out() -> None:
+    over = Message("id", 0, 10_000, b"1", "client", hidden_until=1_000, claim="claim")
+    assert message("/v2/queues/q", over, 2_000, False, of_claim=True)["href"].endswith("/messages/id?claim_id=claim")
+    assert message("/v2/queues/q", over, 2_000, False)["href"].endswith("/messages/id")

@@ -31,7 +31,7 @@ def another(option: cfg.Opt) -> tuple[str, Any]:
     if isinstance(option, cfg.BoolOpt):
         return str(not option.default).lower(), not option.default
     if isinstance(option, (cfg.IntOpt, cfg.FloatOpt, cfg.PortOpt)):
-        default = option.default or 0
+        default = option.default or option.type.min or 0
         value = default + 1 if default + 1 <= (option.type.max or default + 1) else option.type.min
         return str(value), value
     if getattr(option.type, "choices", None):

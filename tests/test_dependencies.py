@@ -71,7 +71,7 @@ INSIDE: dict[str, dict[str, str]] = {
     },
     "scramp": {"scramp:ScramClient": "iterations"},
     "oslo.config": {"oslo_config.cfg:ConfigOpts": "_do_get _substitute _get_opt_info _groups GroupAttr"},
-    "prometheus-client": {"prometheus_client.metrics:MetricWrapperBase": "_labelnames labels"},
+    "prometheus-client": {"prometheus_client.metrics:MetricWrapperBase": "_labelnames _metric_init labels"},
     "flask": {"flask:Flask": "wsgi_app url_map add_url_rule"},
     "werkzeug": {
         "werkzeug.wrappers:Request": "get_data max_content_length environ args mimetype path",

@@ -1,5 +1,6 @@
 """Tokens of Keystone, as far as there needs to be none; functional/identity has one."""
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from functional.services.ports import free_port
 from gateway.access.auth import create_strategy
 from gateway.access.auth.base import Identity, IdentityUnavailable, Unauthenticated
-from gateway.access.auth.keystone import IDENTITY, TokenCache
+from gateway.access.auth.keystone import IDENTITY, TOKEN_INFO, TokenCache, _take_identity
 from gateway.core.errors import Busy
 
 Configured = Callable[..., Any]
@@ -129,3 +130,13 @@ def test_without_keystone_there_is_no_public_url(configured: Configured, caplog:
     auth = create_strategy(configured(**options()))
     assert auth.find_public_url() == ""
     assert "catalogue can't be read" in caplog.text and "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("info, expires", [
+    ({"token": {"expires_at": "2026-11-24T04:00:00.000000Z"}}, 1795492800.0),
+    ({"token": {"expires_at": "soon"}}, math.inf), ({"token": {}}, math.inf), ({}, math.inf), (None, math.inf),
+])
+def test_end_of_a_token_is_what_keystone_says(info: Any, expires: float) -> None:
+    environ: dict[str, Any] = {TOKEN_INFO: info}
+    _take_identity(environ, lambda *args: None)
+    assert environ[IDENTITY].expires == expires

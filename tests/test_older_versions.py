@@ -94,10 +94,13 @@ def test_other_versions_stop_the_start(configured: Callable[..., Any], written: 
         configured(DEFAULT={"enable_deprecated_api_versions": written})
 
 
-def test_older_versions_are_in_order_and_know_no_rules() -> None:
+def test_older_versions_are_in_order_and_have_rules_for_administrators_alone() -> None:
     assert [version.id for version in switched_on(["1.1", "1"], admin_mode=True)] == ["1", "1.1"]
     assert switched_on([], admin_mode=True) == {}
-    assert [operation.path for operation in OLD if operation.rule is not None or operation.shareable] == []
+    assert [operation.path for operation in OLD if operation.shareable] == []
+    assert {operation.path for operation in OLD if operation.rule is not None} == {
+        operation.path for operation in OLD if operation.admin_mode
+    }
 
 
 def test_admin_mode_has_pools_flavors_and_health() -> None:

@@ -22,6 +22,7 @@ from gateway.stream import looks
 from gateway.stream.loop import StreamLoop
 from gateway.stream.watched import LONGEST_PAUSE, Pace
 from gateway.stream.watches import Watch, Watches
+from storage.errors import StoreUnavailable
 from storage.sqlite import SQLiteStore
 
 #: Seconds after which a test fails that waits for something; far more than a slow machine needs.
@@ -362,6 +363,30 @@ def test_error_of_a_look_is_met_by_all_who_wait(core: Core, info: QueueInfo, wai
     assert waiting[0].calls == 1  # it is not back yet
     waiting[0].looked(False)
     until(lambda: waiting[0].calls == 2)
+
+
+@pytest.mark.parametrize("part", ["broker", "side-store"])
+def test_look_that_fails_once_is_made_again(
+    core: Core, elsewhere: Core, info: QueueInfo, waiter: Any, part: str
+) -> None:
+    """A connection may have been lost."""
+    target, name = (core.pool.bridge, "depth") if part == "broker" else (core.pool.store.landed, "ready")
+    call, failed = getattr(target, name), threading.Event()
+
+    def once(*args: Any) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise BridgeUnavailable("lost") if part == "broker" else StoreUnavailable("lost")
+        return call(*args)
+
+    setattr(target, name, once)
+    taker = waiter()
+    assert failed.wait(PATIENCE)
+    time.sleep(QUIET)
+    assert taker.calls == 0
+    post(elsewhere)
+    until(lambda: taker.calls)
+    assert taker.errors == [None]
 
 
 class Slow:

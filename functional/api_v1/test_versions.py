@@ -141,3 +141,21 @@ def test_user_of_a_project_is_in_it(start_gateway, tmp_path, queue):
     stranger = {"X-Project-ID": "red", "Authorization": "Basic YW5uOnNlY3JldA=="}
     assert_error(api.get(at(V1, queue), headers=stranger), 403)
     api.close()
+
+
+def test_credentials_of_pools_are_for_administrators(start_gateway, tmp_path):
+    import bcrypt
+
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    users = tmp_path / "users"
+    users.write_text(f"ann:{hashed}:blue:member\nada:{hashed}:blue:admin\n")
+    options = {"auth_strategy": "basic", "enable_deprecated_api_versions": "1,1.1", "admin_mode": True}
+    api = Api(start_gateway(DEFAULT=options, basic={"htpasswd_file": str(users)}).url)
+    for root in (V1, V1_1, V2):
+        more = () if root == V1 else (f"{root}/flavors", f"{root}/health")
+        for path in (f"{root}/pools", f"{root}/pools/none", *more):
+            as_ann = {"X-Project-ID": None, "Authorization": "Basic YW5uOnNlY3JldA=="}
+            as_ada = {"X-Project-ID": None, "Authorization": "Basic YWRhOnNlY3JldA=="}
+            assert_error(api.get(path, headers=as_ann), 403)
+            assert api.get(path, headers=as_ada).status_code in (200, 404)
+    api.close()

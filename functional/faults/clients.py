@@ -113,7 +113,7 @@ class Client:
         with self._recorded(CLAIM, ttl=self.claim_ttl, limit=limit) as call:
             document = self._call(call, "POST", "/claims", params={"limit": limit}, json=self._times)
             if call.status == 201:
-                call.seen = _seen(document["messages"])
+                call.seen = seen_in(document["messages"])
                 call.claim = document["messages"][0]["href"].rpartition("claim_id=")[2]
         return call
 
@@ -239,7 +239,7 @@ class Lister(Client):
             parameters = {"echo": "true", "limit": str(PAGE)} | ({"marker": self._marker} if self._marker else {})
             document = self._call(call, "GET", "/messages", params=parameters)
             if call.status == 200:
-                call.seen = _seen(document["messages"])
+                call.seen = seen_in(document["messages"])
                 if document["links"]:
                     query = document["links"][0]["href"].partition("?")[2]
                     self._marker = next(
@@ -259,7 +259,7 @@ class Reader(Client):
         with self._recorded(GET, ids=[id_]) as call:
             document = self._call(call, "GET", f"/messages/{id_}")
             if call.status == 200:
-                call.seen = _seen([document])
+                call.seen = seen_in([document])
 
 
 class Sweeper(Client):
@@ -269,7 +269,7 @@ class Sweeper(Client):
         with self._recorded(LIST) as call:
             document = self._call(call, "GET", "/messages", params={"echo": "true", "limit": str(PAGE)})
             if call.status == 200:
-                call.seen = _seen(document["messages"])
+                call.seen = seen_in(document["messages"])
         if call.seen:
             self._delete(self.random.choice(call.seen).id)
         self.stop.wait(self.random.uniform(0, 1))
@@ -283,7 +283,7 @@ class Popper(Client):
         with self._recorded(POP, limit=limit) as call:
             document = self._call(call, "DELETE", "/messages", params={"pop": limit})
             if call.status == 200:
-                call.seen = _seen(document["messages"])
+                call.seen = seen_in(document["messages"])
 
 
 class Probe(Producer):
@@ -301,7 +301,8 @@ class Probe(Producer):
             self.good_since = began
 
 
-def _seen(messages: Sequence[dict[str, Any]]) -> list[Seen]:
+def seen_in(messages: Sequence[dict[str, Any]]) -> list[Seen]:
+    """Messages as an answer shows them."""
     return [
         Seen(message["id"], message["body"]["producer"], message["body"]["number"], message.get("claim_count", 0))
         for message in messages

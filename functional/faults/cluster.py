@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from functional.faults.disk import SmallDisk
+from functional.faults.follower import KEEP_ALIVE
 from functional.faults.gateway import CLOCK_FILE
 from functional.faults.network import NAME_VARIABLE, Network
 from functional.http import Api
@@ -162,6 +163,7 @@ class Cluster:
         first, *others = (f"127.0.0.1:{broker.client_port}" for broker in self.brokers)
         usual: Options = {
             "DEFAULT": {"debug": False},
+            "stream": {"keep_alive": KEEP_ALIVE},
             "wsgi": {"workers": WORKERS},
             "bridge": {
                 "uri": f"amqp://guest:guest@{first}/%2F", "hosts": others, "timeout": TIMEOUT, "heartbeat": HEARTBEAT,

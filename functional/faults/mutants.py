@@ -167,6 +167,28 @@ def key_forgotten() -> None:
     replace(keys, "_with_new_for_expired", lambda ids, ttls, now, make_ids: make_ids(len(ids)))
 
 
+def feed_from_now() -> None:
+    """Have a feed that is opened again go on with what comes from now on (against rule 5)."""
+    from gateway.core.messages.feeding import Feeding, FeedStart
+    from storage.model import TAG_BITS
+
+    start = Feeding.start
+
+    def start_now(self: Any, project: str, queue: str, marker: str | None, now: int) -> Any:
+        found = start(self, project, queue, marker, now)
+        return found if marker is None else FeedStart(now * 1000 << TAG_BITS, found.pool)
+
+    replace(Feeding, "start", start_now)
+
+
+def feed_from_start() -> None:
+    """Have a feed that is opened again begin at the beginning (against rule 5)."""
+    from gateway.core.messages.feeding import Feeding
+
+    start = Feeding.start
+    replace(Feeding, "start", lambda self, project, queue, marker, now: start(self, project, queue, None, now))
+
+
 #: By name; each changes the gateway of the process that calls it.
 MUTANTS: dict[str, Callable[[], None]] = {
     "ack-before-landing": ack_before_landing,
@@ -181,4 +203,6 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "key-forgotten": key_forgotten,
     "ack-before-sending": ack_before_sending,
     "notify-from-memory": notify_from_memory,
+    "feed-from-now": feed_from_now,
+    "feed-from-start": feed_from_start,
 }

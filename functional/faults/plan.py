@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from functional.faults.clients import Claimer, GroupClaimer, Lister, Popper, Producer, Reader, Sweeper
+from functional.faults.follower import Follower
 from functional.faults.load import Load
 from functional.faults.repeating import DEDUP_ID, KEY, NOTHING, Repeater
 
@@ -15,6 +16,9 @@ BRIEF_TTL = 60
 #: Number of groups in FIFO queues that have several, and the share of posts there that are delayed.
 GROUPS = 10
 DELAYED = 0.02
+
+#: Queues of which there are feeds alone.
+FOLLOWED = ("followed-1", "followed-2", "followed-3")
 
 #: Metadata of FIFO queues.
 FIFO = {"_fifo": True}
@@ -39,6 +43,7 @@ def _ordinary(load: Load, keys: bool) -> None:
     load.add_producers(Producer, FEED)
     load.add_consumers(Reader, FEED)
     load.add_listers(Lister, FEED, 2)
+    load.add_listers(Follower, FEED, 2)
     load.add_producers(Producer, BRIEF, ttl=BRIEF_TTL)
     load.add_consumers(Sweeper, BRIEF)
 
@@ -56,6 +61,13 @@ def _fifo(load: Load, keys: bool) -> None:
     load.add_producers(Producer, FIFO_FEED, groups=GROUPS, delayed=DELAYED)
     load.add_consumers(Reader, FIFO_FEED)
     load.add_listers(Lister, FIFO_FEED)
+    load.add_listers(Follower, FIFO_FEED)
+
+
+def _feeds(load: Load, keys: bool) -> None:
+    for queue in FOLLOWED:
+        load.add_producers(Producer, queue)
+        load.add_listers(Follower, queue, 3)
 
 
 def _repeated(load: Load, keys: bool) -> None:
@@ -68,6 +80,7 @@ PARTS: dict[str, tuple[Mapping[str, Mapping[str, Any]], Callable[[Load, bool], N
     "ordinary": (dict.fromkeys((*WORK, POPPED, FEED, BRIEF), {}), _ordinary),
     "fifo": (dict.fromkeys((GROUPED, SINGLE, FIFO_POPPED, FIFO_FEED), FIFO), _fifo),
     "repeated": ({REPEATED: {}}, _repeated),
+    "feeds": (dict.fromkeys(FOLLOWED, {}), _feeds),
 }
 
 

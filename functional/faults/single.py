@@ -19,6 +19,7 @@ from functional.faults.cluster import (
     start_what_is_down,
 )
 from functional.faults.disk import SmallDisk
+from functional.faults.follower import KEEP_ALIVE
 from functional.faults.network import Network
 from functional.services.gateway import Options
 from functional.services.mongodb import MongoReplicaSet
@@ -87,6 +88,7 @@ class Single:
         store = self.store.uri if isinstance(self.store, MongoReplicaSet) else f"sqlite:///{file}"
         return {
             "DEFAULT": {"debug": False},
+            "stream": {"keep_alive": KEEP_ALIVE},
             "wsgi": {"workers": WORKERS if self.brokers else 1},
             "bridge": {"uri": bridge, "timeout": TIMEOUT, **self._bridge},
             "side_store": {"uri": store, "timeout": TIMEOUT},

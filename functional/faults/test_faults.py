@@ -42,3 +42,13 @@ def test_no_promise_of_fifo_queues_is_broken_while_gateways_die():
     assert report.good
     assert report.counts["handed out of groups"] > 100
     assert report.counts["posted again"] > 0
+
+
+def test_feeds_miss_and_repeat_nothing_while_gateways_die():
+    """Their readers go on where they were, at whichever gateway there is."""
+    kinds = ["gateway killed", "all gateways killed", "gateway paused"]
+    report, history = run(SEED, EMBEDDED_DURATION, print, kinds, on="embedded", parts=("feeds",))
+    print("\n".join(report.lines()))
+    assert report.good
+    shown = [call for call in history.calls if call.client.startswith("follower") and call.seen]
+    assert len(shown) > 300

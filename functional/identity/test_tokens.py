@@ -11,6 +11,7 @@ import pytest
 
 from functional import raw
 from functional.api.helpers import assert_error, eventually, queue_path
+from functional.feed_client import FeedClient
 from functional.http import Api
 from functional.identity.conftest import PASSWORD, Cloud
 from functional.installed import require
@@ -217,3 +218,13 @@ def test_hostile_tokens_write_no_lines(api: Api, cloud: Cloud) -> None:
         ]), half_close=True)
     for line in cloud.gateway.log[before:].splitlines():
         assert line.isprintable() and not line.startswith("2030"), line
+
+
+def test_feed_ends_with_its_token(api: Api, cloud: Cloud, queue: str) -> None:
+    token = credential(cloud, lifetime=45)  # most of which a busy Keystone may need
+    headers = {"X-Auth-Token": token, "Client-ID": api.client_id, "Accept": "text/event-stream"}
+    feed = FeedClient(cloud.gateway.port, f"/v2/queues/{queue}/messages", headers, timeout=90)
+    assert feed.status == 200
+    event = feed.next()
+    assert event.name == "end" and event.value == {"reason": "expired"}
+    assert FeedClient(cloud.gateway.port, f"/v2/queues/{queue}/messages", headers).status == 401

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from functional.api.helpers import bodies, create, messages_path, post
+from functional.api.helpers import bodies, create, messages_path, post, queue_path
 from functional.brokers import Broker, make_broker
 from functional.deployments import beside, through
 from functional.http import Api
@@ -100,7 +100,7 @@ def options(services: tuple[Broker, MongoDB]) -> Options:
     for service in services:
         if not service.alive:
             service.start()
-    timeouts = {"bridge": {"timeout": 2.0}, "side_store": {"timeout": 2.0}}
+    timeouts = {"bridge": {"timeout": 3.0}, "side_store": {"timeout": 3.0}}
     return merge(through(broker), beside(mongodb, f"ends_{uuid.uuid4().hex[:8]}"), timeouts)
 
 
@@ -111,7 +111,7 @@ def test_dependency_that_goes_away_is_503_for_all_who_wait(
 ) -> None:
     gateway = start_gateway(**options)
     api = Api(gateway.url)
-    create(api, queue)
+    wait_until(lambda: api.put(queue_path(queue)).status_code in (201, 204), 60, "the first calls of a busy machine")
     services[0].until_saved(broker_name(api.project, queue))
     waiting = [Waiter(api, queue, CALLS[each % 3]) for each in range(NUMBER)]
     until_waiting(gateway.url, NUMBER)

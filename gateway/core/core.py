@@ -121,7 +121,7 @@ class Core:
         rules = MetadataRules(limits, bool(seal.key), self.pool.parse_bridging, records.has_flavor)
         quota = QueueQuota(max_queues, queue_store) if max_queues else None
         self.copies = Copies(self.subscription_records, self.all_pools)
-        self._known = KnownQueues(self.all_pools, queue_store, rules, self.arrivals)
+        self._known = KnownQueues(self.all_pools, queue_store, rules)
         self._known.views = Views(
             queue_store, self.all_pools, self.ids, self._sealing, max_body, self._known.is_elsewhere,
             self._known.document,

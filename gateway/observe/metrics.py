@@ -124,6 +124,15 @@ BLOCKED_SECONDS = Gauge(
     "marconi_fifo_oldest_blocked_seconds", "How long the first of these groups has been waiting.",
     multiprocess_mode="livemax",
 )
+FEEDS = Gauge("marconi_feeds", "Live feeds that are open.", multiprocess_mode="livesum")
+FEED_EVENTS = Counter("marconi_feed_events", "Messages that live feeds have sent; each feed counts its own.")
+FEED_BYTES = Counter("marconi_feed_bytes", "Bytes that live feeds have sent.")
+FEED_ENDS = Counter(
+    "marconi_feed_ends",
+    "Live feeds that have ended, by reason: expired, deleted, unavailable, refused, draining; client, slow and too_much"
+    " have not been told.",
+    ["reason"],
+)
 FAST_PATH_FALLBACKS = Counter(
     "marconi_fast_path_fallbacks",
     "Times that a fast path which is switched on could not be used, by the option that switches it off.", ["option"],

@@ -76,7 +76,7 @@ class Server:
                 for connection in list(listener.active_channels.values()):
                     if connection.idle:
                         connection.close_if_silent()
-            if not (listener.accepting or listener.active_channels):
+            if not (listener.accepting or listener.active_channels or listener.elsewhere):
                 break
             listener.turn(DRAIN_STEP)
             now = time.monotonic()

@@ -15,11 +15,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
+from weakref import WeakSet
 
 from bridges.errors import BridgeError, BridgeUnavailable
 from gateway.core.errors import CoreError
 from gateway.core.glances import Glances
-from gateway.core.queues.info import QueueInfo
 from gateway.stream.loop import StreamLoop
 from gateway.stream.watched import WatchedQueue
 from storage.errors import StoreError, StoreUnavailable
@@ -36,8 +36,12 @@ INTERVAL_WITHOUT_BROKER = 1.0
 #: questions about all queues it rests so many times as long as the round took.
 ASKED_EVERY, AT_ONCE, REST = 0.1, 500, 4
 
-#: Seconds after which something that has failed is tried again.
-AGAIN = 1.0
+#: Seconds after which something that has failed is tried again, for the first time and later. Those who wait are told
+#: when it fails a second time: a connection may have been lost, or a pool may have been slow for a moment.
+SOON, AGAIN = 0.3, 1.0
+
+#: When a queue is due that is looked at just now.
+NEVER = float("inf")
 
 #: What fails for a while.
 PASSING = (BridgeError, CoreError, StoreError)
@@ -49,17 +53,20 @@ OF_ALL = (BridgeUnavailable, StoreUnavailable)
 class Place:
     """A pool: its queues by when they are due. One of the places is that of queues whose pool is not known yet."""
 
-    __slots__ = ("due", "has_failed", "is_busy")
+    __slots__ = ("due", "has_failed", "is_busy", "rests_until")
 
     def __init__(self) -> None:
         self.due: list[tuple[float, int, WatchedQueue]] = []
-        self.is_busy = self.has_failed = False
+        #: Has the last look failed, for all queues of the pool? Then there is none before a time (monotonic seconds).
+        self.has_failed = False
+        self.rests_until = 0.0
+        self.is_busy = False
 
     def next_due(self) -> float | None:
         """When the next look is due (monotonic seconds); None if there is none."""
         while self.due and not (self.due[0][2].is_watched and self.due[0][2].due == self.due[0][0]):
             heapq.heappop(self.due)  # nobody waits any more, or it is due at another time
-        return self.due[0][0] if self.due else None
+        return max(self.due[0][0], self.rests_until) if self.due else None
 
 
 class Looks:
@@ -76,7 +83,9 @@ class Looks:
         self._last = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._asking: asyncio.TimerHandle | None = None
-        self._asked: set[int] = set()
+        #: Side-stores that are being asked, or rest; and those whose last question has failed.
+        self._asked: set[Any] = set()
+        self._failing: WeakSet[Any] = WeakSet()
         self._has_ended = False
 
     def add(self, queue: WatchedQueue) -> None:
@@ -133,6 +142,7 @@ class Looks:
             due = place.next_due()
             if due is not None and due <= now:
                 _, _, queue = heapq.heappop(place.due)
+                queue.due = NEVER
                 place.is_busy = True
                 self._last = now
                 self._streams.start(self._look(place, queue))
@@ -141,33 +151,40 @@ class Looks:
 
     async def _look(self, place: Place, queue: WatchedQueue) -> None:
         key = queue.interest.key
-        due = time.monotonic() + AGAIN
+        pause = AGAIN
         try:
             info, depth = await self._run(self._glances.in_broker, *key)
+        except OF_ALL as error:
+            if place.has_failed:
+                self._fail([queue, *(other for _, _, other in place.due)], error)
+            else:
+                pause = SOON
+            place.has_failed = True
+            place.rests_until = time.monotonic() + pause
         except PASSING as error:
-            LOG.warning("queue %s/%s, which somebody waits for, can't be looked at: %s", *key, error)
-            place.has_failed = isinstance(error, OF_ALL)
-            self._fail([other for _, _, other in place.due] if place.has_failed else [], queue, error)
+            self._fail([queue], error)
         except Exception:
             LOG.exception("looking at queue %s/%s, which somebody waits for, has failed", *key)
         else:
             place.has_failed = False
-            now = time.monotonic()
-            queue.see_broker(info, depth, now)
-            asks_broker = info is None or info.reads.has_backlog
-            due = max(now + (INTERVAL if asks_broker else INTERVAL_WITHOUT_BROKER), queue.rests_until)
+            queue.see_broker(info, depth, time.monotonic())
+            pause = INTERVAL if info is None or info.reads.has_backlog else INTERVAL_WITHOUT_BROKER
         finally:
             place.is_busy = False
             if queue.is_watched and not self._has_ended:
-                self._plan(queue, due)
+                due = max(time.monotonic() + pause, queue.rests_until)
+                self._plan(queue, min(due, queue.due))  # it may have been hinted at meanwhile
             else:
                 self._schedule()
 
     @staticmethod
-    def _fail(others: Iterable[WatchedQueue], queue: WatchedQueue, error: Exception) -> None:
+    def _fail(queues: Iterable[WatchedQueue], error: Exception) -> None:
+        """Tell those who wait for the queues."""
+        failed = set(queues)
+        LOG.warning("%d queues that somebody waits for can't be looked at: %s", len(failed), error)
         now = time.monotonic()
-        for each in {queue, *others}:
-            each.failed(error, now)
+        for queue in failed:
+            queue.failed(error, now)
 
     # -- side-stores, all queues at once ------------------------------------------------------------------------
 
@@ -175,14 +192,14 @@ class Looks:
         self._asking = asyncio.get_running_loop().call_later(ASKED_EVERY, self._ask)
 
     def _ask(self) -> None:
-        """Ask each side-store that has answered the last time."""
+        """Ask each side-store that does not rest."""
         now = time.monotonic()
-        stores: dict[int, list[WatchedQueue]] = {}
+        stores: dict[Any, list[WatchedQueue]] = {}
         is_watching = False
         for queue in self._queues:
             is_watching = True
             if queue.info is not None and queue.rests_until <= now:
-                stores.setdefault(id(queue.info.pool.store), []).append(queue)
+                stores.setdefault(queue.info.pool.store, []).append(queue)
         for store, queues in stores.items():
             if store not in self._asked:
                 self._asked.add(store)
@@ -191,38 +208,41 @@ class Looks:
         if is_watching and not self._has_ended:
             self._ask_later()
 
-    async def _ask_store(self, store: int, queues: list[WatchedQueue]) -> None:
+    async def _ask_store(self, store: Any, queues: list[WatchedQueue]) -> None:
         began = time.monotonic()
         try:
             for first in range(0, len(queues), AT_ONCE):
-                await self._ask_about([queue for queue in queues[first:first + AT_ONCE] if queue.is_watched])
+                await self._ask_about(store, queues[first:first + AT_ONCE])
+        except PASSING as error:
+            pause = SOON
+            if store in self._failing:
+                self._fail(queues, error)
+                pause = AGAIN
+            self._failing.add(store)
         except Exception:
             LOG.exception("looking at queues that somebody waits for has failed")
-            await asyncio.sleep(AGAIN)
-        finally:
-            await asyncio.sleep(REST * (time.monotonic() - began))
-            self._asked.discard(store)
+            pause = AGAIN
+        else:
+            self._failing.discard(store)
+            pause = REST * (time.monotonic() - began)
+        await asyncio.sleep(pause)
+        self._asked.discard(store)
 
-    async def _ask_about(self, queues: list[WatchedQueue]) -> None:
-        infos: list[tuple[WatchedQueue, QueueInfo]] = [
-            (queue, queue.info) for queue in queues if queue.info is not None
+    async def _ask_about(self, store: Any, queues: list[WatchedQueue]) -> None:
+        """Raises what asking raises."""
+        found = [
+            (queue, queue.info) for queue in queues
+            if queue.is_watched and queue.info is not None and queue.info.pool.store is store
         ]
-        with_edges = [pair for pair in infos if pair[0].has_listers]
-        for pairs in (with_edges, [pair for pair in infos if not pair[0].has_listers]):
+        for with_edges in (True, False):  # for those who list, or for none of them
+            pairs = [pair for pair in found if pair[0].has_listers is with_edges]
             if not pairs:
                 continue
-            try:
-                found = await self._run(self._glances.landed, [info for _, info in pairs], pairs is with_edges)
-            except PASSING as error:
-                LOG.warning("queues that somebody waits for can't be looked at: %s", error)
-                for queue, _ in pairs:
-                    queue.failed(error, time.monotonic())
-                await asyncio.sleep(AGAIN)
-                continue
+            landed = await self._run(self._glances.landed, [info for _, info in pairs], with_edges)
             now = time.monotonic()
             for queue, info in pairs:
                 if queue.info is info and queue.is_watched:
-                    queue.see_landed(found[info.key], now)
+                    queue.see_landed(landed[info.key], now)
 
     async def _run(self, call: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._streams.hands, call, *args)

@@ -14,8 +14,8 @@ from gateway.loops import new_loop
 
 LOG = logging.getLogger(__name__)
 
-#: Threads for what blocks, unless there is another number: calls of the core for feeds and WebSockets.
-HANDS = 4
+#: Threads for what blocks: calls of the core for feeds and WebSockets. Those that land messages mostly sleep.
+HANDS = 16
 
 #: Seconds that the thread is waited for at the end.
 ENDING = 5.0
@@ -27,8 +27,8 @@ MakeProtocol = Callable[[], Any]
 class StreamLoop:
     """Everything but ``call``, ``start``, ``take`` and ``close`` happens in the loop's own thread."""
 
-    def __init__(self, hands: int = HANDS) -> None:
-        self.hands = ThreadPoolExecutor(hands, thread_name_prefix="stream-hand")
+    def __init__(self) -> None:
+        self.hands = ThreadPoolExecutor(HANDS, thread_name_prefix="stream-hand")
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -37,10 +37,15 @@ class StreamLoop:
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Have the loop call a function soon; any thread may ask. Nothing happens once the loop is closed."""
+        self._asked(function, *args)
+
+    def _asked(self, function: Callable[..., Any], *args: Any) -> bool:
+        """See call; False if the loop is closed."""
         with self._lock:
             loop = self._started()
             if loop is not None:
                 loop.call_soon_threadsafe(function, *args)
+            return loop is not None
 
     def take(self, make_protocol: MakeProtocol, sock: socket.socket, ahead: bytes, closed: Callable[[], None]) -> None:
         """Let a protocol have a connection, of which ``ahead`` has been read already; any thread may ask.
@@ -48,7 +53,9 @@ class StreamLoop:
         ``closed`` is called if the connection could not be taken, or else has to be called by the protocol when it is
         lost.
         """
-        self.call(self._take, make_protocol, sock, ahead, closed)
+        if not self._asked(self._take, make_protocol, sock, ahead, closed):
+            sock.close()
+            closed()
 
     def start(self, work: Any) -> None:
         """Run a coroutine as a task of its own, in the loop's thread. Its failure is logged."""

@@ -211,6 +211,8 @@ class WatchedQueue:
         """A look has found so many messages in the broker."""
         if info is None or self.info is None or info.key != self.info.key:
             self._last, self._is_free = None, False
+            if self.info is not None:  # it was deleted: listers may want to know
+                self._is_news = True
         self.info = info
         self._saw_broker = now
         self._depth = depth

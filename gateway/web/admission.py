@@ -11,24 +11,23 @@ from werkzeug.wrappers import Request
 
 from gateway.access.auth.base import MAX_PROJECT, Identity, project_header
 from gateway.access.policy import ADMIN
-from gateway.access.signing import covers
+from gateway.access.signing import covers, read_expiry
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
 from gateway.core.queues.metadata import QUEUE_NAME
 from gateway.core.queues.names import NAMELESS_PROJECT
 from gateway.environ import CALLER, SIGNED, base_of
-from gateway.web.call import JSON, MAX_CACHED, Call
+from gateway.web.accept import accepted
+from gateway.web.call import FEED, JSON, MAX_CACHED, Call
 from gateway.web.context import Service
 from gateway.web.errors import NotAcceptable
 from gateway.web.operations import CLIENT, PROJECT, Operation
+from gateway.web.signed_query import read_signed_query
 from gateway.web.version import Version
 
 #: Usual spellings of a UUID: with dashes or without, in braces or as a URN (RFC 9562, section 4).
 _UUID = re.compile(
     r"(?:urn:uuid:)?\{?(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\}?\Z", re.I
 )
-
-#: What an Accept header may say to get JSON. The home document has a type of its own, which is JSON too.
-_JSON_RANGES = frozenset({"application/json", "application/json-home", "application/*", "*/*", "*"})
 
 #: Printable ASCII; a comma would be two headers folded into one.
 _PROJECT = re.compile(r"[\x20-\x2b\x2d-\x7e]+\Z")
@@ -57,13 +56,21 @@ def admit(service: Service, request: Request, operation: Operation) -> Call:
     """
     environ = request.environ
     accept = environ.get("HTTP_ACCEPT")
-    if accept is not None and not (_accepts_json if len(accept) <= MAX_CACHED else accepts_json)(accept):
-        raise NotAcceptable(f"Only {JSON} is served")
+    is_feed = False
+    if accept is not None:
+        admitted = accepted(accept)
+        is_feed = admitted.feed and operation.feed is not None
+        if is_feed and admitted.both:
+            raise InvalidInput(f"Accept names both {JSON}, a page, and {FEED}, a live feed; name one of them")
+        if not (admitted.json or is_feed):
+            raise NotAcceptable(f"Only {JSON} is served")
+    if operation.feed is not None:
+        read_signed_query(environ)
     rule = None if operation.default_rule is None else operation.name
     version = operation.version
     if "HTTP_URL_SIGNATURE" in environ and version.signable:
         environ[SIGNED] = True
-        identity = Identity(_signed_project(service, environ, operation))
+        identity = _signer(service, environ, operation)
         rule = None  # the signer was allowed what the signature covers
     else:
         identity = service.auth.identify(environ)
@@ -76,8 +83,9 @@ def admit(service: Service, request: Request, operation: Operation) -> Call:
     client = ""
     if CLIENT in operation.needs or (version.uuids_only and "HTTP_CLIENT_ID" in environ):
         client = check_client(service, environ.get("HTTP_CLIENT_ID", ""), version)
-    call = Call(service, project, client, identity, request, version)
-    if rule is not None and not call.allows(rule):
+    call = Call(service, project, client, identity, request, version, is_feed and request.method != "HEAD")
+    binds = version.rules_for_anybody or identity.user is not None
+    if rule is not None and binds and not call.allows(rule):
         raise Forbidden(f"Your roles don't allow this ({rule})")
     if service.request_rate is not None:
         service.request_rate.take(call.project)
@@ -122,21 +130,8 @@ def client_id(text: str) -> str | None:
     return str(UUID(text)) if _UUID.match(text) else None
 
 
-def accepts_json(accept: str) -> bool:
-    """Does an Accept header admit JSON (RFC 9110, 12.5.1)?"""
-    for part in accept.split(","):
-        kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        refused = any(re.fullmatch(r"q\s*=\s*0(\.0*)?", parameter) for parameter in parameters)
-        if kind in _JSON_RANGES and not refused:
-            return True
-    return not accept.strip()
-
-
-_accepts_json = lru_cache(maxsize=1024)(accepts_json)
-
-
-def _signed_project(service: Service, environ: dict[str, Any], operation: Operation) -> str:
-    """The project that a pre-signed request is for. Raises NotFound for every fault, so that nothing can be guessed."""
+def _signer(service: Service, environ: dict[str, Any], operation: Operation) -> Identity:
+    """Who has pre-signed a request: a project. Raises NotFound for every fault, so that nothing can be guessed."""
     project = environ.get("HTTP_X_PROJECT_ID", "")
     if service.signing_key is None or not operation.shareable or not covers(
         service.signing_key,
@@ -144,10 +139,10 @@ def _signed_project(service: Service, environ: dict[str, Any], operation: Operat
         environ.get("HTTP_URL_PATHS", "").split(","),
         environ.get("HTTP_URL_METHODS", "").split(","),
         project,
-        environ.get("HTTP_URL_EXPIRES", ""),
+        expires := environ.get("HTTP_URL_EXPIRES", ""),
         environ["REQUEST_METHOD"],
         environ["PATH_INFO"],
         base_of(environ),
     ):
         raise NotFound("There is nothing here for this signature")
-    return project
+    return Identity(project, expires=read_expiry(expires).timestamp())

@@ -24,15 +24,17 @@ PLACES = 16
 
 JSON = "application/json"
 JSON_HOME = "application/json-home"
+FEED = "text/event-stream"
 FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(slots=True)
 class Call(Context):
-    """A Context with the HTTP request that it came with."""
+    """A Context with the HTTP request that it came with. ``is_feed``: a live feed is to be the answer."""
 
     request: Request
     version: Version = V2
+    is_feed: bool = False
 
     @property
     def base(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gateway.access.auth.base import AuthStrategy, Identity
 from gateway.access.policy import Policy
@@ -23,6 +23,19 @@ if TYPE_CHECKING:  # a waiting call is a call, which has a context
     from gateway.web.waiting import Places
 
 T = TypeVar("T")
+
+
+class Feeds(Protocol):
+    """Opens live feeds."""
+
+    def open(
+        self, call: Any, queue: str, head: list[tuple[str, str]], *, marker: str | None, limit: int, echo: bool,
+        claimed: bool, delayed: bool,
+    ) -> None:
+        """Hand the connection of a Call over to a feed of a queue, whose answer has the headers ``head``.
+
+        It begins after ``marker`` and reads pages of ``limit`` messages. If there is none it raises what to answer.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,7 @@ class Service:
     facts: Facts = Facts()
     #: For those who wait for messages; None: nobody waits.
     places: Places | None = None
+    feeds: Feeds | None = None
 
 
 @dataclass(slots=True)

@@ -88,6 +88,10 @@ class Operation:
     #: Values for the handler, by name, from the query and the body of a Call; None if the handler needs none.
     parse: Callable[[Any], dict[str, Any]] | None = None
 
+    #: Values for a live feed of it, by name, from a Call; None if there is none. What has one may also be pre-signed in
+    #: the query, as browsers read feeds.
+    feed: Callable[[Any], dict[str, Any]] | None = None
+
     #: The policy's default: who may call, in oslo.policy's language. None: there is no rule, and anybody may.
     default_rule: str | None = None
 

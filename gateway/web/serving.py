@@ -13,14 +13,14 @@ from werkzeug.wrappers import Request
 from werkzeug.wsgi import ClosingIterator
 
 from gateway.access.audit import AuditLog
-from gateway.environ import sent_path
+from gateway.environ import ADDED_HEADERS, HAND_OVER, HANDED_OVER, sent_path
 from gateway.observe import metrics
 from gateway.observe.beside import failed
 from gateway.observe.logs import REQUEST_ID, new_request_id
 from gateway.web.admission import admit, check_queue_name, check_topic_name
-from gateway.web.call import JSON
+from gateway.web.call import JSON, Call
 from gateway.web.context import Service
-from gateway.web.errors import answer
+from gateway.web.errors import NotAcceptable, answer
 from gateway.web.operations import Answer, Endpoint, Operation, by_route
 from gateway.web.router import App, Response, View
 from gateway.web.waiting import PREFER, WaitingCall, read_wait
@@ -117,6 +117,8 @@ class Serving:
                     check_queue_name(names["queue"])
                 elif "topic" in names:
                     check_topic_name(names["topic"])
+                if call.is_feed:
+                    return self._open_feed(call, operation, names)
                 if operation.parse is None:
                     value = operation.handler(call, **names)
                 else:
@@ -136,9 +138,19 @@ class Serving:
                     request, route, lambda: waiting.again(now), operation, now - waiting.worked, waiting.request_id
                 )
 
-            return self._serve(request, route, run, operation, start)
+            response = self._serve(request, route, run, operation, start)
+            return None if operation.feed is not None and HANDED_OVER in request.environ else response
 
         return view
+
+    def _open_feed(self, call: Call, operation: Operation, names: dict[str, str]) -> Answer:
+        """Open a feed; the answer is for the records alone then."""
+        feeds, environ = self._service.feeds, call.request.environ
+        if feeds is None or operation.feed is None or HAND_OVER not in environ:
+            raise NotAcceptable(f"This server has no live feeds; only {JSON} is served")
+        head = [*GUARDS, (REQUEST_ID_HEADER, REQUEST_ID.get()), *environ.get(ADDED_HEADERS, ())]
+        feeds.open(call, names["queue"], head, **operation.feed(call))
+        return 200, None, {}
 
     def _serve(
         self, request: Request, route: str, run: Callable[[], Answer | None], operation: Operation | None = None,

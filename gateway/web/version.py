@@ -22,6 +22,9 @@ class Version:
     #: Does a signature stand in for credentials?
     signable: bool = True
 
+    #: Do policy rules hold for callers who have not authenticated, too?
+    rules_for_anybody: bool = True
+
     #: May the project be left out where nobody has to say who is calling? All who do so share one.
     nameless: bool = False
 

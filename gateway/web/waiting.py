@@ -146,7 +146,7 @@ class WaitingCall:
         place = self._place
         if place.error is not None:
             place.leave()
-            raise place.error
+            raise place.error.with_traceback(None)  # others raise it too
         if place.is_over:
             place.leave()
             return self._answer(self._nothing)

@@ -116,6 +116,7 @@ def test_no_complaint_about_a_uri_shows_its_password(scheme: str, user: str, one
     f"mongodb://user:{SECRET}@a,b/db?tls=true", f"sqlite://user:{SECRET}@host/x", f"amqp://:{SECRET}@host",
     f"mongodb://h/db?tls=true&tlsCertificateKeyFilePassword={SECRET}&w=1",
     f"mongodb://h/db?authMechanismProperties=AWS_SESSION_TOKEN:{SECRET}",
+    f"http://h/v2/queues/q/messages?limit=1&url_signature={SECRET}&url_methods=GET",
 ])
 def test_secrets_in_uris_are_masked(uri: str) -> None:
     assert SECRET not in without_password(f"[side_store] uri: {uri!r} is wrong")

@@ -3,6 +3,7 @@
 import json
 import math
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import orjson
 import pytest
@@ -26,9 +27,11 @@ from gateway.core.errors import CoreError, InvalidInput
 from gateway.core.queues.metadata import MetadataRules
 from gateway.core.queues.names import broker_name, queue_key
 from gateway.web import body, query
-from gateway.web.admission import accepts_json, admit, check_queue_name
+from gateway.web.accept import accepted
+from gateway.web.admission import admit, check_queue_name
 from gateway.web.context import Service
 from gateway.web.errors import answer
+from gateway.web.signed_query import HEADERS
 from tests.fuzz.fuzzing import deep, fuzzed, headers, json_texts, near, parsed, texts, unicode_texts
 
 RULES = MetadataRules(Limits(), can_encrypt=True, parse_bridging=parse)
@@ -88,6 +91,7 @@ POLICY = Policy(load(config_files=[]), list_rules())
 
 #: An operation with a rule, and one without.
 LIST = next(operation for operation in OPERATIONS if operation.name == "queues:get_all")
+MESSAGES = next(operation for operation in OPERATIONS if operation.feed is not None)
 HOME = next(operation for operation in OPERATIONS if operation.rule is None)
 
 
@@ -124,6 +128,20 @@ def test_headers_are_admitted_or_refused(environ: dict[str, str], uuid_safe: boo
     assert "HTTP_URL_SIGNATURE" not in environ
 
 
+@fuzzed
+@given(st.dictionaries(st.sampled_from([*HEADERS]), texts), texts)
+def test_query_is_signed_or_refused(parameters: dict[str, str], more: str) -> None:
+    query = urlencode({name: text.encode("utf-8", "replace") for name, text in parameters.items()})
+    environ = {**EnvironBuilder().get_environ(), "QUERY_STRING": f"{query}&{quote(more.encode('utf-8', 'replace'))}"}
+    request = Request({**environ, "HTTP_CLIENT_ID": "0" * 32, "HTTP_X_PROJECT_ID": "p"})
+    try:
+        call = admit(service(), request, MESSAGES)
+    except CoreError as error:
+        assert answer(error)[0] in (400, 404)
+        return
+    assert call.project == "p" and "url_signature" not in parameters
+
+
 @pytest.mark.parametrize("space", ["\x0b", "\x0c", "\x1c", "\x85", "\xa0"])
 def test_a_project_with_an_odd_space_is_not_the_one_without(space: str) -> None:
     environ = {**EnvironBuilder().get_environ(), "HTTP_CLIENT_ID": "0" * 32}
@@ -133,21 +151,22 @@ def test_a_project_with_an_odd_space_is_not_the_one_without(space: str) -> None:
 
 
 def test_long_headers_are_not_remembered() -> None:
-    from gateway.web import admission
+    from gateway.web import accept, admission
 
     admission.client_id.cache_clear()
-    admission._accepts_json.cache_clear()
+    accept._read_cached.cache_clear()
     environ = {**EnvironBuilder().get_environ(), "HTTP_X_PROJECT_ID": "p"}
     with pytest.raises(InvalidInput):
         long = {"HTTP_ACCEPT": "*/*" + " " * 60_000, "HTTP_CLIENT_ID": "0" * 60_000}
         admit(service(), Request({**environ, **long}), HOME)
-    assert admission.client_id.cache_info().currsize == admission._accepts_json.cache_info().currsize == 0
+    assert admission.client_id.cache_info().currsize == accept._read_cached.cache_info().currsize == 0
 
 
 @fuzzed
 @given(headers | st.sampled_from(["," * 60_000, ";" * 60_000, "q=0" * 20_000, "*/*;" + "q =" * 20_000]))
 def test_any_accept_header_is_understood(text: str) -> None:
-    assert accepts_json(text) in (True, False)
+    admits_json, names_feed, both = accepted(text)
+    assert not both or (admits_json and names_feed)
 
 
 @fuzzed

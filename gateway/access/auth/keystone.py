@@ -53,7 +53,7 @@ CATALOGUE_FOR = 60.0
 CACHE, IDENTITY = "marconi.token_cache", "marconi.identity"
 
 #: Where auth_token leaves what Keystone says about the token.
-TOKEN_INFO = "keystone.token_info"
+TOKEN_INFO = "keystone.token_info"  # nosec B105
 
 
 class KeystoneAuth(AuthStrategy):

@@ -12,6 +12,7 @@ from gateway.config.limits import DEFAULT_PAGE
 from gateway.core.queues.metadata import QUEUE_NAME
 from gateway.web.facts import Facts
 from gateway.web.operations import BOOLEAN, CLIENT, INTEGER, LIST, PROJECT, STRING, Operation, Parameter
+from gateway.web.signed_query import HEADERS as SIGNED_QUERY
 
 VARIABLE = re.compile("{(.*?)}")
 
@@ -84,6 +85,10 @@ def _query(operation: Operation, facts: Facts) -> Iterator[dict[str, Any]]:
             schema = {key: value for key, value in schema.items() if key != "default"}
         shown = _shown(parameter.name, "query", parameter.description or description, resolve(schema, facts, {}))
         yield shown | {"style": "form", "explode": False} if parameter.type == LIST else shown
+    if operation.feed is not None and facts.can_share:
+        for name, header in SIGNED_QUERY.items():
+            stands_for = header.removeprefix("HTTP_").replace("_", "-").lower()
+            yield _shown(name, "query", f"In a pre-signed request, in place of the header `{stands_for}`.", text())
     if operation.filters:
         named = [parameter.name for parameter in operation.parameters]
         values = {
@@ -118,6 +123,9 @@ def _headers(operation: Operation, facts: Facts) -> Iterator[dict[str, Any]]:
     if operation.waits is not None:
         prefer = "`wait=<seconds>`: wait as with the parameter `wait`, which counts if both are there."
         yield _shown("Prefer", "header", prefer, text(example="wait=10"))
+    if operation.feed is not None:
+        resumed = "Where a live feed goes on: the `id` of the last event. It counts more than `marker`."
+        yield _shown("Last-Event-ID", "header", resumed, text())
     for header in operation.headers:
         yield _shown(header.name, "header", header.description, _SCHEMAS[header.type])
 

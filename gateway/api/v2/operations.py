@@ -119,14 +119,15 @@ OPERATIONS: tuple[Operation, ...] = (
         id="list_messages", tag=MESSAGES, replies=schemas.messages.LISTED_MESSAGES, page="max_messages_per_page",
         summary="List messages, or read several by their ids.",
         description="a page of messages: `limit`, `marker`, `echo`, `include_claimed`, `include_delayed`; or those of"
-                    " `ids`. `wait=<seconds>` waits for a page that is not empty",
+                    " `ids`. `wait=<seconds>` waits for a page that is not empty. With `Accept: text/event-stream` a"
+                    " [live feed](feeds.md)",
         parameters=(
             Parameter("marker"), Parameter("limit", INTEGER), Parameter("echo", BOOLEAN),
             Parameter("include_claimed", BOOLEAN), Parameter("include_delayed", BOOLEAN), Parameter("ids", LIST),
             Parameter("wait", INTEGER),
         ),
         waits=READING,
-        parse=parse.messages_or_page, handler=messages.list_, render=render.message_list,
+        parse=parse.messages_or_page, handler=messages.list_, render=render.message_list, feed=parse.message_feed,
     ),
     _writes(
         name="messages:create", method="POST", path=_MESSAGES, relation="rel/post_messages",

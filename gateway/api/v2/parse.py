@@ -27,7 +27,14 @@ PURGE_KEYS = frozenset({"resource_types"})
 
 SHARE_PATHS = ("messages", "claims", "subscriptions")
 SHARE_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-SHARE_KEYS = frozenset({"paths", "methods", "expires"})
+SHARE_KEYS = frozenset({"paths", "methods", "expires", "url"})
+
+
+#: What a browser sends when it opens a feed again, in the WSGI environment.
+LAST_EVENT_ID = "HTTP_LAST_EVENT_ID"
+
+#: Parameters of lists that feeds don't have, and why.
+UNFIT = {"ids": "it shows what comes after a marker", "wait": "it always waits"}
 
 
 # -- queues ---------------------------------------------------------------------------------------------------------
@@ -93,12 +100,14 @@ def share(call: Call) -> dict[str, Any]:
     sharing.check(call)  # first: where nothing can be shared, the body does not matter
     document = call.document()
     body.check_keys(document, SHARE_KEYS)
-    return {
-        "base": call.base,
-        "names": _string_list(document, "paths", ["messages"], SHARE_PATHS),
-        "methods": _string_list(document, "methods", ["GET"], SHARE_METHODS),
-        "expires": document.get("expires"),
-    }
+    names = _string_list(document, "paths", ["messages"], SHARE_PATHS)
+    methods = _string_list(document, "methods", ["GET"], SHARE_METHODS)
+    url = document.get("url", False)
+    if not isinstance(url, bool):
+        raise InvalidInput("url must be true or false", body.TITLE)
+    if url and not ("messages" in names and "GET" in methods):
+        raise InvalidInput("url is that of GET of messages: share both", body.TITLE)
+    return {"base": call.base, "names": names, "methods": methods, "expires": document.get("expires"), "url": url}
 
 
 def _string_list(document: dict[str, Any], key: str, default: list[str], allowed: tuple[str, ...]) -> list[str]:
@@ -172,6 +181,17 @@ def messages_or_page(call: Call) -> dict[str, Any]:
         "claimed": query.boolean(args, "include_claimed"),
         "delayed": query.boolean(args, "include_delayed"),
     }
+
+
+def message_feed(call: Call) -> dict[str, Any]:
+    """Where a feed of messages begins, how many it reads at once, and which it shows."""
+    args = call.args
+    for name, reason in UNFIT.items():
+        if name in args:
+            raise InvalidInput(f"A live feed has no {name}: {reason}", query.TITLE)
+    values = messages_or_page(call)
+    last = call.request.environ.get(LAST_EVENT_ID)
+    return {**values, "marker": last or values["marker"]}
 
 
 def usable_ids(context: Context, ids: list[str]) -> list[str]:

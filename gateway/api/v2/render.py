@@ -115,7 +115,7 @@ def claimed(call: Call, found: Sequence[Message], queue: str) -> Answer:
     if not found:
         return 204, None, {}
     path = path_of(call, queue)
-    shown = messages(path, found, call.now(), call.service.enable_checksum)
+    shown = messages(path, found, call.now(), call.service.enable_checksum, of_claim=True)
     return 201, {"messages": shown}, {"Location": f"{path}/claims/{found[0].claim}"}
 
 
@@ -126,17 +126,20 @@ def claim(call: Call, held: Held, queue: str, claim_id: str) -> Answer:
         "href": f"{path}/claims/{claim_id}",
         "ttl": held.ttl,
         "age": held.age,
-        "messages": messages(path, held.messages, call.now(), call.service.enable_checksum),
+        "messages": messages(path, held.messages, call.now(), call.service.enable_checksum, of_claim=True),
     }, {}
 
 
 # -- messages -------------------------------------------------------------------------------------------------------
 
 
-def message(path: str, item: Message, now: int, checksum: bool) -> dict[str, Any]:
-    """A message of the queue at ``path`` (``/v2/queues/<name>``), at time ``now`` (ms)."""
+def message(path: str, item: Message, now: int, checksum: bool, of_claim: bool = False) -> dict[str, Any]:
+    """A message of the queue at ``path`` (``/v2/queues/<name>``), at time ``now`` (ms).
+
+    ``of_claim``: the answer is about a claim, and names it even if its time has just run out.
+    """
     href = f"{path}/messages/{item.id}"
-    if item.claim is not None and item.hidden_until > now:
+    if item.claim is not None and (of_claim or item.hidden_until > now):
         href = f"{href}?claim_id={item.claim}"
     shown: dict[str, Any] = {"id": item.id, "href": href}
     fill(shown, item, now, checksum)
@@ -168,9 +171,11 @@ def fill(shown: dict[str, Any], item: Message, now: int, checksum: bool) -> None
         shown["checksum"] = md5(item.body)
 
 
-def messages(path: str, items: Iterable[Message], now: int, checksum: bool) -> list[dict[str, Any]]:
-    """A list of messages."""
-    return [message(path, item, now, checksum) for item in items]
+def messages(
+    path: str, items: Iterable[Message], now: int, checksum: bool, of_claim: bool = False
+) -> list[dict[str, Any]]:
+    """A list of messages; see message."""
+    return [message(path, item, now, checksum, of_claim) for item in items]
 
 
 def edge(path: str, item: Message, now: int) -> dict[str, Any]:

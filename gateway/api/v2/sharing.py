@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gateway.access.signing import EXPIRES, SEPARATOR, sign
+from gateway.access.signing import EXPIRES, SEPARATOR, sign, signed_url
 from gateway.core.errors import Forbidden, InvalidInput, NotFound
 from gateway.web.body import TITLE
 from gateway.web.context import Context
@@ -27,25 +27,27 @@ def check(context: Context) -> str:
 
 
 def share(
-    context: Context, queue: str, *, base: str, names: list[str], methods: list[str], expires: Any
+    context: Context, queue: str, *, base: str, names: list[str], methods: list[str], expires: Any, url: bool = False
 ) -> dict[str, Any]:
     """Sign the right to call ``methods`` on ``names`` below a queue, for anybody who gets the signature.
 
-    ``base``: where the caller's links begin. ``expires``: an ISO 8601 time; None: a day from now. Raises Forbidden if
-    the caller may not do what is to be shared.
+    ``base``: where the caller's links begin. ``expires``: an ISO 8601 time; None: a day from now. ``url``: also give
+    the URL of GET of messages with the signature in its query. Raises Forbidden if the caller may not do what is to be
+    shared.
     """
     key = check(context)
     if refused := [rule for rule in rules_of(context.service.operations, names, methods) if not context.allows(rule)]:
         raise Forbidden(f"Your roles don't allow what you want to share ({', '.join(refused)})")
     paths = [f"{base}/v2/queues/{queue}/{name}" for name in names]
     until = _expiry(expires).strftime(EXPIRES)
-    return {
-        "project": context.project,
-        "paths": paths,
-        "methods": methods,
-        "expires": until,
-        "signature": sign(key, paths, methods, context.project, until),
+    signature = sign(key, paths, methods, context.project, until)
+    shared = {
+        "project": context.project, "paths": paths, "methods": methods, "expires": until, "signature": signature,
     }
+    if url:
+        path = f"{base}/v2/queues/{queue}/messages"
+        shared["url"] = signed_url(path, context.project, paths, methods, until, signature)
+    return shared
 
 
 def rules_of(operations: Iterable[Operation], names: list[str], methods: list[str]) -> list[str]:

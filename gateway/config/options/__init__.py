@@ -14,7 +14,7 @@ from gateway.config.options.messaging import BRIDGING_OPTS, ENCRYPTION_OPTS, TRA
 from gateway.config.options.notification import NOTIFICATION_OPTS
 from gateway.config.options.notification_mail import MAIL_OPTS
 from gateway.config.options.server import METRICS_OPTS, WSGI_OPTS
-from gateway.config.options.streaming import WEBSOCKET_OPTS
+from gateway.config.options.stream import STREAM_OPTS, WEBSOCKET_OPTS
 
 
 def list_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:
@@ -25,6 +25,7 @@ def list_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:
         ("bridge", _with_driver_options(BRIDGE_OPTS, BRIDGES)),
         ("side_store", _with_driver_options(SIDE_STORE_OPTS, SIDE_STORES)),
         ("transport", TRANSPORT_OPTS),
+        ("stream", STREAM_OPTS),
         ("signed_url", SIGNED_URL_OPTS),
         ("encryption", ENCRYPTION_OPTS),
         ("bridging", BRIDGING_OPTS),

@@ -6,6 +6,7 @@ from gateway.config.limits import Limits
 from gateway.core.dead_letters import DeadLetters
 from gateway.core.ids import IdMaker
 from gateway.core.messages.deleting import Deleting
+from gateway.core.messages.feeding import Feeding
 from gateway.core.messages.popping import Popping
 from gateway.core.messages.posting import Posting
 from gateway.core.messages.reading import Reading
@@ -27,6 +28,9 @@ class Messages:
         deleting = Deleting(directory, seeking, limits)
         self.post = Posting(directory, limits, ids, sealing, once).post
         self.list = reading.list
+        feeding = Feeding(directory, reading)
+        self.feed_start = feeding.start
+        self.feed_page = feeding.page
         self.get = reading.get
         self.stats = reading.stats
         self.delete = deleting.delete

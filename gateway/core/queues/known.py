@@ -7,7 +7,6 @@ from typing import Protocol
 
 import orjson
 
-from gateway.core.arrivals import Arrivals
 from gateway.core.errors import Conflict
 from gateway.core.migration.move import Move
 from gateway.core.pools.pool import Pool
@@ -30,16 +29,16 @@ class Views(Protocol):
 class KnownQueues:
     """Finds queues, and remembers them for a moment. ``store`` has their documents.
 
-    ``views``: for queues that move; set before the first of them is found. ``arrivals`` is told of what changes here.
+    ``views``: for queues that move; set before the first of them is found. Who waits is told of what changes here.
     """
 
     views: Views
 
-    def __init__(self, pools: Pools, store: SideStore, rules: MetadataRules, arrivals: Arrivals):
+    def __init__(self, pools: Pools, store: SideStore, rules: MetadataRules):
         self._pools = pools
         self._store = store
         self._rules = rules
-        self._arrivals = arrivals
+        self._arrivals = pools.default.arrivals
         self._default_settings = rules.resolve({})
         self._remembered: Remembered[QueueInfo] = Remembered()
 

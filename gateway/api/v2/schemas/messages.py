@@ -76,6 +76,7 @@ GOT_MESSAGE = {200: Reply("The message.", MESSAGE)}
 LISTED_MESSAGES = {200: Reply(
     "A page of messages, or those of `ids` that there are.",
     record("MessagePage", "A page of messages, oldest first.", {"messages": list_of(MESSAGE), "links?": LINKS}),
+    others={"text/event-stream": text("Server-Sent Events: a live feed, if `Accept` asks for it.")},
 )}
 
 DELETED_OR_POPPED = {
