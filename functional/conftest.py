@@ -35,13 +35,13 @@ pytest.register_assert_rewrite("storage.suite")
 #: Modules whose tests load the machine, or count seconds so closely that no other test may run beside them.
 ALONE = (
     "feeds/test_rude_feeds", "migration/test_run", "notify/test_faults", "overload/", "pools/test_paused",
-    "rules/test_rule_4",
+    "rules/test_rule_4", "websocket/test_rude",
 )
 
 #: Modules whose tests start many processes: three workers side by side are enough.
 PAIRED = (
     "faults/", "feeds/", "identity/", "migration/test_moves", "outages/", "rules/test_rule_7", "test_bench.py",
-    "test_load_scripts.py", "test_process.py", "waiting/test_ends",
+    "test_load_scripts.py", "test_process.py", "waiting/test_ends", "websocket/test_gateways",
 )
 
 #: Modules that run on all usual deployments: what depends most on the broker, the side-store and the number of workers.
@@ -71,6 +71,7 @@ THOROUGH = (
     ("test_services", "data_is_there"),
     ("test_services", "paused_service"),
     ("test_services", "three_nodes"),
+    ("websocket/test_gateways", "redis+mongodb"),
 )
 
 #: Modules that take longest, which begin first: else the last of them keeps all others waiting.

@@ -323,11 +323,14 @@ def test_floods_of_pings_and_of_empty_fragments_hold_nothing(site: Site) -> None
         for _ in range(2000):
             peer.raw(ping)
     other.send(b"", fin=False)
-    other.raw(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True) * 50_000)
+    other.raw(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True) * (connection.IDLE_FRAMES - 10))
     other.send(b"end", Opcode.CONT)
     assert other.frame().data == b"end"
     held = site.in_loop(lambda: [each.held for each in site.hub._connections])
     assert max(held) < 500_000
+    last = site.connect()
+    last.raw(Frame(Opcode.PONG, b"").serialize(mask=True) * (connection.IDLE_FRAMES + 10))
+    assert last.close_code() == 1008
 
 
 def test_when_too_much_is_held_the_largest_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

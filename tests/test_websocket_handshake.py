@@ -7,8 +7,11 @@ from typing import Any
 import bcrypt
 import pytest
 
+from gateway.access.exposure import check_exposure
 from gateway.app import Gateway
+from gateway.config.refused import CannotServe
 from gateway.environ import DRAINING, HAND_OVER
+from gateway.server import websocket_port
 
 GOOD = {
     "HTTP_CONNECTION": "keep-alive, Upgrade", "HTTP_UPGRADE": "websocket",
@@ -120,6 +123,10 @@ def test_origins_are_those_of_cors(make: Callable[..., Site]) -> None:
     assert site.ask(HTTP_ORIGIN="https://good.example")[0] == 0
     for origin in ("https://evil.example", "http://good.example", "https://good.example:444", ""):
         assert site.ask(HTTP_ORIGIN=origin)[0] == 403
+    for origin in ("http://localhost", "https://LOCALHOST"):  # python-zaqarclient sends where it connects to
+        assert site.ask(HTTP_ORIGIN=origin)[0] == 0
+    for origin in ("http://[", "http://[::1", "//", "localhost"):
+        assert site.ask(HTTP_ORIGIN=origin)[0] == 403
     assert make(cors={"allowed_origin": "*"}).ask(HTTP_ORIGIN="https://any.example")[0] == 0
 
 
@@ -131,3 +138,22 @@ def test_wrong_password_is_refused_in_the_handshake(make: Callable[..., Site], t
     assert status == 401 and headers["WWW-Authenticate"].startswith("Basic")
     assert site.ask(HTTP_AUTHORIZATION="Basic YWxpY2U6d29uZGVy")[0] == 0
     assert site.ask()[0] == 0  # signed requests need none
+
+
+def test_port_of_its_own_is_no_other_listeners(configured: Callable[..., Any]) -> None:
+    for section, port in (("wsgi", 8888), ("metrics", 9888)):
+        with pytest.raises(ValueError, match=rf"\[{section}\], {port}"):
+            websocket_port.check(configured(websocket={"bind": "127.0.0.1", "port": port}))
+    assert websocket_port.check(configured(websocket={"bind": "127.0.0.1"})) == "on 127.0.0.1 port 9000"
+
+
+def test_nobody_is_let_in_by_accident_at_its_own_port(configured: Callable[..., Any]) -> None:
+    with pytest.raises(CannotServe, match=r"\[websocket\] bind = 0.0.0.0"):
+        check_exposure(configured(websocket={"bind": "0.0.0.0"}))  # nosec B104
+    check_exposure(configured(websocket={"bind": "127.0.0.1"}))
+    check_exposure(configured())
+
+
+def test_section_of_zaqar_is_read(configured: Callable[..., Any]) -> None:
+    conf = configured(**{"drivers:transport:websocket": {"bind": "127.0.0.1", "port": 9001}})
+    assert (conf.websocket.bind, conf.websocket.port) == ("127.0.0.1", 9001)

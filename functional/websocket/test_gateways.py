@@ -77,7 +77,9 @@ def test_subscriptions_of_a_killed_gateway_go_with_its_lease(start, connect, que
     assert left.bodies(1) == ["after it"]
 
 
-def test_gateway_that_was_stopped_for_long_closes_connections(start, connect, queue):
+def test_gateway_that_was_stopped_for_long_closes_connections(start, connect, options, queue):
+    if "bridge" not in options:
+        pytest.skip("a process that is stopped while it writes holds SQLite's lock")
     first, second = start(), start()
     client = connect(first)
     client.subscribe(queue)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from websockets.frames import CloseCode
@@ -35,11 +36,15 @@ CLOSING = 5.0
 #: Seconds until the end of credentials is looked at again, at most.
 LOOK = 3600.0
 
+#: Frames between two pings that complete no request: pings, pongs and parts of messages.
+IDLE_FRAMES = 10_000
+
 #: Pings without an answer after which the client counts as gone.
 MISSES = 2
 
 #: Close codes: the client's credentials have ended (Zaqar's), and those of RFC 6455, 7.4.1 with IANA's list.
 EXPIRED = 4003
+TOO_SLOW = CloseCode.POLICY_VIOLATION, "The answers and notifications were not read in time."
 TRY_AGAIN = CloseCode.TRY_AGAIN_LATER
 
 
@@ -106,7 +111,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._is_slow = True
-        self._timers.set("slow", self._hub.settings.client_timeout, self._too_slow)
+        self._timers.set("slow", self._hub.settings.client_timeout, partial(self.close, *TOO_SLOW))
         self._regulate()
 
     def resume_writing(self) -> None:
@@ -115,22 +120,30 @@ class Connection(asyncio.BufferedProtocol):
         self._hub.account(self, self._size)
         self._go_on()
 
-    def _too_slow(self) -> None:
-        self.close(CloseCode.POLICY_VIOLATION, "The answers and notifications were not read in time.")
-
     # -- what comes ---------------------------------------------------------------------------------------------
 
     def _parse(self) -> None:
-        """Parse what has been read, as far as there is room for requests."""
+        """Parse a piece of what has been read, if there is room for requests; the next one in the loop's next turn.
+
+        A client that sends many small frames must not keep the loop from others.
+        """
         before = self._incoming.count
-        while self._incoming.has_rest and (self._has_room or not self._is_open):
+        if self._may_parse:
             self._incoming.parse_some()
             self._flush()
+            if self._incoming.idle_frames > IDLE_FRAMES:
+                self.close(CloseCode.POLICY_VIOLATION, "Too many frames that are no requests.")
+        if self._may_parse and "parse" not in self._timers:
+            self._timers.set("parse", 0.0, self._go_on)
         if self._transport is not None:
             self._watch_message(self._incoming.count > before)
             self._hub.account(self, self._size)
             self._regulate()
             self._serve()
+
+    @property
+    def _may_parse(self) -> bool:
+        return self._incoming.has_rest and (self._has_room or not self._is_open)
 
     @property
     def _has_room(self) -> bool:
@@ -196,7 +209,7 @@ class Connection(asyncio.BufferedProtocol):
                 LOG.error("a request over WebSocket has failed", exc_info=done.exception())
             self.close(CloseCode.INTERNAL_ERROR, "The request could not be answered.")
         elif self._is_open:
-            self._write(done.result(), is_binary)
+            self.send(done.result(), is_binary)
         self.heed_expiry()
         self._hub.settle(self)
         if self._ending is not None:
@@ -221,14 +234,11 @@ class Connection(asyncio.BufferedProtocol):
         """Has the socket taken everything?"""
         return self._transport is not None and self._transport.get_write_buffer_size() == 0
 
-    def push(self, data: bytes, is_binary: bool) -> None:
-        """Send a notification; ``may_push`` was true."""
-        self._write(data, is_binary)
-        self._hub.account(self, self._size)
-
-    def _write(self, data: bytes, is_binary: bool) -> None:
+    def send(self, data: bytes, is_binary: bool) -> None:
+        """Send a frame; before a notification ``may_push`` was true."""
         (self._protocol.send_binary if is_binary else self._protocol.send_text)(data)
         self._flush()
+        self._hub.account(self, self._size)
 
     def _flush(self) -> None:
         """Send what the protocol wants to be sent."""
@@ -278,6 +288,7 @@ class Connection(asyncio.BufferedProtocol):
             self._timers.cancel("expiry")
 
     def _ping(self) -> None:
+        self._incoming.idle_frames = 0
         if self._misses >= MISSES:
             self._transport.abort()
             return

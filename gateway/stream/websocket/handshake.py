@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake
@@ -103,7 +104,9 @@ class Door:
         if response.status_code != 101:
             return _refused(response.status_code, response.body.decode().removeprefix(_FAILED), response.headers)
         origin = environ.get("HTTP_ORIGIN")
-        if origin is not None and not self._hub.settings.allows(origin):
+        if origin is not None and not (_host(origin) == environ.get("HTTP_HOST", "").lower() or (
+            self._hub.settings.allows(origin)
+        )):
             raise Forbidden("Pages of this origin may not connect; the operator can add it to [cors] allowed_origin")
         session = Session(base=self._base, address=environ.get("REMOTE_ADDR"))
         if "HTTP_AUTHORIZATION" in environ and self._auth.is_needed:
@@ -117,6 +120,14 @@ class Door:
             lambda sock, ahead, closed: hub.take(accepted, session, sock, ahead, closed)
         ):
             raise Unready("The gateway has no room for one more WebSocket connection now; try again.")
+        return None
+
+
+def _host(origin: str) -> str | None:
+    """Host and port of an origin: what the header Host has if a page connects to where it is from."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
         return None
 
 

@@ -25,8 +25,9 @@ class Incoming:
         self._is_binary = False
         #: Complete messages, and whether they were binary ones.
         self.messages: deque[tuple[bytes, bool]] = deque()
-        #: How many have been complete so far.
+        #: How many have been complete so far, and frames that have completed none since somebody has set this to 0.
         self.count = 0
+        self.idle_frames = 0
 
     @property
     def has_room(self) -> bool:
@@ -75,6 +76,7 @@ class Incoming:
                 self._take(event)
 
     def _take(self, frame: Frame) -> None:
+        self.idle_frames += 1
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
             self._is_binary = frame.opcode is Opcode.BINARY
             self._message = bytearray(frame.data)
@@ -96,4 +98,5 @@ class Incoming:
                 self._protocol.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
                 return
         self.count += 1
+        self.idle_frames -= 1
         self.messages.append((message, self._is_binary))

@@ -187,7 +187,7 @@ class Outbox:
             self.wake.clear()
             await self.wake.wait()
         is_binary = self.connection.session.is_binary
-        self.connection.push(frame(self.subscription, info, item, is_binary), is_binary)
+        self.connection.send(frame(self.subscription, info, item, is_binary), is_binary)
         _count("delivered")
 
     async def _until_taken(self) -> None:
