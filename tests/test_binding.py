@@ -17,7 +17,6 @@ from bridges.errors import BridgeUnavailable, BrokerRefused, ExchangeMissing, Qu
 from bridges.foreign import ForeignBridge
 from bridges.memory import MemoryBridge
 from gateway.config.limits import Limits
-from gateway.core.arrivals import Arrivals
 from gateway.core.errors import NotFound
 from gateway.core.foreign import binding as binding_module
 from gateway.core.foreign.access import AccessRules
@@ -365,7 +364,7 @@ def queues_on(broker: Any, store: SQLiteStore) -> tuple[QueueAdmin, Directory]:
     """A gateway's queues, all of which may be bridged."""
     pool = Pool("default", broker, store, IdMaker(), Sealing(Seal()))
     pools = Pools(pool, PoolRecords(store, Seal()), no_pool)
-    known = KnownQueues(pools, store, rules(), Arrivals())
+    known = KnownQueues(pools, store, rules())
     binder = Binder(store, known.describe)
     copies = Copies(SubscriptionRecords(store.catalogue, Seal()), pools)
     access = AccessRules(["* * * *"], admin_mode=False)
