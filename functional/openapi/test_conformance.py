@@ -40,7 +40,10 @@ ACCEPTED = 0.5
 def test_gateway_answers_as_its_document_says(make_options: Callable[[str], Options], tmp_path: Path) -> None:
     options = merge(
         make_options(f"openapi_{uuid.uuid4().hex[:12]}"),
-        {"notification": {"allowed_networks": "127.0.0.1", "allowed_ports": "1-65535", "connect_timeout": 1}},
+        {
+            "notification": {"allowed_networks": "127.0.0.1", "allowed_ports": "1-65535", "connect_timeout": 1},
+            "transport": {"max_wait": 1},  # each of many requests may wait
+        },
     )
     report = tmp_path / "report.json"
     seed = ["--seed", os.environ["MARCONI_OPENAPI_SEED"]] if "MARCONI_OPENAPI_SEED" in os.environ else []
