@@ -406,7 +406,7 @@ def stopped(two: Gateways) -> Iterator[Callable[[], None]]:
     two.first.resume()
 
 
-def _claimed(api, queue):
+def _claim_with_messages(api, queue):
     """A claim on the queue's messages, and these; None if there are none."""
     found = claim(api, queue, ttl=300, grace=60)
     return found if found[1] else None
@@ -479,7 +479,7 @@ class TestGatewayThatIsStopped:
                 hold.release()
             time.sleep(CLAIM_OVER)
             held = {
-                name: wait_until(lambda name=name: _claimed(b, name), OVER_AT_LAST, f"the end of A's claim on {name}")
+                name: wait_until(lambda name=name: _claim_with_messages(b, name), OVER_AT_LAST, f"A's claim to end: {name}")
                 for name in (taken_away, claimed)
             }
             assert {name: ids(messages) for name, (_, messages) in held.items()} == {
