@@ -479,7 +479,7 @@ class TestGatewayThatIsStopped:
                 hold.release()
             time.sleep(CLAIM_OVER)
             held = {
-                name: wait_until(lambda name=name: _claim_with_messages(b, name), OVER_AT_LAST, f"A's claim to end: {name}")
+                name: wait_until(lambda name=name: _claim_with_messages(b, name), OVER_AT_LAST, "A's claim to end")
                 for name in (taken_away, claimed)
             }
             assert {name: ids(messages) for name, (_, messages) in held.items()} == {
