@@ -1,52 +1,16 @@
 """A browser follows a queue with docs/examples/feed.html, from another origin, by a URL that was shared."""
 
-import functools
-import http.server
-import threading
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
-import pytest
-
 from functional.api.helpers import post, queue_path
+from functional.example_pages import chromium, shown, site
 from functional.http import Api
-from functional.installed import require
-from functional.services.chromium import Chromium
-from functional.services.ports import free_port
 from functional.wait import wait_until
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+__all__ = ["chromium", "site"]
 
 #: Seconds for what a browser does on a busy machine; it opens a feed again after up to 4 s.
 PATIENCE = 60.0
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with require(Chromium) as browser:
-        yield browser
-
-
-@pytest.fixture
-def site() -> Iterator[str]:
-    """The origin that serves the examples."""
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    port = free_port()
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", port), functools.partial(Handler, directory=str(EXAMPLES))
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{port}"
-    server.shutdown()
-    server.server_close()
-
-
-def shown(page):
-    return page.evaluate("[...document.querySelectorAll('#messages li')].map(item => JSON.parse(item.textContent))")
 
 
 def test_page_shows_each_message_once_though_the_gateway_is_killed(start_gateway, chromium, site, queue):

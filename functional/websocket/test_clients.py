@@ -1,15 +1,10 @@
 """Clients that people have: python-zaqarclient's transport, the examples of the documentation, a browser."""
 
-import functools
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -17,13 +12,11 @@ from zaqarclient import transport
 from zaqarclient.transport import errors
 from zaqarclient.transport.request import Request
 
+from functional.example_pages import EXAMPLES, chromium, shown, site
 from functional.http import Api
-from functional.installed import require
-from functional.services.chromium import Chromium
-from functional.services.ports import free_port
 from functional.wait import wait_until
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+__all__ = ["chromium", "site"]
 
 #: Seconds for what a browser does on a busy machine.
 PATIENCE = 60.0
@@ -80,33 +73,6 @@ def test_example_in_python_prints_its_notification(gateway, queue):
     assert json.loads(done.stdout) == {
         "Message_Type": "Notification", "body": {"item": "lamp"}, "queue_name": queue, "ttl": 600,
     }
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with require(Chromium) as browser:
-        yield browser
-
-
-@pytest.fixture
-def site() -> Iterator[str]:
-    """The origin that serves the examples."""
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    port = free_port()
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", port), functools.partial(Handler, directory=str(EXAMPLES))
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{port}"
-    server.shutdown()
-    server.server_close()
-
-
-def shown(page):
-    return page.evaluate("[...document.querySelectorAll('#messages li')].map(item => JSON.parse(item.textContent))")
 
 
 def state(page):
