@@ -26,7 +26,8 @@ from gateway.server.listening import listen
 from gateway.server.loop import Listener
 from gateway.stream import looks
 from gateway.stream.loop import StreamLoop
-from gateway.stream.waiting import Waiting
+from gateway.stream.waiting import FRESH, SUSPENDED, Waiting
+from gateway.stream.watched import IDLE
 from gateway.web.errors import json_error
 from gateway.web.waiting import preferred_wait
 from storage.errors import StoreUnavailable
@@ -100,6 +101,14 @@ class Server:
         self.until(lambda: len(self.waiting._requests) > before or future.done())
         self.until(lambda: all(request._watch is not None for request in list(self.waiting._requests)))
         return future
+
+    def is_quiet(self) -> bool:
+        """Does nobody look who waits?"""
+        requests = list(self.waiting._requests)
+        return all(
+            request._state == SUSPENDED and request._watch is not None and request._watch.state == IDLE
+            for request in requests
+        )
 
     def until(self, condition: Callable[[], Any]) -> None:
         deadline = time.monotonic() + DEADLINE
@@ -190,9 +199,21 @@ def test_those_who_have_waited_longest_come_first(server: Server, info: QueueInf
     monkeypatch.setattr(looks.Looks, "add", lambda self, queue: None)  # a look may wake one more, in vain
     waiting = [server.wait(POP) for _ in range(5)]
     for number in range(5):
+        server.until(server.is_quiet)  # who is answered wakes the next one, which would look while this is posted
         server.post()
         assert waiting[number].result(DEADLINE).bodies == ["m"]
         assert not any(other.done() for other in waiting[number + 1:])
+
+
+def test_timer_that_is_early_ends_the_wait(server: Server, info: QueueInfo, monkeypatch: Any) -> None:
+    monkeypatch.setattr(looks.Looks, "add", lambda self, queue: None)  # so that it has to look once more itself
+    waiting = server.wait(POP)
+    (request,) = server.waiting._requests
+    time.sleep(FRESH + 0.1)
+    begun = time.monotonic()
+    server.streams.call(request._time_over)
+    assert waiting.result(DEADLINE).bodies == []
+    assert time.monotonic() - begun < 10
 
 
 def test_all_lists_that_wait_show_a_message(server: Server, info: QueueInfo) -> None:

@@ -119,6 +119,8 @@ class WaitingRequest:
             self._is_news = True  # it may have looked before
 
     def _time_over(self) -> None:
+        # The timer, of which there is one, may be a little early: nothing may wait for the rest of the time.
+        self._deadline = min(self._deadline, time.monotonic())
         if self._state == SUSPENDED:
             since = time.monotonic() - FRESH
             self._is_over = self._looked_at > since or (self._watch is not None and self._watch.is_empty(since))
