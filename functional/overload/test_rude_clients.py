@@ -208,6 +208,7 @@ LINES = {
     ),
     "headers without an end": (HEAD + b"x" * 30_000, False),
     "long query": (HEAD.replace(b" HTTP", b"?" + b"x" * 60_000 + b" HTTP") + b"Content-Length: 9\r\n\r\n", False),
+    "long path": (HEAD.replace(b" HTTP", b"x" * 60_000 + b" HTTP") + b"Content-Length: 9\r\n\r\n", False),
     "lines of chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"x" * 60_000, True),
     "trailers": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"a: b\r\n" * 10_000, True),
     "tiny chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 10_000, True),
@@ -234,5 +235,5 @@ def test_what_is_no_body_takes_a_bounded_amount_of_memory_too(gateway, connect, 
             lambda: closed(api, "slow_request") + closed(api, "too_much") == len(connections), 2 * PATIENCE, "an end"
         )
 
-    # 64 MiB have been sent.
-    assert memory.look().growth < 150
+    # 64 MiB have been sent; a path is kept twice, and some come between two looks.
+    assert memory.look().growth < 1.25 * MAX_BUFFERED

@@ -166,7 +166,7 @@ async def crowd(gateway: Gateway, behind: Sequence[Service], waiters: int, queue
     per_queue = -(-polls // queues)
     feeds = (waiters - polls) * per_queue
     rows.append((f"{len(arrivals.of_feeds())} of {feeds} events of feeds", shown(arrivals.of_feeds())))
-    rows.append(("connections that broke", str(waiting.broken)))
+    rows.append(("connections that broke, answers that said to try again later", f"{waiting.broken}, {waiting.refused}"))
     await waiting.end()
     return rows
 

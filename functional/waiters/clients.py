@@ -10,8 +10,9 @@ import orjson
 #: Seconds that a poll asks to wait: the default upper bound.
 WAIT = 20
 
-#: Connections that are opened at the same time: a gateway's backlog of new connections is bounded.
-AT_ONCE = 50
+#: Connections that are opened at the same time, and seconds that each is given: together 200 in a second. Each begins
+#: with a look at its queue, and a gateway serves only so many.
+AT_ONCE, OPENING = 10, 0.05
 
 CLIENT = "3381af92-2b9e-11e3-b191-71861300734c"
 
@@ -40,12 +41,17 @@ class Target:
 
 @dataclass
 class Crowd:
-    """All who wait. ``answers`` counts the answers without a message, ``broken`` the connections that have ended."""
+    """All who wait.
+
+    ``answers`` counts the answers without a message, ``refused`` those that said to try again later, ``broken`` the
+    connections that have ended.
+    """
 
     target: Target
     polled: Note
     fed: Note
     answers: int = 0
+    refused: int = 0
     broken: int = 0
     waiting: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -89,17 +95,18 @@ class Crowd:
             elif head.startswith(b"HTTP/1.1 204"):
                 self.answers += 1
             else:
-                raise ConnectionError(head.decode())
+                await self._wait_as_told(head)
             writer.write(request)
 
     async def _feed(self, queue: str) -> None:
         request = self.target.head(
             "GET", f"/v2/queues/{queue}/messages?echo=true&include_claimed=true", "Accept: text/event-stream"
         )
-        reader, _ = await self._open(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise ConnectionError(head.decode())
+        reader, writer = await self._open(request)
+        while not (head := await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200"):
+            await reader.readexactly(length(head))
+            await self._wait_as_told(head)
+            writer.write(request)
         while line := await reader.readline():
             if line.startswith(b"data:"):
                 arrived = time.monotonic()
@@ -111,17 +118,30 @@ class Crowd:
         async with self._opening:
             reader, writer = await asyncio.open_connection(self.target.host, self.target.port)
             writer.write(request)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(OPENING)
         self.waiting += 1
         return reader, writer
+
+    async def _wait_as_told(self, head: bytes) -> None:
+        """Wait for as long as an answer says. Raises ConnectionError if it says nothing of that."""
+        seconds = number(head, b"retry-after:")
+        if not seconds:
+            raise ConnectionError(head.decode())
+        self.refused += 1
+        await asyncio.sleep(seconds)
+
+
+def number(head: bytes, name: bytes) -> int:
+    """The number in the header ``name`` (lower case, with its colon) of an answer; 0 without one."""
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(name):
+            return int(line[len(name):])
+    return 0
 
 
 def length(head: bytes) -> int:
     """The Content-Length of an answer."""
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return int(line[15:])
-    return 0
+    return number(head, b"content-length:")
 
 
 async def post(

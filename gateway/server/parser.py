@@ -32,10 +32,8 @@ MAX_HEAD = 64 * 1024
 #: Most bytes of empty lines before a request: some clients send one after a body.
 MAX_BLANK = 16
 
-#: Bytes that a header takes in memory in addition to its text, and how many times the request line is kept: whole,
-#: path, query.
+#: Bytes that a header takes in memory in addition to its text.
 FIELD_COST = 200
-START_LINE_COST = 3
 
 _START_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Z]+) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])")
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -61,6 +59,9 @@ class Parser(HTTPRequestParser):
     command = ""
     path = ""
 
+    #: The target as it arrived, without scheme and host: what a proxy in front of the gateway sees.
+    request_uri = ""
+
     #: The start line and the headers that have arrived, as long as they are incomplete.
     _head: bytearray | None = None
 
@@ -78,6 +79,11 @@ class Parser(HTTPRequestParser):
             if self.chunked:
                 total += self.body_rcv.kept
         return total
+
+    @property
+    def query(self) -> str:
+        """What follows the path in the target."""
+        return self.request_uri.partition("?")[2]
 
     def received(self, data: bytes) -> int:
         """Take what has arrived; the number of bytes taken. Pass the rest again if the request is not complete."""
@@ -140,8 +146,8 @@ class Parser(HTTPRequestParser):
         if len(head) > MAX_FIELDS_SIZE or head.count(b"\n", before) > MAX_FIELDS:
             self._check_size(head)
 
-    def _check_size(self, head: bytes | bytearray) -> int:
-        """The length of the start line. Raises _Refused if a head, complete or not, is too long."""
+    def _check_size(self, head: bytes | bytearray) -> None:
+        """Raise _Refused if a head, complete or not, is too long."""
         end = head.find(b"\r\n")
         if end > MAX_HEAD or (end < 0 and len(head) > MAX_HEAD):
             raise _Refused(URITooLong(f"The request line is longer than {MAX_HEAD} bytes"))
@@ -151,13 +157,12 @@ class Parser(HTTPRequestParser):
             ))
         if head.count(b"\n") > MAX_FIELDS + 1:
             raise _Refused(RequestHeaderFieldsTooLarge(f"There are more than {MAX_FIELDS} headers"))
-        return end
 
     def _finish(self, head: bytes) -> None:
         """Parse the start line and the headers, each with its line end."""
-        start_line = self._check_size(head)
+        self._check_size(head)
         self.parse_header(head)
-        self._parsed = START_LINE_COST * start_line + len(head) + FIELD_COST * len(self.headers)
+        self._parsed = len(head) + len(self.path) + FIELD_COST * len(self.headers)
         self.headers_finished = True
         if self.body_rcv is None:
             self.completed = True
@@ -190,20 +195,17 @@ class Parser(HTTPRequestParser):
         method, target, major, minor = found.groups()
         if major != b"1" or minor not in b"01":
             raise _Refused(VersionNotSupported("Only HTTP/1.1 and HTTP/1.0 are served"))
-        self.first_line = line
         self.command = method.decode()
         self.version = "1.1" if minor == b"1" else "1.0"
         if not target.startswith(b"/"):
             target = self._origin(target)
-        path, _, query = target.partition(b"?")
+        path = target.partition(b"?")[0]
         if b"#" in target:
             raise _Refused(BadRequest("A request has no fragment (#)"))
         if _NOT_ASCII.search(path):
             raise _Refused(BadRequest("A path has ASCII characters only; others are percent-encoded"))
-        #: The target as it arrived, without scheme and host: what a proxy in front of the gateway sees.
         self.request_uri = target.decode("latin-1")
         self.path = unquote_bytes_to_wsgi(path) if b"%" in path else path.decode()
-        self.query = query.decode("latin-1")
         self.proxy_scheme = self.proxy_netloc = self.fragment = ""
         self.url_scheme = self.adj.url_scheme
 
