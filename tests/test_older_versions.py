@@ -146,6 +146,7 @@ def test_nothing_waits_or_is_filtered(client: FlaskClient, operation: Operation)
     """Parameters that came later are no parameters here."""
     names = {parameter.name for parameter in operation.parameters}
     assert not names & {"wait", "with_count", "name", "include_delayed", "claim_ids"}
+    assert "wait=" not in operation.description
 
 
 def test_every_operation_of_v1_1_but_one_is_one_of_v2() -> None:

@@ -32,6 +32,9 @@ from gateway.bench.report import table
 #: Seconds of each look at CPU and at what others get.
 LOOK = 8.0
 
+#: Seconds in which a broker comes to rest after many queues have been made.
+REST = 15.0
+
 #: Seconds that everybody may take to begin to wait, and messages to arrive.
 PATIENCE = 180.0
 
@@ -87,7 +90,7 @@ def others(gateway: Gateway, project: str) -> Iterator[Callable[[], int]]:
         api, queue = Api(gateway.url, project), f"/v2/queues/others-{number}/messages"
         while not stop.is_set():
             api.post(queue, json={"messages": [{"body": 1, "ttl": 60}]}).raise_for_status()
-            api.get(queue).raise_for_status()
+            api.get(f"{queue}?echo=true").raise_for_status()
             counts[number] += 2
 
     threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(OTHERS)]
@@ -126,15 +129,18 @@ async def until(condition: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def crowd(gateway: Gateway, behind: Sequence[Service], waiters: int, queues: int) -> list[tuple[str, str]]:
+async def crowd(
+    gateway: Gateway, behind: Sequence[Service], waiters: int, queues: int, wait: int
+) -> list[tuple[str, str]]:
     """Let many wait, and wake each of them by one message. What came of it."""
     rows = []
     project = "waiters"
-    target = Target("127.0.0.1", gateway.port, project)
+    target = Target("127.0.0.1", gateway.port, project, wait)
     names = [f"queue-{number}" for number in range(queues)]
     api = Api(gateway.url, project)
     for name in names:
         api.put(f"/v2/queues/{name}").raise_for_status()
+    await asyncio.sleep(REST)
     alone = await asyncio.to_thread(rate_of_others, gateway, project)
     arrivals = Arrivals()
     waiting = Crowd(target, arrivals.polled.setdefault, arrivals.feed)
@@ -166,16 +172,16 @@ async def crowd(gateway: Gateway, behind: Sequence[Service], waiters: int, queue
     per_queue = -(-polls // queues)
     feeds = (waiters - polls) * per_queue
     rows.append((f"{len(arrivals.of_feeds())} of {feeds} events of feeds", shown(arrivals.of_feeds())))
-    rows.append(("connections that broke, answers that said to try again later", f"{waiting.broken}, {waiting.refused}"))
+    rows.append(("connections that broke, calls refused for a while", f"{waiting.broken}, {waiting.refused}"))
     await waiting.end()
     return rows
 
 
-async def alone(waits_at: Gateway, posts_at: Gateway, name: str) -> list[tuple[str, str]]:
+async def alone(waits_at: Gateway, posts_at: Gateway, name: str, wait: int) -> list[tuple[str, str]]:
     """One poll and one feed of a queue, and a post now and then."""
     arrivals = Arrivals()
-    target = Target("127.0.0.1", waits_at.port, "alone")
-    through_it = Target("127.0.0.1", posts_at.port, "alone")
+    target = Target("127.0.0.1", waits_at.port, "alone", wait)
+    through_it = Target("127.0.0.1", posts_at.port, "alone", wait)
     Api(waits_at.url, "alone").put(f"/v2/queues/{name}").raise_for_status()
     waiting = Crowd(target, arrivals.polled.setdefault, arrivals.feed)
     waiting.poll(name)
@@ -198,15 +204,15 @@ def memory(service: Service) -> int:
     return sum(each.memory_info().rss for each in [process, *process.children(recursive=True)])
 
 
-def measure(options: Options, behind: Sequence[Service], waiters: int, queues: int) -> None:
+def measure(options: Options, behind: Sequence[Service], waiters: int, queues: int, wait: int) -> None:
     """Measure a gateway with these options, and print what came of it."""
     with contextlib.ExitStack() as stack:
         gateway = started(stack, Gateway(options), print)
-        print(table(("of the crowd", "measured"), asyncio.run(crowd(gateway, behind, waiters, queues))))
+        print(table(("of the crowd", "measured"), asyncio.run(crowd(gateway, behind, waiters, queues, wait))))
     with contextlib.ExitStack() as stack:
         first, second = started(stack, Gateway(options), print), started(stack, Gateway(options), print)
-        rows = [(f"{kind}, the same gateway", text) for kind, text in asyncio.run(alone(first, first, "same"))]
-        rows += [(f"{kind}, another gateway", text) for kind, text in asyncio.run(alone(first, second, "other"))]
+        rows = [(f"{kind}, the same gateway", text) for kind, text in asyncio.run(alone(first, first, "same", wait))]
+        rows += [(f"{kind}, another gateway", text) for kind, text in asyncio.run(alone(first, second, "other", wait))]
         print(table(("from the 201 to the answer", "measured"), rows))
 
 
@@ -216,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m functional.waiters", description=description, epilog=epilog)
     parser.add_argument("--waiters", type=int, default=5000, help="half of them polls, half feeds (5000)")
     parser.add_argument("--queues", type=int, default=500, help="queues that they wait for (500)")
+    parser.add_argument("--wait", type=int, default=20, help="seconds that a poll waits, and then begins again (20)")
     parser.add_argument("--on", choices=("embedded", "hybrid"), action="append", help="may be repeated (both)")
     chosen = parser.parse_args(arguments)
     try:
@@ -230,7 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 else:
                     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="marconi-")))
                     options = merge(loopback(), sqlite(folder))
-                measure(options, behind, chosen.waiters, chosen.queues)
+                options = merge(options, {"transport": {"max_wait": chosen.wait}})
+                measure(options, behind, chosen.waiters, chosen.queues, chosen.wait)
     except (Missing, StartFailed) as error:
         print(error, file=sys.stderr)
         return 2

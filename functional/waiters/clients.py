@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 
 import orjson
 
-#: Seconds that a poll asks to wait: the default upper bound.
-WAIT = 20
-
 #: Connections that are opened at the same time, and seconds that each is given: together 200 in a second. Each begins
 #: with a look at its queue, and a gateway serves only so many.
 AT_ONCE, OPENING = 10, 0.05
@@ -22,11 +19,12 @@ Note = Callable[[str, float], None]
 
 @dataclass
 class Target:
-    """A gateway's address, and the project whose queues are waited for."""
+    """A gateway's address, the project whose queues are waited for, and the seconds that a poll asks to wait."""
 
     host: str
     port: int
     project: str
+    wait: int
 
     def head(self, method: str, path: str, *more: str, body: bytes = b"") -> bytes:
         """A request."""
@@ -83,7 +81,7 @@ class Crowd:
 
     async def _poll(self, queue: str) -> None:
         body = b'{"ttl": 300, "grace": 60}'
-        request = self.target.head("POST", f"/v2/queues/{queue}/claims?limit=1&wait={WAIT}", body=body)
+        request = self.target.head("POST", f"/v2/queues/{queue}/claims?limit=1&wait={self.target.wait}", body=body)
         reader, writer = await self._open(request)
         while True:
             head = await reader.readuntil(b"\r\n\r\n")

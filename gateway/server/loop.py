@@ -36,8 +36,8 @@ MAX_WAITING = 10_000
 #: Most bytes that one worker process keeps of incomplete requests and of answers that clients don't take.
 MAX_BUFFERED = 128 * 1024 * 1024
 
-#: Part of MAX_BUFFERED: when so much has been received, the limits are checked at once. A path is kept twice, so twice as
-#: much may be added to what is kept between two checks.
+#: Part of MAX_BUFFERED: when so much has been received, the limits are checked at once. A path is kept twice, so up to
+#: twice as much is added to what is kept between two checks.
 RECEIVED_STEP = 1 / 16
 
 #: Part of the connections that is closed when there are too many, so that not each new connection has to close one.

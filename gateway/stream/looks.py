@@ -33,8 +33,9 @@ GAP, INTERVAL = 0.025, 0.04
 INTERVAL_WITHOUT_BROKER = 1.0
 
 #: Seconds between two questions to a side-store, and the most queues that one question is about. After a round of
-#: questions about all queues it rests so many times as long as the round took.
-ASKED_EVERY, AT_ONCE, REST = 0.1, 500, 4
+#: questions about all queues it rests so many times as long as the round took, or so many seconds for each queue if
+#: that is longer: to go through the answers takes CPU of this process.
+ASKED_EVERY, AT_ONCE, REST, REST_OF_EACH = 0.1, 500, 4, 0.0005
 
 #: Seconds after which something that has failed is tried again, for the first time and later. Those who wait are told
 #: when it fails a second time: a connection may have been lost, or a pool may have been slow for a moment.
@@ -224,7 +225,7 @@ class Looks:
             pause = AGAIN
         else:
             self._failing.discard(store)
-            pause = REST * (time.monotonic() - began)
+            pause = max(REST * (time.monotonic() - began), REST_OF_EACH * len(queues))
         await asyncio.sleep(pause)
         self._asked.discard(store)
 

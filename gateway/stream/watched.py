@@ -97,6 +97,7 @@ class WatchedQueue:
         self._owed = 0
         self._depth = 0
         self._is_free = False
+        self._landed: Landed | None = None
         self._last: int | None = None
         #: Is there something for listers of which they have not been told?
         self._is_news = False
@@ -129,6 +130,15 @@ class WatchedQueue:
         has_broker = info is None or info.reads.has_backlog
         is_shown = (self._saw_broker > since or not has_broker) and (self._saw_landed > since or info is None)
         return is_shown and not (self._depth or self._is_free or self._is_news)
+
+    @property
+    def _is_at_rest(self) -> bool:
+        """Would a look that finds what the last one has found change nothing?"""
+        found = self._landed
+        return not (
+            found is None or found.is_free or found.is_hidden or self._depth or self._is_news or self._new
+            or self._pace.until or self._lister_pace.until
+        )
 
     def add(self, watch: Watch) -> None:
         """Somebody waits."""
@@ -210,7 +220,7 @@ class WatchedQueue:
     def see_broker(self, info: QueueInfo | None, depth: int, now: float) -> None:
         """A look has found so many messages in the broker."""
         if info is None or self.info is None or info.key != self.info.key:
-            self._last, self._is_free = None, False
+            self._landed, self._last, self._is_free = None, None, False
             if self.info is not None:  # it was deleted: listers may want to know
                 self._is_news = True
         self.info = info
@@ -221,6 +231,9 @@ class WatchedQueue:
     def see_landed(self, landed: Landed, now: float) -> None:
         """A look has found these messages in the side-store."""
         self._saw_landed = now
+        if landed == self._landed and self._is_at_rest:
+            return
+        self._landed = landed
         is_quiet = not self._is_news
         if self._listers:
             has_grown = self._last is not None and landed.last > self._last

@@ -72,6 +72,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _as_v2("GET", _CLAIM, render=render.of_messages(render_v2.claim)),
     _as_v2(
         "POST", _CLAIMS,
+        description="201: claims up to `limit` messages for `ttl` seconds; 204 when there is nothing",
         parameters=(Parameter("limit", INTEGER),),
         parse=parse.claim, render=render.of_messages(render_v2.claimed),
     ),
