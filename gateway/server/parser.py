@@ -62,6 +62,9 @@ class Parser(HTTPRequestParser):
     #: The target as it arrived, without scheme and host: what a proxy in front of the gateway sees.
     request_uri = ""
 
+    #: What follows the path in the target; set when the request is complete, since it is a copy.
+    query = ""
+
     #: The start line and the headers that have arrived, as long as they are incomplete.
     _head: bytearray | None = None
 
@@ -79,11 +82,6 @@ class Parser(HTTPRequestParser):
             if self.chunked:
                 total += self.body_rcv.kept
         return total
-
-    @property
-    def query(self) -> str:
-        """What follows the path in the target."""
-        return self.request_uri.partition("?")[2]
 
     def received(self, data: bytes) -> int:
         """Take what has arrived; the number of bytes taken. Pass the rest again if the request is not complete."""
@@ -165,6 +163,7 @@ class Parser(HTTPRequestParser):
         self._parsed = len(head) + len(self.path) + FIELD_COST * len(self.headers)
         self.headers_finished = True
         if self.body_rcv is None:
+            self.query = self.request_uri.partition("?")[2]
             self.completed = True
         elif self.content_length >= self.adj.max_request_body_size:
             raise _Refused(_too_large(self.adj.max_request_body_size))
@@ -290,6 +289,7 @@ class Parser(HTTPRequestParser):
         if body.error:
             raise _Refused(body.error)
         if body.completed:
+            self.query = self.request_uri.partition("?")[2]
             self.completed = True
             if self.chunked:
                 self.headers["CONTENT_LENGTH"] = str(len(body))
