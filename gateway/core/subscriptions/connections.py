@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from gateway.core.subscriptions.live import LiveSubscriptions
 from gateway.core.subscriptions.options import CLOUDEVENTS_BINARY
 from gateway.core.subscriptions.record import Subscription
 from gateway.core.subscriptions.removal import SubscriptionRemoval
+from storage.errors import StoreError
 
 #: Part of the lease after which it counts as lost unless it has been renewed.
 SURE = 0.8
@@ -36,9 +38,12 @@ class ConnectionSubscriptions:
         #: Seconds that the lease lasts unless it is renewed.
         self.lease = holders.lease
         self._lock = threading.Lock()
-        #: This process' name as a holder; empty without a lease.
+        #: This process' name as a holder; empty without a lease. It has one as long as it has subscriptions, by their
+        #: names, or makes some.
         self._holder = ""
         self._until = 0.0
+        self._held: set[str] = set()
+        self._under_way = 0
 
     def subscribe(
         self, project: str, source: str, subscriber: str, ttl: int | None, options: Any
@@ -49,8 +54,21 @@ class ConnectionSubscriptions:
         """
         if isinstance(options, dict) and options.get("_format") == CLOUDEVENTS_BINARY:
             raise InvalidInput(f"The _format {CLOUDEVENTS_BINARY} is for HTTP: it has headers, and a frame has none")
-        made = self._admin.create(project, source, subscriber, ttl, options, holder=self._hold())
-        return None if made.is_taken else self._live.get(project, source, made.id)
+        holder = self._hold()
+        subscription = None
+        try:
+            made = self._admin.create(project, source, subscriber, ttl, options, holder=holder)
+            if not made.is_taken:
+                subscription = self._live.get(project, source, made.id)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                if subscription is not None:
+                    self._held.add(subscription.name)
+            if subscription is None:
+                with suppress(StoreError):  # it may have been for this one alone; it ends by itself, too
+                    self.release()
+        return subscription
 
     def _hold(self) -> str:
         with self._lock:
@@ -60,6 +78,7 @@ class ConnectionSubscriptions:
                 self._holder, self._until = holder, until
             elif time.monotonic() > self._until:
                 raise Busy("This gateway can't keep subscriptions of connections now; try again")
+            self._under_way += 1
             return self._holder
 
     def is_ours(self, subscription: Subscription) -> bool:
@@ -76,15 +95,22 @@ class ConnectionSubscriptions:
                 self._until = until
                 return True
             self._holder = ""
+            self._held.clear()
             return False
 
     def end(self, subscription: Subscription) -> None:
         """Remove a subscription of this process, which delivers nothing to it any more."""
-        self._removal.end(subscription)
+        try:
+            self._removal.end(subscription)
+        finally:
+            with self._lock:
+                self._held.discard(subscription.name)
 
     def release(self) -> None:
-        """Give the lease up: there are no subscriptions."""
+        """Give the lease up, unless there are subscriptions, or some are being made: their requests are under way."""
         with self._lock:
+            if self._held or self._under_way:
+                return
             holder, self._holder = self._holder, ""
         if holder:
             self._holders.end(holder)

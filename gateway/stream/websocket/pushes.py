@@ -118,9 +118,9 @@ class Pushes:
 
     def end(self, connection: Connection) -> None:
         """A connection is gone: remove its subscriptions."""
-        self._of.pop(connection, None)
+        had_some = self._of.pop(connection, None) is not None
         ours = list(connection.session.subscriptions.values())
-        if not ours:
+        if not (ours or had_some):
             return
         self._ending += 1
         self._ended.clear()
