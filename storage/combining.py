@@ -34,19 +34,28 @@ class _Ticket(Generic[T, R]):
 class Combiner(Generic[T, R]):
     """One thread does the work for itself and for others; threads that come meanwhile wait for the next batch.
 
-    So no thread waits for company, and batches grow as the store gets slower. One batch of each ``key`` is done at a
-    time, by ``work``: it gets up to ``most`` items and returns their results in the same order; a result that is a
-    StoreError is raised for its item. What ``work`` raises is raised for all items of the batch.
+    So no thread waits for company, and batches grow as the store gets slower. Batches are done by ``work``: it gets up
+    to ``most`` items and returns their results in the same order; a result that is a StoreError is raised for its
+    item. What ``work`` raises is raised for all items of the batch.
+
+    Of each ``key`` up to ``alone`` threads do their own item each, side by side. When there are more, up to
+    ``together`` batches at a time carry all that wait.
     """
 
-    def __init__(self, work: Callable[[Sequence[T]], Sequence[R | StoreError]], timeout: float, most: int = 16):
+    def __init__(
+        self, work: Callable[[Sequence[T]], Sequence[R | StoreError]], timeout: float, most: int = 16, alone: int = 1,
+        together: int = 1,
+    ):
         """``timeout``: seconds that a thread may wait and work; ``work`` can ask how many are ``left``."""
         self._work = work
         self._timeout = timeout
         self._most = most
+        self._alone = alone
+        self._together = together
         self._mutex = threading.Lock()
         self._own = threading.local()
-        #: Waiting threads by key. A key exists while a thread works on a batch for it.
+        #: By key: batches that are being done, and threads that wait.
+        self._busy: dict[Hashable, int] = {}
         self._lines: dict[Hashable, list[_Ticket[T, R]]] = {}
 
     @property
@@ -59,12 +68,14 @@ class Combiner(Generic[T, R]):
         """The result for an item. Raises what ``work`` raises, and StoreUnavailable after too long a wait."""
         ticket: _Ticket[T, R] = _Ticket(item, time.monotonic() + self._timeout)
         with self._mutex:
-            line = self._lines.get(key)
-            if line is None:
-                self._lines[key] = []
+            busy, line = self._busy.get(key, 0), self._lines.get(key)
+            if line is not None:
+                line.append(ticket)
+            elif busy < self._alone:
+                self._busy[key] = busy + 1
                 ticket.batch = [ticket]
             else:
-                line.append(ticket)
+                self._lines[key] = [ticket]
         if ticket.batch is None:
             self._wait(ticket, key)
         if ticket.batch is not None:
@@ -78,9 +89,16 @@ class Combiner(Generic[T, R]):
             return
         with self._mutex:
             if ticket in self._lines.get(key, ()):
-                self._lines[key].remove(ticket)
+                self._keep(key, [other for other in self._lines[key] if other is not ticket])
                 raise StoreUnavailable(f"the side-store has been busy for {self._timeout} s with what others wanted")
         ticket.called.acquire()  # it is in a batch by now, which ends by itself
+
+    def _keep(self, key: Hashable, line: list[_Ticket[T, R]]) -> None:
+        """Let these wait, and no others."""
+        if line:
+            self._lines[key] = line
+        else:
+            del self._lines[key]
 
     def _lead(self, batch: list[_Ticket[T, R]], key: Hashable) -> None:
         """Do a batch, then let a waiting thread do the next one."""
@@ -98,10 +116,17 @@ class Combiner(Generic[T, R]):
             error = failure
         finally:
             with self._mutex:
-                line = self._lines[key]
-                following, self._lines[key] = line[:self._most], line[self._most:]
-                if not following:
-                    del self._lines[key]
+                busy, following = self._busy[key] - 1, self._lines.get(key)
+                if following is not None and busy < self._together:
+                    busy += 1
+                    self._keep(key, following[self._most:])
+                    following = following[:self._most]
+                else:
+                    following = None
+                if busy:
+                    self._busy[key] = busy
+                else:
+                    del self._busy[key]
             if following:
                 following[0].batch = following
                 following[0].called.release()

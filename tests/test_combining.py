@@ -57,7 +57,7 @@ def test_whoever_comes_meanwhile_is_in_the_next_batch_and_gets_his_own_result(sl
     assert first.result(DEADLINE) == 2
     assert [other.result(DEADLINE) for other in others] == [4, 6, 8]
     assert slow.batches == [[1], [2, 3, 4]]
-    assert combiner._lines == {}
+    assert combiner._lines == combiner._busy == {}
 
 
 def test_batches_are_no_larger_than_allowed(slow: Slow) -> None:
@@ -165,3 +165,55 @@ def test_whoever_has_waited_has_less_time_to_work() -> None:
     assert (first.result(DEADLINE), second.result(DEADLINE)) == (2, 4)
     assert lefts[0] > 1.8
     assert lefts[1] < 1.75
+
+
+def test_up_to_so_many_do_their_own_item_side_by_side(slow: Slow) -> None:
+    combiner = Combiner(slow, DEADLINE, alone=3, together=2)
+    calls = [in_background(lambda: combiner.do(1)) for _ in range(3)]
+    for _ in calls:
+        assert slow.begun.acquire(timeout=DEADLINE)
+    slow.go_on.release(3)
+    assert [call.result(DEADLINE) for call in calls] == [2, 2, 2]
+    assert slow.batches == [[1], [1], [1]]
+    assert combiner._lines == combiner._busy == {}
+
+
+def test_beyond_that_so_many_batches_at_a_time_carry_all_that_wait(slow: Slow) -> None:
+    combiner = Combiner(slow, DEADLINE, most=3, alone=3, together=2)
+    calls = [in_background(lambda: combiner.do(0)) for _ in range(3)]
+    for _ in calls:
+        assert slow.begun.acquire(timeout=DEADLINE)
+    for number in range(1, 6):
+        calls.append(in_background(lambda number=number: combiner.do(number)))
+        until(lambda number=number: waiting(combiner, number))
+
+    slow.go_on.release()  # two are left, which are as many as may go together
+    until(lambda: combiner._busy[None] == 2)
+    assert len(slow.batches) == 3
+    slow.go_on.release()
+    assert slow.begun.acquire(timeout=DEADLINE)
+    assert slow.batches[3:] == [[1, 2, 3]]
+    slow.go_on.release()
+    assert slow.begun.acquire(timeout=DEADLINE)
+    assert slow.batches[4:] == [[4, 5]]
+
+    slow.go_on.release(2)
+    assert sorted(call.result(DEADLINE) for call in calls) == [0, 0, 0, 2, 4, 6, 8, 10]
+    assert combiner._lines == combiner._busy == {}
+
+
+def test_whoever_comes_while_others_wait_waits_behind_them(slow: Slow) -> None:
+    """Though fewer are under way than may go alone."""
+    combiner = Combiner(slow, DEADLINE, alone=2, together=1)
+    calls = [in_background(lambda: combiner.do(0)) for _ in range(2)]
+    for _ in calls:
+        assert slow.begun.acquire(timeout=DEADLINE)
+    calls.append(in_background(lambda: combiner.do(1)))
+    until(lambda: waiting(combiner, 1))
+    slow.go_on.release()
+    until(lambda: combiner._busy[None] == 1)
+    calls.append(in_background(lambda: combiner.do(2)))
+    until(lambda: waiting(combiner, 2))
+    slow.go_on.release(2)
+    assert sorted(call.result(DEADLINE) for call in calls) == [0, 0, 2, 4]
+    assert slow.batches == [[0], [0], [1, 2]]

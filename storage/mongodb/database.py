@@ -136,9 +136,16 @@ class Database:
         """Delete documents of ``messages``, up to one or all; returns how many."""
         # Unlike delete_many, the driver repeats delete_one by itself after a failover.
         return _first(
-            self.direct.delete("messages", query, 1 if one else 0),
+            self.direct.delete("messages", [query], 1 if one else 0),
             lambda: (self.messages.delete_one if one else self.messages.delete_many)(query).deleted_count,
         )
+
+    def delete_each(self, queries: Sequence[Mapping[str, Any]]) -> int | None:
+        """Delete up to one document of ``messages`` for each query; returns how many in all.
+
+        None if that failed: any number of them may have been deleted.
+        """
+        return self.direct.delete("messages", queries, 1)
 
     def insert(
         self, documents: Sequence[dict[str, Any]], driver: Callable[[Sequence[dict[str, Any]]], list[int]]

@@ -10,7 +10,7 @@ from bson import DatetimeMS
 from pymongo import ASCENDING, DESCENDING, ReplaceOne, UpdateOne
 
 from storage.combining import Combiner
-from storage.errors import QueueGone
+from storage.errors import QueueGone, StoreUnavailable
 from storage.landed import NOTHING
 from storage.model import Claim, Clock, Message, Ring, Stats
 from storage.mongodb.database import Database
@@ -38,6 +38,10 @@ from storage.mongodb.grouping import MongoDBGrouping
 #: Queues of which is remembered what their lease told.
 QUEUES_REMEMBERED = 10_000
 
+#: Deletes of one message each that are sent one by one, side by side; beyond that, commands at a time that carry all
+#: others, and most deletes of one of them (docs/performance.md has the figures).
+ALONE, TOGETHER, MOST = 4, 2, 64
+
 #: Timeout for counting the messages of all queues, in seconds.
 VOLUME_SECONDS = 2.0
 
@@ -50,6 +54,9 @@ class MongoDBLanded(MongoDBGrouping):
         #: The last position that a queue's lease told; 0 if it was none.
         self._last_seen: dict[str, int] = {}
         self._pages: Combiner[tuple[Any, ...], Sequence[Message]] = Combiner(self._list, self.timeout)
+        self._deletes: Combiner[dict[str, Any], int | None] = Combiner(
+            self._delete_each, self.timeout, MOST, ALONE, TOGETHER
+        )
 
     # -- claims -------------------------------------------------------------------------------------------------
 
@@ -248,8 +255,35 @@ class MongoDBLanded(MongoDBGrouping):
             rest = keys(q, [id_ for id_ in ids if id_ not in remembered] if buried else ids)
             if buried and not rest:
                 return count
-            one = len(rest) == 1
-            return count + self._database.delete({"_id": rest[0] if one else {"$in": rest}, **met}, one)
+            if len(rest) != 1:
+                return count + self._database.delete({"_id": {"$in": rest}, **met}, False)
+            one = {"_id": rest[0], **met}
+            deleted = self._deletes.do(one)
+            return count + (self._database.delete(one, True) if deleted is None else deleted)
+
+    def _delete_each(self, queries: Sequence[dict[str, Any]]) -> Sequence[int | None]:
+        """How many messages each query has deleted; None if it has to be asked alone, by its own thread.
+
+        MongoDB tells only how many all have deleted together. If that is less than all, those that are there were not
+        deleted. Those that are not there were, if they are as many as MongoDB has told.
+        """
+        if len(queries) == 1:
+            with self._calls(self._deletes.left):
+                return [self._database.delete(queries[0], True)]
+        unknown = [None] * len(queries)
+        try:
+            with self._calls(self._deletes.left):
+                count = self._database.delete_each(queries)
+                if count == len(queries):
+                    return [1] * len(queries)
+                if count is None:
+                    return unknown
+                ids = [query["_id"] for query in queries]
+                found = self._database.find({"_id": {"$in": ids}}, len(ids), projection={"_id": True})
+        except StoreUnavailable:  # others may have more time than the one that has waited longest
+            return unknown
+        there = {document["_id"] for document in found}
+        return [int(id_ not in there) for id_ in ids] if len(ids) - len(there) == count else unknown
 
     def purge(self, q: str) -> None:
         with self._calls():

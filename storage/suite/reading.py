@@ -1,9 +1,27 @@
 """Lists, statistics, and deletions of messages."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from storage.base import SideStore
 from storage.suite.support import HOUR, MINUTE, Clock, SuiteFixtures, add, created, ids_of, listed, new, new_claim, take
+
+#: Threads that delete at the same moment.
+DELETERS = 18
+
+
+def deleted_at_once(store: SideStore, q: str, ids: list[str]) -> list[int]:
+    """Delete messages of the claim ``ours``, each by a thread of its own; what each is told."""
+    begin = threading.Barrier(len(ids))
+
+    def delete(id_: str) -> int:
+        begin.wait()
+        return store.landed.delete_claimed(q, [id_], ["ours"])
+
+    with ThreadPoolExecutor(len(ids)) as threads:
+        return list(threads.map(delete, ids))
 
 
 class ReadingTests(SuiteFixtures):
@@ -115,6 +133,34 @@ class ReadingTests(SuiteFixtures):
     def test_free_message_is_not_deleted_with_a_claim(self, store: SideStore, q: str) -> None:
         add(store, q, "m")
         assert store.landed.delete_claimed(q, ["m"], ["claim"]) == 0
+
+    @pytest.mark.parametrize("kinds", [("ours",), ("ours", "theirs", "free")], ids=["all can", "some can't"])
+    def test_many_who_delete_at_once_are_told_what_came_of_their_own(
+        self, store: SideStore, q: str, kinds: tuple[str, ...]
+    ) -> None:
+        """Stores may send such deletes together."""
+        ids = [f"{kinds[number % len(kinds)]}-{number}" for number in range(DELETERS)]
+        add(store, q, *ids)
+        for claim in {"ours", "theirs"} & {*kinds}:
+            take(store, q, new_claim(store, claim), *(id_ for id_ in ids if id_.startswith(claim)))
+        assert deleted_at_once(store, q, ids) == [int(id_.startswith("ours")) for id_ in ids]
+        assert {m.id for m in store.landed.get_messages(q, ids)} == {id_ for id_ in ids if not id_.startswith("ours")}
+
+    def test_those_who_delete_what_is_not_there_are_told_so_beside_others(self, store: SideStore, q: str) -> None:
+        """The others may be told the same, as that is what they find when they look."""
+        ids = [f"{'m' if number % 2 else 'unknown'}-{number}" for number in range(DELETERS)]
+        there = [id_ for id_ in ids if id_.startswith("m")]
+        add(store, q, *there)
+        take(store, q, new_claim(store, "ours"), *there)
+        told = deleted_at_once(store, q, ids)
+        assert not any(count for id_, count in zip(ids, told, strict=True) if id_.startswith("unknown"))
+        assert store.landed.get_messages(q, ids) == []
+
+    def test_of_many_who_delete_a_message_at_once_one_is_told_so(self, store: SideStore, q: str) -> None:
+        add(store, q, "m")
+        take(store, q, new_claim(store, "ours"))
+        assert sum(deleted_at_once(store, q, ["m"] * DELETERS)) <= 1
+        assert store.landed.get_messages(q, ["m"]) == []
 
     def test_deleted_messages_can_land_again(self, store: SideStore, q: str) -> None:
         add(store, q, "m")

@@ -81,11 +81,11 @@ class Direct:
             found += answer["cursor"]["nextBatch"] if answer is not None else []
         return found if answer is not None else None
 
-    def delete(self, collection: str, query: Mapping[str, Any], most: int) -> int | None:
-        """How many were deleted. ``most``: 1, or 0 for any number."""
+    def delete(self, collection: str, queries: Sequence[Mapping[str, Any]], most: int) -> int | None:
+        """How many were deleted. ``most``: of each query, 1 or 0 for any number."""
         answer = self._command({
-            "delete": collection, "deletes": [{"q": query, "limit": most}], "writeConcern": self._concern,
-            "maxTimeMS": self._ms,
+            "delete": collection, "deletes": [{"q": query, "limit": most} for query in queries], "ordered": False,
+            "writeConcern": self._concern, "maxTimeMS": self._ms,
         })
         return None if answer is None or "writeErrors" in answer else answer["n"]
 
