@@ -78,6 +78,8 @@ THOROUGH = (
     ("pools/test_recipes", "zaqars_way"),
     ("rules/test_rule_4_fifo_queues",),
     ("test_amqp_bridge", "many_queues_are_on_one_connection"),
+    ("test_load_scripts", "bare"),
+    ("test_load_scripts", "growth"),
     ("test_load_scripts", "scaling"),
     ("test_services", "data_is_there"),
     ("test_services", "paused_service"),

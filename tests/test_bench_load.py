@@ -213,7 +213,15 @@ def test_standard_workloads():
     assert found["list-20"].backlog >= 20
 
 
-@pytest.mark.parametrize("name", ["post", "post-0", "post-01", "post--1", "fly-1", "post-1-1", ""])
+def test_number_of_connections_may_follow():
+    assert (named("cycle-20x16").connections, named("cycle-20x16").batch, named("cycle-20x16").name) == (
+        16, 20, "cycle-20x16",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["post", "post-0", "post-01", "post--1", "fly-1", "post-1-1", "", "post-1x", "post-1x0", "post-1x2x3"]
+)
 def test_unknown_workload(name):
     with pytest.raises(ValueError, match="post-N"):
         named(name)

@@ -174,10 +174,10 @@ def test_ratios_table_leaves_out_servers_that_did_not_take_part(result):
 
 
 def test_watched_processes_have_a_table():
-    turns = [posts(10, watched={"broker": 0.02, "store": 0.0})]
+    turns = [posts(10, 0.1, watched={"broker": 0.02, "store": 0.0})]
     text = watched_table([Result(named("post-1"), {"s": turns}, {"s": 0}, ["q"])])
-    assert cells(text, 0) == ["work", "server", "broker", "store"]
-    assert cells(text, 2) == ["post-1", "s", "2.000", "0.000"]
+    assert cells(text, 0) == ["work", "server", "broker", "store", "all, with the server's own"]
+    assert cells(text, 2) == ["post-1", "s", "2.000", "0.000", "12.000"]
 
 
 def test_notes_tell_errors_and_a_busy_client():

@@ -152,6 +152,7 @@ def test_goals():
 
 @pytest.mark.parametrize(("what", "median", "met"), [
     ("rate", 3.0, True), ("rate", 2.99, False), ("cpu_per_request", 3.0, True), ("cpu_per_request", 3.01, False),
+    ("total_cpu_per_message", 3.0, True), ("total_cpu_per_message", 3.01, False),
 ])
 def test_goal_is_met_by_the_median(what, median, met):
     assert goals.Goal("post-1", "a", "b", what, 3).met(Spread(median, 0, 100)) is met
@@ -179,6 +180,7 @@ def run_compare(monkeypatch, *arguments):
     monkeypatch.setattr(compare, "messaging", part("messaging"))
     monkeypatch.setattr(compare, "by_broker", part("brokers"))
     monkeypatch.setattr(compare, "management", part("management"))
+    monkeypatch.setattr(compare, "possible", part("physical"))
     monkeypatch.setattr(compare, "notified", part("notifications"))
     monkeypatch.setattr(compare, "in_order", part("fifo"))
     assert compare.main() == 0
@@ -186,8 +188,9 @@ def run_compare(monkeypatch, *arguments):
 
 
 @pytest.mark.parametrize(("arguments", "parts"), [
-    ((), ["messaging", "brokers", "management", "notifications", "fifo"]),
+    ((), ["messaging", "physical", "brokers", "management", "notifications", "fifo"]),
     (("--part", "fifo"), ["fifo"]),
+    (("-p", "physical"), ["physical"]),
     (("--part", "brokers"), ["brokers"]),
     (("-p", "management", "-p", "messaging"), ["messaging", "management"]),
 ])

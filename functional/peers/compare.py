@@ -1,11 +1,12 @@
 """The gateway beside its peers, all in one run: `python -m functional.peers.compare`.
 
 In parts, of which `--part` chooses. `messaging`: a private RabbitMQ and MongoDB, the gateway on both of them and one
-without them, Zaqar on the same MongoDB, and a bare Flask view. `brokers`: the gateway on RabbitMQ, Redis and Qpid
-Broker-J, and Zaqar on Redis. `management`: the gateway and a RabbitMQ with the management plugin. `notifications`:
-those of `marconi notify` and of Zaqar with its notifier, and posts to queues with and without subscribers. `fifo`: FIFO
-and ordinary queues of two gateways, and FIFO queues of ElasticMQ. The servers of a part are measured in turns. Prints
-what the project asks of itself, and whether it was reached.
+without them, Zaqar on the same MongoDB, and a bare Flask view. `physical`: the gateway beside what its broker and its
+side-store do for bare publishers and writers. `brokers`: the gateway on RabbitMQ, Redis and Qpid Broker-J, and Zaqar on
+Redis. `management`: the gateway and a RabbitMQ with the management plugin. `notifications`: those of `marconi notify`
+and of Zaqar with its notifier, and posts to queues with and without subscribers. `fifo`: FIFO and ordinary queues of
+two gateways, and FIFO queues of ElasticMQ. The servers of a part are measured in turns. Prints what the project asks of
+itself, and whether it was reached.
 """
 
 import argparse
@@ -14,14 +15,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from functional.deployments import beside, loopback, sqlite, through
-from functional.peers import brokers, elasticmq, fifo, notifications
+from functional.peers import brokers, elasticmq, fifo, notifications, physical
 from functional.peers.goals import EMBEDDED, HYBRID, MANAGEMENT, THROUGH, ZAQAR, goals_table
 from functional.peers.rabbitmq_management import ManagedRabbitMQ
 from functional.peers.zaqar import DEFAULT_CACHE, Zaqar, on_mongodb
@@ -49,8 +50,11 @@ from gateway.bench.workloads import STANDARD, named
 
 PAIRS = ((HYBRID, ZAQAR), (EMBEDDED, ZAQAR), (HYBRID, CEILING), (EMBEDDED, CEILING))
 
+#: Workloads of the first part: cycles with 4 connections, and with more.
+WORKS = (*STANDARD, "cycle-1x16", "cycle-1x32", "cycle-20x16", "cycle-20x32")
+
 #: What can be measured, in this order.
-PARTS = ("messaging", "brokers", "management", "notifications", "fifo")
+PARTS = ("messaging", "physical", "brokers", "management", "notifications", "fifo")
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,15 @@ def messaging(settings: Settings, works: Sequence[str], cache: Path, progress: P
         ]
         watched = {"RabbitMQ": CPUMeter([rabbitmq.pid]), "MongoDB": CPUMeter([mongodb.pid])}
         return measured(servers, run(servers, workloads, settings, progress, watched), settings, PAIRS)
+
+
+def possible(settings: Settings, progress: Progress) -> Part:
+    """The gateway, and bare publishers and writers at its broker and its side-store."""
+    with contextlib.ExitStack() as stack:
+        rabbitmq, mongodb = started(stack, RabbitMQ(), progress.say), started(stack, MongoDB(), progress.say)
+        hybrid = started(stack, Gateway(merge(through(rabbitmq), beside(mongodb, "marconi"))), progress.say)
+        rows = physical.measure(Server(HYBRID, hybrid.url), rabbitmq, mongodb, settings, progress)
+    return Part([], {"rows": [asdict(row) for row in rows]}, physical.rows_table(rows))
 
 
 def by_broker(settings: Settings, works: Sequence[str], cache: Path, progress: Progress) -> Part:
@@ -151,7 +164,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--duration", type=float, default=defaults.duration, help="seconds of a turn (%(default)g)")
     parser.add_argument("--warm-up", type=float, default=defaults.warm_up, help="seconds before it (%(default)g)")
     parser.add_argument("--rounds", type=int, default=6, help="turns of each server (%(default)s)")
-    parser.add_argument("--workload", "-w", action="append", help=f"may be repeated ({', '.join(STANDARD)})")
+    parser.add_argument("--workload", "-w", action="append", help=f"may be repeated ({', '.join(WORKS)})")
     parser.add_argument("--part", "-p", action="append", choices=PARTS, help="may be repeated (all)")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of Zaqar and ElasticMQ (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
@@ -174,10 +187,10 @@ def main() -> int:
         print(f"## {name}\n\n{part.text}\n", flush=True)
         parts[name] = part
 
-    works = options.workload or STANDARD
     run_part: dict[str, Callable[[], Part]] = {
-        "messaging": lambda: messaging(settings, works, options.cache, progress),
-        "brokers": lambda: by_broker(settings, works, options.cache, progress),
+        "messaging": lambda: messaging(settings, options.workload or WORKS, options.cache, progress),
+        "physical": lambda: possible(settings, progress),
+        "brokers": lambda: by_broker(settings, options.workload or STANDARD, options.cache, progress),
         "management": lambda: management(settings, progress),
         "notifications": lambda: notified(settings, options.cache, progress),
         "fifo": lambda: in_order(settings, options.cache, progress),
@@ -196,7 +209,8 @@ def main() -> int:
         documents = {name: part.document for name, part in parts.items()}
         options.json.write_bytes(orjson.dumps(documents, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     if options.plot:
-        options.plot.write_text(plot(next(iter(parts.values())).results), encoding="utf-8")
+        shown = next((part.results for part in parts.values() if part.results), [])
+        options.plot.write_text(plot(shown), encoding="utf-8")
     return 0
 
 

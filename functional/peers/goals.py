@@ -18,7 +18,9 @@ THROUGH = ("post-1", "post-20", "pop-1", "pop-20")
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio to reach: a minimum of ``rate`` (requests) or ``message_rate``, or a maximum of ``cpu_per_request``."""
+    """A ratio to reach: a minimum of ``rate`` (requests) or ``message_rate``, or a maximum of ``cpu_per_request`` or
+    ``total_cpu_per_message``, which is also that of broker and side-store.
+    """
 
     work: str
     ours: str
@@ -28,7 +30,12 @@ class Goal:
 
     def met(self, found: Spread) -> bool:
         """By the median of the rounds."""
-        return found.median <= self.wanted if self.what == "cpu_per_request" else found.median >= self.wanted
+        return found.median <= self.wanted if self.is_most else found.median >= self.wanted
+
+    @property
+    def is_most(self) -> bool:
+        """Is less better?"""
+        return self.what in ("cpu_per_request", "total_cpu_per_message")
 
 
 GOALS = (
@@ -36,8 +43,12 @@ GOALS = (
     Goal("post-1", HYBRID, ZAQAR, "cpu_per_request", 0.25),
     Goal("post-20", HYBRID, ZAQAR, "rate", 4),
     Goal("list-20", HYBRID, ZAQAR, "rate", 7),
-    Goal("cycle-1", HYBRID, ZAQAR, "rate", 3),
-    Goal("cycle-20", HYBRID, ZAQAR, "rate", 3),
+    # In messages, as Zaqar answers a part of its claims with nothing.
+    Goal("cycle-1", HYBRID, ZAQAR, "message_rate", 2.8),
+    Goal("cycle-1x16", HYBRID, ZAQAR, "message_rate", 3.5),
+    Goal("cycle-20", HYBRID, ZAQAR, "message_rate", 2.3),
+    Goal("cycle-20x16", HYBRID, ZAQAR, "message_rate", 2.7),
+    Goal("cycle-20x16", HYBRID, ZAQAR, "total_cpu_per_message", 0.42),
     Goal("post-1", HYBRID, CEILING, "rate", 0.75),
     Goal("list-20", HYBRID, CEILING, "rate", 0.5),
     Goal("post-1", EMBEDDED, ZAQAR, "rate", 3),
@@ -52,7 +63,9 @@ GOALS = (
 )
 
 #: What the ratios are called in the table.
-RATIOS = {"rate": "req/s", "message_rate": "msg/s", "cpu_per_request": "CPU/req"}
+RATIOS = {
+    "rate": "req/s", "message_rate": "msg/s", "cpu_per_request": "CPU/req", "total_cpu_per_message": "CPU of all/msg",
+}
 
 
 def goals_table(results: Sequence[Result]) -> str:
@@ -62,7 +75,7 @@ def goals_table(results: Sequence[Result]) -> str:
         for result in results:
             if result.workload.name == goal.work and {goal.ours, goal.theirs} <= set(result.turns):
                 found = getattr(compare(result, goal.ours, goal.theirs), goal.what)
-                sign = "≤" if goal.what == "cpu_per_request" else "≥"
+                sign = "≤" if goal.is_most else "≥"
                 rows.append((
                     goal.work, f"{goal.ours} / {goal.theirs}", RATIOS[goal.what], f"{sign} {goal.wanted:g}×",
                     *((f"{found.median:.2f}×", f"{found.low:.2f}–{found.high:.2f}", "yes" if goal.met(found) else "no")

@@ -22,6 +22,7 @@ workloads, N messages each:
   list-N   list the first N messages
   cycle-N  post N, claim N, delete each of them
   pop-N    post N, pop N in one request
+With xC at the end, as in cycle-20x16, a workload has C connections. --connections wins over it.
 In FIFO queues a cycle posts only while it has taken all that it posted before, because a claim may be empty while
 others hold all groups. In a mix, --producers, --claimers and --listers work on the same queues at the same time.
 

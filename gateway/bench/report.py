@@ -65,6 +65,12 @@ def cpu_per_message(turn: Turn, kind: str) -> float | None:
     return None if turn.cpu is None or not messages else 1000 * turn.cpu / messages
 
 
+def total_cpu_per_message(turn: Turn, kind: str) -> float | None:
+    """Milliseconds of CPU of the server and of all processes that are watched."""
+    messages = turn.messages(kind)
+    return None if turn.cpu is None or not messages else 1000 * (turn.cpu + sum(turn.watched.values())) / messages
+
+
 def latency(turns: Sequence[Turn], kind: str | None = None) -> Latency | None:
     """Latency of the requests of a kind, or of all kinds; None if there were none."""
     seconds = array("d")
@@ -105,12 +111,16 @@ class Comparison:
     message_rate: Spread | None
     cpu_per_request: Spread | None
     p99: Spread | None
+    total_cpu_per_message: Spread | None
 
 
 def compare(result: Result, ours: str, theirs: str) -> Comparison:
     """Compare two servers round by round."""
     counted = result.workload.counted
     a, b = result.turns[ours], result.turns[theirs]
+
+    def total(turn: Turn) -> float | None:
+        return total_cpu_per_message(turn, counted)
 
     def p99(turn: Turn) -> float | None:
         found = latency([turn])
@@ -121,6 +131,7 @@ def compare(result: Result, ours: str, theirs: str) -> Comparison:
         ratios([turn.messages(counted) for turn in a], [turn.messages(counted) for turn in b]),
         ratios([cpu_per_request(turn) for turn in a], [cpu_per_request(turn) for turn in b]),
         ratios([p99(turn) for turn in a], [p99(turn) for turn in b]),
+        ratios([total(turn) for turn in a], [total(turn) for turn in b]),
     )
 
 
@@ -183,15 +194,19 @@ def ratios_table(results: Sequence[Result], pairs: Sequence[tuple[str, str]]) ->
 
 
 def watched_table(results: Sequence[Result]) -> str:
-    """CPU milliseconds per message of other processes, like the broker; empty if none were watched."""
+    """CPU milliseconds per message of other processes, like the broker, and of all with the server's own.
+
+    Empty if none were watched.
+    """
     all_turns = [turn for result in results for turns in result.turns.values() for turn in turns]
     names = sorted({name for turn in all_turns for name in turn.watched})
     rows = []
     for result in results:
         for server, turns in result.turns.items():
             found = [_spread([_other_cpu(turn, name, result.workload.counted) for turn in turns]) for name in names]
+            found.append(_spread([total_cpu_per_message(turn, result.workload.counted) for turn in turns]))
             rows.append((result.workload.name, server, *map(_median, found)))
-    return table(("work", "server", *names), rows) if names else ""
+    return table(("work", "server", *names, "all, with the server's own"), rows) if names else ""
 
 
 def _other_cpu(turn: Turn, name: str, kind: str) -> float | None:

@@ -204,11 +204,14 @@ STANDARD = ("post-1", "post-20", "list-20", "cycle-1", "cycle-20")
 
 
 def named(name: str) -> Workload:
-    """The workload of a name like ``post-20``. Raises ValueError if there is none."""
-    found = re.fullmatch(r"([a-z]+)-([1-9][0-9]*)", name)
+    """The workload of a name: ``post-20``, or ``cycle-20x16`` on 16 connections. Raises ValueError if there is none."""
+    found = re.fullmatch(r"([a-z]+)-([1-9][0-9]*)(?:x([1-9][0-9]*))?", name)
     if not found or found[1] not in KINDS:
-        raise ValueError(f"no workload {name!r}: there are {', '.join(f'{kind}-N' for kind in KINDS)}, N messages each")
+        kinds = ", ".join(f"{kind}-N" for kind in KINDS)
+        raise ValueError(f"no workload {name!r}: there are {kinds}, N messages each, and NxC on C connections")
     steps, connections, counted = KINDS[found[1]]
+    if found[3]:
+        connections = int(found[3])
     batch = int(found[2])
     backlog = max(LISTED, batch) if steps is list_first else 0
     return Workload(name, ((steps, connections),), batch, counted, backlog)
