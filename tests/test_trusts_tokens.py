@@ -27,17 +27,17 @@ LIFE = 3600.0
 
 
 class Fetcher:
-    """Gives a new token at each call, `<trust>-<number>`."""
+    """Gives a new token at each call, `<trust>-<number>`, when it has raised each of ``errors`` once."""
 
     def __init__(self, life: float = LIFE) -> None:
         self.calls: list[str] = []
         self.life = life
-        self.error: Exception | None = None
+        self.errors: list[Exception] = []
 
     def __call__(self, trust_id: str) -> tuple[str, float]:
         self.calls.append(trust_id)
-        if self.error is not None:
-            raise self.error
+        if self.errors:
+            raise self.errors.pop(0)
         return f"{trust_id}-{len(self.calls)}", self.life
 
 
@@ -94,7 +94,7 @@ def test_other_refusals_replace_no_token() -> None:
 @pytest.mark.parametrize("error", [NoToken("Keystone is down"), RuntimeError("with a secret")])
 def test_failure_is_an_answer(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     fetch = Fetcher()
-    fetch.error = error
+    fetch.errors = [error]
     assert send(fetch, 200) == ([Answer(0, 0.0, "identity")], [])
     assert "secret" not in caplog.text
 
@@ -198,12 +198,10 @@ def test_revoked_token_is_replaced_in_the_same_attempt(start: Start, receiver: R
 
 def test_identity_service_that_is_down_is_a_failure_that_is_tried_again(start: Start, receiver: Receiver) -> None:
     fetch = Fetcher()
-    fetch.error = NoToken("down")
+    fetch.errors = [NoToken("down")]
     bench = start(fetch)
     subscription = bench.subscribe(f"trust+{receiver.url}", trust_id="t")
     bench.post(1)
-    wait_for(lambda: len(fetch.calls) >= 1)
-    fetch.error = None
     wait_for(lambda: len(receiver.requests) == 1)
     wait_for(lambda: (0, "identity") in attempts(bench, subscription))
     assert int(receiver.requests[0].headers["marconi-attempt"]) > 1
