@@ -37,10 +37,10 @@ from functional.services.gateway import Gateway, merge
 from functional.services.mongodb import MongoDB
 from functional.services.mongodb_proxy import (
     MongoDBProxy,
+    claims,
     deletes,
     finds,
     lands,
-    writes,
 )
 from functional.services.process import start_together
 from functional.wait import wait_until
@@ -467,7 +467,7 @@ class TestGatewayThatIsStopped:
         with ExitStack() as stack:
             holds = []
             for name in names:
-                holds.append(stack.enter_context(proxy.hold(writes("messages"), answer=True)))
+                holds.append(stack.enter_context(proxy.hold(claims, answer=True)))
                 if name == claimed:
                     body = {"ttl": 60, "grace": 60}
                     calls[name] = start(a.post, claims_path(name), json=body, timeout=PATIENCE)

@@ -173,9 +173,11 @@ class MongoDBProxy:
         return None
 
 
-def writes(collection: str) -> Callable[[Command], bool]:
-    """Commands that change documents of a collection."""
-    return lambda command: any(command.get(verb) == collection for verb in ("insert", "update", "findAndModify"))
+def claims(command: Command) -> bool:
+    """Updates that put messages into a claim."""
+    return command.get("update") == "messages" and any(
+        isinstance(update["u"], dict) and "c" in update["u"].get("$set", {}) for update in command["updates"]
+    )
 
 
 def inserts(command: Command) -> bool:
