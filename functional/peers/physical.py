@@ -113,7 +113,7 @@ def _bare_rate(bare: str, uri: str, threads: int, batch: int, settings: Settings
 
 def _publisher(uri: str, queue: str, batch: int, body: bytes) -> Step:
     """Publishes a batch to a quorum queue, and waits until all of it is confirmed."""
-    found = amqp_parameters(uri)
+    found = _amqp_parameters(uri)
     connection = amqp.Connection(**found)
     connection.connect()
     channel = connection.channel()
@@ -139,7 +139,7 @@ def _publisher(uri: str, queue: str, batch: int, body: bytes) -> Step:
     return step
 
 
-def amqp_parameters(uri: str) -> dict[str, Any]:
+def _amqp_parameters(uri: str) -> dict[str, Any]:
     """Those of py-amqp for an amqp:// URI."""
     parts = urlsplit(uri)
     return {
@@ -190,7 +190,7 @@ def work(bare: str, uri: str, threads: int, batch: int, body_size: int, warm_up:
     for worker in workers:
         worker.join()
     if bare == "publish":
-        connection = amqp.Connection(**amqp_parameters(uri))
+        connection = amqp.Connection(**_amqp_parameters(uri))
         connection.connect()
         connection.channel().queue_delete(queue)
     return (after - before) / (end - start)
