@@ -28,6 +28,7 @@ from gateway.bench.driver import Task, Window
 from gateway.bench.messages import random_body
 from gateway.bench.processes import LoadFailed, ProcessPool
 from gateway.bench.report import table
+from gateway.bench.rounds import head_lines
 from gateway.bench.wire import Address
 from gateway.bench.workloads import CYCLE_CONNECTIONS, Workload, named
 
@@ -85,11 +86,7 @@ class Growth:
 
     def _task(self, work: Workload, gateway: Gateway, queue: str, window: Window) -> Task:
         address = Address.of(gateway.url)
-        lines = {
-            "Host": address.authority, "Accept": "application/json", "Content-Type": "application/json",
-            "Client-ID": str(uuid.uuid4()), "X-Project-ID": PROJECT,
-        }
-        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode()
+        head = head_lines(address, PROJECT)
         clients = tuple(
             (job, Client(index, count, address.prefix, head, (queue,), work.batch, self._body))
             for job, count in work.roles for index in range(count)
@@ -136,14 +133,14 @@ def main() -> int:
     print(f"{CYCLE_CONNECTIONS} connections to each gateway, which has {options.share:g} of a core")
     try:
         with contextlib.ExitStack() as stack:
-            behind: list[Service] = [started(stack, RabbitMQ(), print), started(stack, MongoDB(), print)]
-            rabbitmq, mongodb = behind
-            configured = merge(through(rabbitmq), beside(mongodb, "marconi"))  # type: ignore[arg-type]
+            rabbitmq, mongodb = started(stack, RabbitMQ(), print), started(stack, MongoDB(), print)
+            configured = merge(through(rabbitmq), beside(mongodb, "marconi"))
             gateways = [started(stack, Gateway(configured), print) for _ in range(max(NUMBERS))]
             for gateway in gateways:
                 stack.enter_context(cpu_share(gateway.pid, options.share))
             pool = stack.enter_context(ProcessPool(max(NUMBERS)))
-            print(measure(Growth(gateways, behind, pool), options.workload or ("cycle-1", "cycle-20"), options))
+            growth = Growth(gateways, (rabbitmq, mongodb), pool)
+            print(measure(growth, options.workload or ("cycle-1", "cycle-20"), options))
     except (LoadFailed, Missing, StartFailed) as failure:
         sys.exit(str(failure))
     return 0

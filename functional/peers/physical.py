@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import amqp
 import pymongo
 from bson import Binary
+from kombu.utils.url import parse_url
 from pymongo import WriteConcern
 
 from functional.services.mongodb import MongoDB
@@ -39,6 +39,9 @@ HEAD = ("work", "bare", "threads", "bare msg/s", "gateway msg/s", "gateway / bar
 
 #: Of what is possible, the part that the project asks of itself.
 WANTED = {"post-20": 0.85}
+
+#: Seconds that all threads may take to connect.
+CONNECTED_WITHIN = 30.0
 
 #: Moves one batch of messages; made by each thread for itself.
 Step = Callable[[], object]
@@ -113,9 +116,7 @@ def _bare_rate(bare: str, uri: str, threads: int, batch: int, settings: Settings
 
 def _publisher(uri: str, queue: str, batch: int, body: bytes) -> Step:
     """Publishes a batch to a quorum queue, and waits until all of it is confirmed."""
-    found = _amqp_parameters(uri)
-    connection = amqp.Connection(**found)
-    connection.connect()
+    connection = _connected(uri)
     channel = connection.channel()
     channel.queue_declare(queue, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
     channel.confirm_select()
@@ -139,13 +140,14 @@ def _publisher(uri: str, queue: str, batch: int, body: bytes) -> Step:
     return step
 
 
-def _amqp_parameters(uri: str) -> dict[str, Any]:
-    """Those of py-amqp for an amqp:// URI."""
-    parts = urlsplit(uri)
-    return {
-        "host": f"{parts.hostname}:{parts.port or 5672}", "userid": unquote(parts.username or "guest"),
-        "password": unquote(parts.password or "guest"), "virtual_host": unquote(parts.path[1:]) or "/",
-    }
+def _connected(uri: str) -> amqp.Connection:
+    """A connection to an amqp:// URI with a port."""
+    parts = parse_url(uri)
+    connection = amqp.Connection(
+        f"{parts['hostname']}:{parts['port']}", parts["userid"], parts["password"], virtual_host=parts["virtual_host"]
+    )
+    connection.connect()
+    return connection
 
 
 def _writer(uri: str, batch: int, body: bytes) -> Step:
@@ -173,7 +175,7 @@ def work(bare: str, uri: str, threads: int, batch: int, body_size: int, warm_up:
 
     def repeat(number: int) -> None:
         step = _publisher(uri, queue, batch, body) if bare == "publish" else _writer(uri, batch, body)
-        begin.wait()
+        begin.wait(CONNECTED_WITHIN)
         while not ended.is_set():
             step()
             counts[number] += batch
@@ -181,7 +183,7 @@ def work(bare: str, uri: str, threads: int, batch: int, body_size: int, warm_up:
     workers = [threading.Thread(target=repeat, args=(number,), daemon=True) for number in range(threads)]
     for worker in workers:
         worker.start()
-    begin.wait()
+    begin.wait(CONNECTED_WITHIN)
     time.sleep(warm_up)
     before, start = sum(counts), time.monotonic()
     time.sleep(duration)
@@ -190,9 +192,7 @@ def work(bare: str, uri: str, threads: int, batch: int, body_size: int, warm_up:
     for worker in workers:
         worker.join()
     if bare == "publish":
-        connection = amqp.Connection(**_amqp_parameters(uri))
-        connection.connect()
-        connection.channel().queue_delete(queue)
+        _connected(uri).channel().queue_delete(queue)
     return (after - before) / (end - start)
 
 

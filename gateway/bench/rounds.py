@@ -132,6 +132,21 @@ def run(
         ]
 
 
+def head_lines(address: Address, project: str, own: Mapping[str, str] | None = None) -> bytes:
+    """The header lines of every request of a new client. ``own``: headers that are added, or replace some of them."""
+    headers = {
+        "Host": address.authority,
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+        "Client-ID": str(uuid.uuid4()),
+        "X-Project-ID": project,
+    }
+    own = own or {}
+    given = {name.lower() for name in own}
+    headers = {name: value for name, value in headers.items() if name.lower() not in given} | dict(own)
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
+
+
 class _Bench:
     """A run: its processes, settings and meters."""
 
@@ -234,8 +249,8 @@ class _Bench:
         """Distribute the connections over the processes, and start them."""
         address = Address.of(server.url)
         common = Client(
-            0, 1, address.prefix, self._head(server, address), tuple(queues), batch, self._body, amount,
-            self._settings.groups if self._settings.fifo else 0, self._settings.dedup_ids,
+            0, 1, address.prefix, head_lines(address, self._settings.project, server.headers), tuple(queues), batch,
+            self._body, amount, self._settings.groups if self._settings.fifo else 0, self._settings.dedup_ids,
         )
         clients = [
             (job, replace(common, index=index, count=count)) for job, count in roles for index in range(count)
@@ -243,18 +258,6 @@ class _Bench:
         size = len(self._pool)
         parts = [clients[number::size] for number in range(size)]
         self._pool.begin([Task(address, tuple(part), window, timeout) for part in parts if part])
-
-    def _head(self, server: Server, address: Address) -> bytes:
-        headers = {
-            "Host": address.authority,
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-            "Client-ID": str(uuid.uuid4()),
-            "X-Project-ID": self._settings.project,
-        }
-        given = {name.lower() for name in server.headers}
-        headers = {name: value for name, value in headers.items() if name.lower() not in given} | dict(server.headers)
-        return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
     def _wait_until(self, when: float) -> None:
         while (left := when - time.monotonic()) > 0:

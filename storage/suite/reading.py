@@ -1,12 +1,22 @@
 """Lists, statistics, and deletions of messages."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from storage.base import SideStore
-from storage.suite.support import HOUR, MINUTE, Clock, SuiteFixtures, add, created, ids_of, listed, new, new_claim, take
+from storage.suite.support import (
+    HOUR,
+    MINUTE,
+    Clock,
+    SuiteFixtures,
+    add,
+    created,
+    ids_of,
+    listed,
+    new,
+    new_claim,
+    take,
+    together,
+)
 
 #: Threads that delete at the same moment.
 DELETERS = 18
@@ -14,14 +24,7 @@ DELETERS = 18
 
 def deleted_at_once(store: SideStore, q: str, ids: list[str]) -> list[int]:
     """Delete messages of the claim ``ours``, each by a thread of its own; what each is told."""
-    begin = threading.Barrier(len(ids))
-
-    def delete(id_: str) -> int:
-        begin.wait()
-        return store.landed.delete_claimed(q, [id_], ["ours"])
-
-    with ThreadPoolExecutor(len(ids)) as threads:
-        return list(threads.map(delete, ids))
+    return together(*[lambda id_=id_: store.landed.delete_claimed(q, [id_], ["ours"]) for id_ in ids])
 
 
 class ReadingTests(SuiteFixtures):
