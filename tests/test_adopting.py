@@ -69,7 +69,7 @@ def test_requests_in_progress_keep_their_application_and_connections_stay(tmp_pa
                 client.connect(socket_of.getsockname())
             until(listener, lambda: len(listener.active_channels) == 2)
             slow.sendall(GET)
-            until(listener, lambda: any(listener.task_dispatcher._serving))
+            until(listener, lambda: any(worker.serving for worker in listener.task_dispatcher._workers))
 
             left = listener.adopt(app_of(b"after"), options(client_timeout=5.0), 100)
             assert left()

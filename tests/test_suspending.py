@@ -67,11 +67,15 @@ def listener(app: Waiting) -> Iterator[Listener]:
     made.close()
 
 
+def is_serving(listener: Listener) -> bool:
+    return any(worker.serving for worker in listener.task_dispatcher._workers)
+
+
 def suspended(app: Waiting, listener: Listener, sent: bytes = GET % b"/wait") -> Client:
     """A client whose request has been left by its thread."""
     before = len(app.suspended)
     client = Client(listener).send(sent)
-    until(listener, lambda: len(app.suspended) > before and not any(listener.task_dispatcher._serving))
+    until(listener, lambda: len(app.suspended) > before and not is_serving(listener))
     return client
 
 
@@ -213,7 +217,7 @@ def test_connection_that_ends_is_not_handed_over(app: Waiting, listener: Listene
 
     listener.application = slowly
     client = Client(listener).send(GET % b"/take")
-    until(listener, lambda: listener.task_dispatcher._serving[0])
+    until(listener, lambda: is_serving(listener))
     client.socket.close()
     for connection in list(listener.active_channels.values()):
         connection.handle_close()
@@ -239,7 +243,7 @@ def test_request_that_is_resumed_in_the_moment_of_leaving_is_answered_once(
     client = Client(made).send(GET % b"/wait")
     until(made, lambda: client.look().endswith(b"late"))
     answered.set()
-    until(made, lambda: not any(made.task_dispatcher._serving))
+    until(made, lambda: not is_serving(made))
     assert client.look().count(b"HTTP/1.1") == 1
     client.send(GET % b"/second")
     until(made, lambda: client.look().endswith(b"/second"))

@@ -29,7 +29,7 @@ WSGI_OPTS = (
         help="Permissions of the Unix socket, in octal. Connecting needs the permission to write.",
     ),
     cfg.IntOpt(
-        "threads", default=8, min=1, max=512,
+        "threads", default=16, min=1, max=512,
         help="Number of requests that one worker process serves at the same time.",
     ),
     cfg.IntOpt(
