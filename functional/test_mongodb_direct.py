@@ -26,12 +26,12 @@ TIMEOUT = 5.0
 
 
 @pytest.fixture
-def open_store() -> Iterator[Callable[[str], MongoDBStore]]:
+def open_store() -> Iterator[Callable[..., MongoDBStore]]:
     """Open stores that are closed after the test."""
     opened: list[MongoDBStore] = []
 
-    def open_(uri: str) -> MongoDBStore:
-        opened.append(MongoDBStore(uri, SimpleNamespace(timeout=TIMEOUT, max_pool_size=8, direct=True)))
+    def open_(uri: str, direct: bool = True) -> MongoDBStore:
+        opened.append(MongoDBStore(uri, SimpleNamespace(timeout=TIMEOUT, max_pool_size=8, direct=direct)))
         return opened[-1]
 
     yield open_
@@ -40,7 +40,7 @@ def open_store() -> Iterator[Callable[[str], MongoDBStore]]:
 
 
 @pytest.fixture
-def store(mongodb: MongoDB, open_store: Callable[[str], MongoDBStore]) -> MongoDBStore:
+def store(mongodb: MongoDB, open_store: Callable[..., MongoDBStore]) -> MongoDBStore:
     store = open_store(mongodb.database_uri(f"direct_{uuid4().hex}"))
     adopted(store, "p/q")
     return store
@@ -94,6 +94,19 @@ def test_large_batches_are_landed(store: MongoDBStore, direct: list[str]) -> Non
     assert store.landed.land("p/q", messages) == set()
     assert "insert" not in direct
     assert len(store.landed.list_messages("p/q", 0, 100)) == 30
+
+
+@pytest.mark.parametrize("straight", [True, False])
+def test_deletes_of_several_requests_are_one_command_with_and_without_it(
+    mongodb: MongoDB, open_store: Callable[..., MongoDBStore], direct: list[str], straight: bool
+) -> None:
+    store = open_store(mongodb.database_uri(f"direct_{uuid4().hex}"), straight)
+    adopted(store, "p/q")
+    store.landed.land("p/q", numbered(store, "a", "b", "c"), seen=time.monotonic())
+    direct.clear()
+    assert store._database.delete_each([{"_id": f"p/q/{id_}"} for id_ in ("a", "gone", "c")]) == 2
+    assert direct == (["delete"] if straight else [])
+    assert [message.id for message in store.landed.list_messages("p/q", 0, 10)] == ["b"]
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -280,7 +293,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
     ("both:pencil@", "authSource=admin&tlsInsecure=true"),
 ])
 def test_users_are_let_in(
-    locked: Locked, open_store: Callable[[str], MongoDBStore], direct: list[str], user: str, options: str
+    locked: Locked, open_store: Callable[..., MongoDBStore], direct: list[str], user: str, options: str
 ) -> None:
     store = open_store(locked.uri(user, options))
     store.catalogue.delete_queue("p/q")
@@ -292,7 +305,7 @@ def test_users_are_let_in(
 
 
 def test_who_is_not_let_in_is_told_by_the_driver(
-    locked: Locked, open_store: Callable[[str], MongoDBStore], direct: list[str]
+    locked: Locked, open_store: Callable[..., MongoDBStore], direct: list[str]
 ) -> None:
     store = open_store(locked.uri("both:wrong@", "authSource=admin"))
     with pytest.raises(StoreUnavailable, match="Authentication failed"):

@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import Self
 
-#: Threads: the default of [wsgi] threads. The other servers of the comparison get as many.
+#: Threads: as many as there are connections in posts and lists.
 THREADS = 8
 
 #: Seconds that the server may take to end.

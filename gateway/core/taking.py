@@ -15,6 +15,7 @@ from gateway.core.burial import SortOut
 from gateway.core.envelopes import EnvelopeReader, is_ours
 from gateway.core.errors import Busy, CoreError
 from gateway.core.fifo.taking import FifoTaking
+from gateway.core.free_messages import Found, FreeMessages
 from gateway.core.ids import is_remembered, made_at
 from gateway.core.landing import LANDING_BUDGET, SETTLING, Landing
 from gateway.core.locks import SharedLocks
@@ -146,6 +147,7 @@ class Taking:
         self._sealing = sealing
         self._slow_fetch = slow_fetch
         self._positions = Positions()
+        self._free = FreeMessages(sealing, LANDING_BUDGET)
         self._fifo = FifoTaking(landing, sealing)
 
     def claim(self, info: QueueInfo, claim: Claim, limit: int, sort_out: SortOut) -> list[Message]:
@@ -196,24 +198,23 @@ class Taking:
         looks = 0
         skipped = 0
         while (wanted := claimer.limit - len(claimer.got)) > 0:
-            looked = time.monotonic()
-            if looked > deadline:
+            if time.monotonic() > deadline:
                 if not claimer.got:
                     raise Busy("messages of this queue are being landed for others; try again")
                 return
-            free, leased = self._sealing.free(info, wanted)
-            if free and not claimer.take_landed(free):
-                continue  # others were quicker, or some went to the dead letters
-            wanted -= len(free)
+            found = self._free.find(info, wanted)
+            if found.free and not self._claimed(info, claimer, found):
+                continue  # another process was quicker, or some went to the dead letters
+            wanted -= len(found.free)
             if not wanted or not info.reads.has_backlog:
                 return
-            if leased:
+            if found.leased:
                 if claimer.got:
                     return  # the lister that lands now makes more of them free; the next claim gets those
                 time.sleep(LEASE_RETRY)
                 continue
             looks += 1
-            if time.monotonic() - looked > SETTLING and looks < LOOKS:
+            if time.monotonic() - found.began > SETTLING and looks < LOOKS:
                 continue  # a lister may have begun meanwhile
             batch = info.fetch(SKIPPING if skipped else wanted)
             if not batch.envelopes:
@@ -226,12 +227,19 @@ class Taking:
                 if skipped >= SKIPPED:
                     return
                 continue
-            is_slow = time.monotonic() - looked > self._slow_fetch
+            is_slow = time.monotonic() - found.began > self._slow_fetch
             if is_slow and self._overtakes(info, batch, wanted, deadline):
                 self._landing.land_in_turn(info, batch, deadline)
                 continue
-            if claimer.take_batch(batch, looked):
+            if claimer.take_batch(batch, found.began):
                 return
+
+    def _claimed(self, info: QueueInfo, claimer: Claimer, found: Found) -> bool:
+        """Have the claimer take what it has found; False if some of it could not be had."""
+        try:
+            return claimer.take_landed(found.free)
+        finally:
+            self._free.claimed(info.key, found)
 
     def _overtakes(self, info: QueueInfo, batch: Batch, limit: int, deadline: float) -> bool:
         """Are there free messages in front of a batch, which a lister has fetched since the claimer looked?"""

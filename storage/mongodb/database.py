@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, WriteConcern
+from pymongo import ASCENDING, DESCENDING, DeleteOne, IndexModel, MongoClient, WriteConcern
 from pymongo.errors import PyMongoError
 
 from storage.errors import StoreUnavailable
@@ -140,12 +140,12 @@ class Database:
             lambda: (self.messages.delete_one if one else self.messages.delete_many)(query).deleted_count,
         )
 
-    def delete_each(self, queries: Sequence[Mapping[str, Any]]) -> int | None:
-        """Delete up to one document of ``messages`` for each query; returns how many in all.
-
-        None if that failed: any number of them may have been deleted.
-        """
-        return self.direct.delete("messages", queries, 1)
+    def delete_each(self, queries: Sequence[Mapping[str, Any]]) -> int:
+        """Delete up to one document of ``messages`` for each query; returns how many in all."""
+        return _first(
+            self.direct.delete("messages", queries, 1),
+            lambda: self.messages.bulk_write([DeleteOne(query) for query in queries], ordered=False).deleted_count,
+        )
 
     def insert(
         self, documents: Sequence[dict[str, Any]], driver: Callable[[Sequence[dict[str, Any]]], list[int]]

@@ -276,8 +276,6 @@ class MongoDBLanded(MongoDBGrouping):
                 count = self._database.delete_each(queries)
                 if count == len(queries):
                     return [1] * len(queries)
-                if count is None:
-                    return unknown
                 ids = [query["_id"] for query in queries]
                 found = self._database.find({"_id": {"$in": ids}}, len(ids), projection={"_id": True})
         except StoreUnavailable:  # others may have more time than the one that has waited longest
