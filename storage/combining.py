@@ -16,6 +16,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class WaitedTooLong(StoreUnavailable):
+    """A thread has waited for others until its time was up. Nothing was done for it."""
+
+
 class _Ticket(Generic[T, R]):
     """A thread's part. ``called`` is released when it is done, or when the thread has to do a ``batch``."""
 
@@ -65,7 +69,7 @@ class Combiner(Generic[T, R]):
         return self._timeout if until is None else max(float(until - time.monotonic()), AT_LEAST * self._timeout)
 
     def do(self, item: T, key: Hashable = None) -> R:
-        """The result for an item. Raises what ``work`` raises, and StoreUnavailable after too long a wait."""
+        """The result for an item. Raises what ``work`` raises, and WaitedTooLong."""
         ticket: _Ticket[T, R] = _Ticket(item, time.monotonic() + self._timeout)
         with self._mutex:
             busy, line = self._busy.get(key, 0), self._lines.get(key)
@@ -90,7 +94,7 @@ class Combiner(Generic[T, R]):
         with self._mutex:
             if ticket in self._lines.get(key, ()):
                 self._keep(key, [other for other in self._lines[key] if other is not ticket])
-                raise StoreUnavailable(f"the side-store has been busy for {self._timeout} s with what others wanted")
+                raise WaitedTooLong(f"the side-store has been busy for {self._timeout} s with what others wanted")
         ticket.called.acquire()  # it is in a batch by now, which ends by itself
 
     def _keep(self, key: Hashable, line: list[_Ticket[T, R]]) -> None:

@@ -15,6 +15,9 @@ from gateway.core.queues.info import QueueInfo
 from storage.errors import StoreUnavailable
 from tests.threads import DEADLINE, in_background
 
+#: Seconds that may pass without any sign of life.
+MOMENT = 0.02
+
 QUEUE: Any = SimpleNamespace(key="p/q")
 
 
@@ -70,6 +73,25 @@ def test_those_who_wait_share_a_search() -> None:
     got = ids(first.result(DEADLINE)) + sorted(id_ for other in others for id_ in ids(other.result(DEADLINE)))
     assert got == list("bcdefghijkl")
     assert sealing.searches == [1, 2, 12]
+
+
+def test_nobody_waits_for_a_search_that_hangs() -> None:
+    """Threads that wait for it would be missing for other pools, whose guards don't know of them."""
+    go, hangs = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        if len(sealing.searches) == 2:
+            hangs.set()
+            assert go.wait(DEADLINE)
+
+    sealing = Free(*"abcde", meanwhile=hang)
+    free = FreeMessages(sealing, MOMENT)  # type: ignore[arg-type]
+    free.find(QUEUE, 1)
+    first = in_background(lambda: free.find(QUEUE, 1))
+    assert hangs.wait(DEADLINE)
+    assert ids(free.find(QUEUE, 1)) == ["b"]  # by a search of its own
+    go.set()
+    assert ids(first.result(DEADLINE)) == ["c"]
 
 
 def test_searches_that_find_nothing_go_on_side_by_side() -> None:

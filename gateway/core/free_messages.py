@@ -13,11 +13,15 @@ from typing import NamedTuple
 
 from gateway.core.queues.info import QueueInfo
 from gateway.core.sealing import Sealing
-from storage.combining import Combiner
+from storage.combining import Combiner, WaitedTooLong
 from storage.model import Message
 
 #: Claimers that share a search, and no more.
 TOGETHER = 16
+
+#: Seconds that a claimer waits for its turn to search. A search takes some milliseconds; if the side-store hangs, those
+#: who wait here would hold threads of which the pool's guard knows nothing.
+WAIT = 0.1
 
 #: Queues of which is remembered that they have free messages.
 QUEUES_REMEMBERED = 10_000
@@ -45,10 +49,10 @@ class FreeMessages:
     and nobody has to wait for the search of somebody else.
     """
 
-    def __init__(self, sealing: Sealing, timeout: float):
-        """``timeout``: seconds that a claimer may wait for the search of others, and for its own."""
+    def __init__(self, sealing: Sealing, wait: float = WAIT):
+        """``wait``: see WAIT."""
         self._sealing = sealing
-        self._shared: Combiner[tuple[QueueInfo, int], Found] = Combiner(self._find, timeout, TOGETHER)
+        self._shared: Combiner[tuple[QueueInfo, int], Found] = Combiner(self._find, wait, TOGETHER)
         #: Guards what is below. Sets of ids are replaced and never changed.
         self._mutex = threading.Lock()
         #: Keys of queues where the last search has found some.
@@ -62,7 +66,10 @@ class FreeMessages:
         The search begins after this call. Raises Busy, StoreError and QueueGone, as Sealing.free.
         """
         if info.key in self._with_free:
-            return self._shared.do((info, limit), info.key)
+            try:
+                return self._shared.do((info, limit), info.key)
+            except WaitedTooLong:
+                self._with_free.discard(info.key)  # others need not wait at all, until somebody finds messages
         return self._find([(info, limit)])[0]
 
     def claimed(self, key: str, found: Found) -> None:

@@ -147,7 +147,7 @@ class Taking:
         self._sealing = sealing
         self._slow_fetch = slow_fetch
         self._positions = Positions()
-        self._free = FreeMessages(sealing, LANDING_BUDGET)
+        self._free = FreeMessages(sealing)
         self._fifo = FifoTaking(landing, sealing)
 
     def claim(self, info: QueueInfo, claim: Claim, limit: int, sort_out: SortOut) -> list[Message]:
