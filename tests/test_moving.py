@@ -15,6 +15,7 @@ from gateway.commands.progress import Progress
 from gateway.core.core import Core
 from gateway.core.messages.post import Post
 from gateway.core.migration import workers
+from tests.threads import replace_sleep
 
 SECRET = "hush4711"
 
@@ -79,7 +80,7 @@ def test_ctrl_c_leaves_the_move_to_the_gateways(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(moving.time, "sleep", interrupt)
+        replace_sleep(patch, moving, interrupt)
         assert main([*MIGRATE, file]) == 130
     assert "The gateways go on with it" in capsys.readouterr().err
     assert place(configured, lambda core: core.migrations.get("project", "q").move.target) == "b"

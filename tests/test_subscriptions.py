@@ -22,7 +22,7 @@ from gateway.core.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
 from gateway.core.messages.post import Post
 from gateway.core.queues.names import broker_name
 from gateway.core.seal import KEY_SIZE, Seal
-from gateway.core.subscriptions import quotas, removal
+from gateway.core.subscriptions import quotas, removal, sources
 from gateway.core.subscriptions.letters import Death, typed
 from gateway.core.subscriptions.record import (
     ACTIVE,
@@ -38,6 +38,7 @@ from gateway.core.subscriptions.record import (
 from gateway.core.subscriptions.waiting import Wanted
 from storage.model import Message, Record
 from storage.sqlite import SQLiteStore
+from tests.threads import replace_sleep
 
 URI = "http://example.org/hook"
 ASKING = Notifications(require_confirmation=True, public_url="https://api.example.org/m")
@@ -170,8 +171,8 @@ def test_answer_waits_until_no_gateway_posts_as_before(
     post(core, 1)
     records = core.subscription_records
     seen: list[str] = []
-    monkeypatch.setattr(
-        "gateway.core.subscriptions.sources.time.sleep",
+    replace_sleep(
+        monkeypatch, sources,
         lambda seconds: seen.extend(found.state for found in records.of_source("project", "queue")),
     )
     subscribe(core)

@@ -15,6 +15,7 @@ from gateway.core.errors import InvalidInput, NotFound
 from gateway.core.ids import IdMaker
 from gateway.core.messages.post import Post
 from gateway.core.messages.seeking import CLOCK_SKEW, SOUGHT_AT_MOST
+from gateway.core.queues import admin
 from gateway.core.queues.info import QueueInfo
 from gateway.core.queues.lock import LOCKED_FOR
 from gateway.core.queues.remembering import KNOWN_FOR, Remembered
@@ -23,6 +24,7 @@ from storage.errors import LeaseLost
 from storage.landed import SEEN_FOR
 from storage.model import Message
 from storage.sqlite import SQLiteStore
+from tests.threads import replace_sleep
 
 P, Q = "project", "queue"
 
@@ -148,7 +150,7 @@ def test_change_that_must_hold_everywhere_is_answered_when_it_does(here: Core, t
 def test_change_of_other_metadata_is_answered_at_once(
     here: Core, there: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.core.queues.admin.time.sleep", pytest.fail)
+    replace_sleep(monkeypatch, admin, lambda seconds: pytest.fail(f"it waited for {seconds} s"))
     post(here, "plain")
     there.queues.patch(P, Q, [{"op": "add", "path": "/metadata/_default_message_ttl", "value": 60}])
     there.queues.create(P, Q, {"mine": 1})
