@@ -36,6 +36,19 @@ class Free:
         return found, len(found) < limit  # as if the lease were held: nobody looks when there are enough messages
 
 
+class Hanging(Free):
+    """Its second search hangs until ``go``."""
+
+    def __init__(self, *ids: str):
+        super().__init__(*ids, meanwhile=self._hang)
+        self.hangs, self.go = threading.Event(), threading.Event()
+
+    def _hang(self) -> None:
+        if len(self.searches) == 2:
+            self.hangs.set()
+            assert self.go.wait(DEADLINE)
+
+
 def ids(found: Any) -> list[str]:
     return [message.id for message in found.free]
 
@@ -54,22 +67,15 @@ def test_claimers_get_different_messages_until_they_have_claimed() -> None:
 
 
 def test_those_who_wait_share_a_search() -> None:
-    go, searching = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        if len(sealing.searches) == 2:
-            searching.set()
-            assert go.wait(DEADLINE)
-
-    sealing = Free(*"abcdefghijklmnop", meanwhile=hold)
+    sealing = Hanging(*"abcdefghijklmnop")
     free = FreeMessages(sealing, DEADLINE)  # type: ignore[arg-type]
     assert ids(free.find(QUEUE, 1)) == ["a"]
     first = in_background(lambda: free.find(QUEUE, 1))
-    assert searching.wait(DEADLINE)
+    assert sealing.hangs.wait(DEADLINE)
     others = [in_background(lambda: free.find(QUEUE, 2)) for _ in range(5)]
     while len(free._shared._lines.get(QUEUE.key, ())) < len(others):
         threading.Event().wait(0.001)
-    go.set()
+    sealing.go.set()
     got = ids(first.result(DEADLINE)) + sorted(id_ for other in others for id_ in ids(other.result(DEADLINE)))
     assert got == list("bcdefghijkl")
     assert sealing.searches == [1, 2, 12]
@@ -77,20 +83,13 @@ def test_those_who_wait_share_a_search() -> None:
 
 def test_nobody_waits_for_a_search_that_hangs() -> None:
     """Threads that wait for it would be missing for other pools, whose guards don't know of them."""
-    go, hangs = threading.Event(), threading.Event()
-
-    def hang() -> None:
-        if len(sealing.searches) == 2:
-            hangs.set()
-            assert go.wait(DEADLINE)
-
-    sealing = Free(*"abcde", meanwhile=hang)
+    sealing = Hanging(*"abcde")
     free = FreeMessages(sealing, MOMENT)  # type: ignore[arg-type]
     free.find(QUEUE, 1)
     first = in_background(lambda: free.find(QUEUE, 1))
-    assert hangs.wait(DEADLINE)
+    assert sealing.hangs.wait(DEADLINE)
     assert ids(free.find(QUEUE, 1)) == ["b"]  # by a search of its own
-    go.set()
+    sealing.go.set()
     assert ids(first.result(DEADLINE)) == ["c"]
 
 

@@ -83,38 +83,39 @@ class FreeMessages:
 
     def _find(self, claimers: Sequence[tuple[QueueInfo, int]]) -> list[Found]:
         """Search once for all claimers."""
-        info, wanted = claimers[0][0], [limit for _, limit in claimers]
+        info, limits = claimers[0][0], [limit for _, limit in claimers]
+        wanted = sum(limits)
         while True:
             before = self._claiming.get(info.key, NO_IDS)
-            asked = sum(wanted) + len(before)
+            asked = wanted + len(before)
             began = time.monotonic()
             free, leased = self._sealing.free(info, asked)
             if not free:
                 self._with_free.discard(info.key)
                 return [Found([], leased, began)] * len(claimers)
-            # Some may have been claimed meanwhile, and read before that.
-            fresh = [message for message in free if message.id not in before]
-            shares = self._share(info.key, fresh, wanted, len(free) < asked)
-            if shares is not None:
-                return [Found(share, leased, began) for share in shares]
+            ours = self._reserve(info.key, free, before, wanted, len(free) < asked)
+            if ours is not None:
+                rest = iter(ours)
+                return [Found(list(islice(rest, limit)), leased, began) for limit in limits]
 
-    def _share(
-        self, key: str, free: Sequence[Message], wanted: Sequence[int], are_all: bool
-    ) -> list[list[Message]] | None:
-        """What each claimer gets. None if that is less than was wanted, and these were not all free messages.
+    def _reserve(
+        self, key: str, free: Sequence[Message], before: frozenset[str], wanted: int, are_all: bool
+    ) -> list[Message] | None:
+        """Up to ``wanted`` of the messages found that nobody was claiming ``before`` the search or is claiming now.
 
-        More may follow then, and it is not known whether the lease is held.
+        What was being claimed before may have been claimed meanwhile, and read before that. None if there are fewer
+        than wanted and these were not all: more may follow, and it is not known whether the lease is held.
         """
         with self._mutex:
             claiming = self._claiming.get(key, NO_IDS)
-            rest = [message for message in free if message.id not in claiming]
-            if len(rest) < sum(wanted) and not are_all:
+            theirs = before | claiming
+            ours = [message for message in free if message.id not in theirs]
+            if len(ours) < wanted and not are_all:
                 return None
             if len(self._with_free) >= QUEUES_REMEMBERED:
                 self._with_free.clear()
             self._with_free.add(key)
-            del rest[sum(wanted):]
-            if rest:
-                self._claiming[key] = claiming.union([message.id for message in rest])
-        remaining = iter(rest)
-        return [list(islice(remaining, limit)) for limit in wanted]
+            del ours[wanted:]
+            if ours:
+                self._claiming[key] = claiming.union([message.id for message in ours])
+        return ours
